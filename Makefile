@@ -1,0 +1,59 @@
+# make demo and make test are all a newcomer needs; each makes .venv and installs genmix once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Constraints hold the torch version: without them pip may fetch gigabytes of CUDA packages.
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+# Data sets that are too large to ship are looked for here, if the folder is there.
+ifneq ($(wildcard ../shared/data/.),)
+GENMIX_DATA ?= $(abspath ../shared/data)
+export GENMIX_DATA
+endif
+
+.PHONY: demo test test-slow lint bench wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/genmix demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m slow --timeout=1800
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# The wheel as a user gets it: built, unpacked apart from the sources, and run from another folder.
+wheel: $(VENV)/.installed
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel/unpacked build/wheel/*.whl
+	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli fit image-segmentation \
+		--components 3 --max-iter 1 --out model --no-progress
+	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli report model image-segmentation \
+		--out report.html
+
+clean:
+	rm -rf $(VENV) build dist genmix-demo .coverage htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) -e ".[dev]"
+	touch $@
