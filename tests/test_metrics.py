@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from genmix import metrics
+
+# Table 2 of Yu & Zhou (2018): majority label, size and purity (cut after four digits) of each cluster of MNIST.
+TABLE_2 = {
+    "GANMM": "1 5940 .9149|7 2984 .5666|7 5099 .6607|6 4982 .9379|8 4744 .6072|2 4958 .9255|5 4128 .6061|"
+    "4 5526 .7144|3 5852 .6476|0 5787 .7665",
+    "GMM": "3 5894 .3174|1 6094 .4641|4 4169 .3118|2 5415 .3162|5 2895 .1565|1 4692 .4235|0 7773 .3435|"
+    "6 5245 .3399|8 2016 .2787|7 5807 .3675",
+    "DEC": "8 5914 .1921|7 2219 .6237|9 1315 .5148|1 6185 .8791|3 8769 .2127|7 1649 .3596|7 3069 .6695|"
+    "4 4317 .3141|0 14282 .3161|9 2285 .4512",
+    "GANMM(EM)": "9 510 .3941|3 9291 .2797|9 6098 .3296|1 15109 .3395|7 327 .9220|2 16207 .2269|6 429 .9161|"
+    "1 40 .7250|6 1944 .9460",
+}
+RECOMPUTED = {"GANMM": 0.7462, "GMM": 0.3460, "DEC": 0.4009, "GANMM(EM)": 0.3239}
+
+
+def random_pair(rng: np.random.Generator, max_classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    n = int(rng.integers(1, 60))
+    classes, clusters = rng.integers(1, max_classes + 1, 2)
+    return rng.integers(0, classes, n), rng.integers(0, clusters, n)
+
+
+def partition(spec: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels with the given clusters; the rows outside the majority are spread over the other classes."""
+    true, pred = [], []
+    for cluster, row in enumerate(spec.split("|")):
+        label, size, share = row.split()
+        majority = round(int(size) * float(share))
+        others = [digit for digit in range(10) if digit != int(label)]
+        rest = [others[i % 9] for i in range(int(size) - majority)]
+        true += [int(label)] * majority + rest
+        pred += [cluster] * int(size)
+    return np.array(true), np.array(pred)
+
+
+@pytest.mark.parametrize("method", TABLE_2)
+def test_table_2_of_the_ganmm_paper_recomputes(method: str) -> None:
+    true, pred = partition(TABLE_2[method])
+    assert metrics.purity(true, pred) == pytest.approx(RECOMPUTED[method], abs=1e-4)
+    for row, printed in zip(metrics.cluster_table(true, pred), TABLE_2[method].split("|"), strict=True):
+        label, size, share = printed.split()
+        assert (row["label"], row["size"]) == (int(label), int(size))
+        assert row["purity"] == pytest.approx(float(share), abs=1e-4 + 0.5 / int(size))
+
+
+def test_accuracy_equals_brute_force_over_all_namings() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        true, pred = random_pair(rng)
+        k = max(true.max(), pred.max()) + 1
+        best = max(np.mean(np.array(names)[pred] == true) for names in permutations(range(k)))
+        assert metrics.accuracy(true, pred) == pytest.approx(best, abs=1e-12)
+
+
+def test_purity_equals_its_definition() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        true, pred = random_pair(rng)
+        majority = sum(max(np.sum(true[pred == i] == j) for j in set(true)) for i in set(pred))
+        assert metrics.purity(true, pred) == pytest.approx(majority / len(true), abs=1e-12)
+
+
+def test_rand_index_equals_counting_pairs() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        true, pred = random_pair(rng)
+        alike = [
+            (true[i] == true[j]) == (pred[i] == pred[j]) for i in range(len(true)) for j in range(i)
+        ] or [True]
+        assert metrics.rand_index(true, pred) == pytest.approx(np.mean(alike), abs=1e-12)
+
+
+def test_scores_equal_scikit_learn_exactly() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(100):
+        true, pred = random_pair(rng, 12)
+        assert metrics.adjusted_rand_index(true, pred) == sk.adjusted_rand_score(true, pred)
+        assert metrics.rand_index(true, pred) == pytest.approx(sk.rand_score(true, pred), abs=1e-12)
+        assert metrics.nmi(true, pred, "arithmetic") == sk.normalized_mutual_info_score(true, pred)
+        geometric = sk.normalized_mutual_info_score(true, pred, average_method="geometric")
+        assert metrics.nmi(true, pred) == geometric
+        np.testing.assert_array_equal(
+            metrics.contingency(true, pred), sk.cluster.contingency_matrix(true, pred)
+        )
+
+
+@pytest.mark.parametrize(("k", "expected"), [(10, 0.82), (7, 0.7551)])
+def test_rand_index_of_chance_is_high_and_the_adjusted_one_is_zero(k: int, expected: float) -> None:
+    rng = np.random.default_rng(4)
+    true, pred = np.repeat(np.arange(k), 3000), rng.permutation(np.repeat(np.arange(k), 3000))
+    assert metrics.rand_index(true, pred) == pytest.approx(expected, abs=1e-3)
+    assert metrics.adjusted_rand_index(true, pred) == pytest.approx(0, abs=1e-3)
+
+
+def test_rand_index_does_not_overflow_on_a_million_rows() -> None:
+    true = np.arange(1_000_000) % 2
+    assert metrics.rand_index(true, np.zeros_like(true)) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_nmi_means_differ_and_the_geometric_is_the_papers() -> None:
+    true, pred = [0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1, 1]
+    shared, h_true, h_pred = 0.6365141682948128, np.log(3), 0.6365141682948128
+    assert metrics.nmi(true, pred) == pytest.approx(shared / np.sqrt(h_true * h_pred))
+    assert metrics.nmi(true, pred, "arithmetic") == pytest.approx(2 * shared / (h_true + h_pred))
+    with pytest.raises(ValueError, match="average='max'"):
+        metrics.nmi(true, pred, "max")  # type: ignore[arg-type]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_renaming_clusters_or_shuffling_rows_changes_no_score(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 40))
+    labels = st.lists(st.integers(0, 5), min_size=n, max_size=n)
+    true, pred = np.array(data.draw(labels)), np.array(data.draw(labels))
+    names = np.array(data.draw(st.permutations([70, -3, 12, 5, 999, 0])))
+    order = np.array(data.draw(st.permutations(range(n))))
+    expected = metrics.scores(true, pred)
+    assert metrics.scores(true, names[pred]) == pytest.approx(expected, abs=1e-12)
+    assert metrics.scores(true[order], pred[order]) == pytest.approx(expected, abs=1e-12)
+    assert all(0 <= expected[key] <= 1 for key in ("purity", "accuracy", "nmi"))
+    assert expected["accuracy"] <= expected["purity"]
+
+
+def test_any_label_types_score_alike() -> None:
+    pandas, polars, torch = (pytest.importorskip(name) for name in ("pandas", "polars", "torch"))
+    true = np.array([3, 3, -1, -1, 40, 40])
+    pred = np.array([0, 0, 1, 1, 1, 2])
+    expected = metrics.scores(true, pred)
+    names = ["x" if value == 3 else "yy" if value == -1 else "z" for value in true]
+    same = [
+        names,
+        np.array(names),
+        np.array(names, dtype=object),
+        true.tolist(),
+        tuple(true.astype(float)),
+        list(true),
+        pandas.Series(names, dtype="category"),
+        pandas.Series(true, dtype="Int64"),
+        polars.Series(names),
+        torch.tensor(true),
+        ["a", "a", 1, 1, 2.5, 2.5],
+        np.array(["a", "a", 1, 1, (2,), (2,)], dtype=object),
+    ]
+    for labels in same:
+        assert metrics.scores(labels, pred) == pytest.approx(expected)
+        assert metrics.scores(labels, labels) == dict.fromkeys(expected, 1.0)
+    assert metrics.scores([True, False], [1, 0])["accuracy"] == 1.0
+
+
+def test_more_clusters_than_classes_and_fewer() -> None:
+    assert metrics.accuracy([0, 0, 0, 0], [0, 1, 2, 2]) == 0.5
+    assert metrics.purity([0, 0, 0, 0], [0, 1, 2, 2]) == 1.0
+    assert metrics.accuracy(["a", "b", "c", "c"], [0, 0, 0, 0]) == 0.5
+
+
+def test_minus_one_is_a_class_and_never_dropped() -> None:
+    assert metrics.purity([-1, -1, 0], [0, 0, 0]) == pytest.approx(2 / 3)
+    assert metrics.contingency([-1, 5], [0, 0]).tolist() == [[1], [1]]
+
+
+def missing_values() -> list[object]:
+    pandas = pytest.importorskip("pandas")
+    return [
+        [0.0, float("nan")],
+        np.array([1.0, np.inf]),
+        [1, None],
+        ["a", float("nan")],
+        pandas.Series([1, None], dtype="Int64"),
+        pandas.Series(["a", None]),
+        np.array(["2020-01-01", "NaT"], dtype="datetime64[D]").astype(object),
+    ]
+
+
+@pytest.mark.parametrize("position", range(7))
+def test_missing_labels_are_refused(position: int) -> None:
+    with pytest.raises(ValueError, match=r"labels_true holds .*leave rows without a label out"):
+        metrics.scores(missing_values()[position], [0, 1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        ([0, 1], [0], "labels_true has 2 rows and labels_pred 1"),
+        ([], [], r"labels_true has shape \(0,\)"),
+        ([[0], [1]], [0, 1], r"shape \(2, 1\)"),
+        (3, [0], r"shape \(\)"),
+        ([[1], [1, 2]], [0, 1], "cannot be compared"),
+    ],
+)
+def test_bad_labels_are_refused(true: object, pred: object, message: str) -> None:
+    for function in (metrics.purity, metrics.accuracy, metrics.rand_index, metrics.cluster_table):
+        with pytest.raises(ValueError, match=message):
+            function(true, pred)  # type: ignore[operator]
+
+
+def test_cluster_table_with_certainty_and_empty_clusters() -> None:
+    rows = metrics.cluster_table(
+        ["a", "b", "b", "a"], [2, 0, 0, 0], certainty=[0.5, 1.0, 0.7, 0.1], clusters=range(3)
+    )
+    assert [row["cluster"] for row in rows] == [0, 1, 2]
+    assert rows[0]["label"] == "b" and rows[0]["size"] == 3 and rows[0]["purity"] == pytest.approx(2 / 3)
+    assert rows[0]["certainty"] == pytest.approx(0.6)
+    assert rows[1] == {"cluster": 1, "label": None, "size": 0, "purity": 0.0, "certainty": None}
+    assert rows[2] == {"cluster": 2, "label": "a", "size": 1, "purity": 1.0, "certainty": 0.5}
+    assert "certainty" not in metrics.cluster_table([0], [0])[0]
+    assert metrics.cluster_table([1, 0], [0, 0])[0]["label"] == 0  # a tie goes to the first class
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"certainty": [0.5]}, r"certainty has shape \(1,\)"),
+        ({"certainty": [0.5, 1.5]}, "certainty runs from 0.5 to 1.5"),
+        ({"certainty": [0.5, float("nan")]}, "certainty runs"),
+        ({"clusters": [0]}, r"leaves out \[1\]"),
+    ],
+)
+def test_cluster_table_refuses_bad_arguments(extra: dict[str, list[float]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metrics.cluster_table([0, 0], [0, 1], **extra)  # type: ignore[arg-type]
