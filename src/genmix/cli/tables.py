@@ -1,0 +1,45 @@
+"""Rows of values as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out rows under their column names, numbers to the right.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        At least one; the keys of the first are the columns.
+
+    Returns
+    -------
+    str
+        Lines without a final line break; floats with three decimals.
+    """
+    names = list(rows[0])
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    right = [
+        isinstance(rows[0][name], (int, float)) and not isinstance(rows[0][name], bool) for name in names
+    ]
+    lines = [
+        "  ".join(
+            text.rjust(width) if numeric else text.ljust(width)
+            for text, width, numeric in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [names, *cells]
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,281 @@
+"""The command line: one verb for each thing a person does with a mixture; each verb is a function here.
+
+What is wrong with the input is raised as ValueError or OSError and shown by ``genmix.cli.main``.
+Heavy modules load inside the verbs, so that ``genmix --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from genmix.cli.inputs import ALL_ROWS, DataOptions, load_data, load_model
+
+
+def _version() -> str:
+    import genmix
+
+    return genmix.__version__
+
+
+app = App(
+    name="genmix",
+    help="Deep generative mixture models for clustering images and tables.",
+    version=_version,
+    default_parameter=Parameter(negative=""),
+    suppress_keyboard_interrupt=False,  # main gives Ctrl-C its exit code
+)
+
+
+@app.command(sort_key=1)
+def fit(
+    data: str,
+    /,
+    *,
+    components: int,
+    out: Path,
+    model: Literal["ganmm"] = "ganmm",
+    preset: str | None = None,
+    seed: int = 0,
+    max_iter: int | None = None,
+    n_init: int | None = None,
+    device: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
+    progress: Annotated[
+        bool | None, Parameter(name=["--progress", "--verbose"], negative="--no-progress")
+    ] = None,
+    rows: DataOptions = ALL_ROWS,
+) -> None:
+    """Fit a mixture to DATA and save it as a folder. Labels in DATA are never used.
+
+    Parameters
+    ----------
+    data : str
+        A data set's name (`genmix datasets` lists them), a .npy, .npz, .csv or .parquet file, or a folder of
+        images.
+    components : int
+        Number of clusters to look for.
+    out : Path
+        Folder to save the model in. A genmix model that is there is replaced, anything else is left alone.
+    model : {"ganmm"}
+        ganmm: a mixture of GANs (Yu and Zhou, 2018).
+    preset : str, optional
+        Start from the settings of ganmm-2018-paper or ganmm-2018-code.
+    seed : int
+        The same seed gives the same model.
+    max_iter : int, optional
+        At most so many EM iterations.
+    n_init : int, optional
+        Number of restarts.
+    device : str, optional
+        auto, cpu or cuda.
+    set_ : tuple of str
+        Any other parameter of the model, as name=value with a TOML value; can be given more than once.
+    progress : bool, optional
+        Show a bar with the time left. Default: where a person is watching.
+    """
+    from genmix.cli import files, settings
+
+    files.check_writable(out)
+    chosen: dict[str, Any] = {"random_state": seed, "max_iter": max_iter, "n_init": n_init, "device": device}
+    chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    mixture = settings.build(model, components, preset, chosen | settings.read_settings(set_))
+    dataset = load_data(data, rows)
+    start = time.perf_counter()
+    mixture.fit(dataset.X)
+    seconds = time.perf_counter() - start
+    mixture.save(out)
+    end = "converged" if mixture.converged_ else "not converged"
+    print(
+        f"{type(mixture).__name__}: {len(dataset.X)} rows of {dataset.name}, {components} components, "
+        f"{mixture.n_iter_} iterations ({end}), {seconds:.1f} s"
+    )
+    print("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
+    if len(mixture.dead_components_):
+        print(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
+    print(f"saved in {out}")
+
+
+@app.command(sort_key=2)
+def predict(model: Path, data: str, /, *, out: Path, rows: DataOptions = ALL_ROWS) -> None:
+    """Write each row's cluster, its certainty and its membership of every cluster.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of a fitted model.
+    data : str
+        As in `genmix fit`.
+    out : Path
+        File to write: .csv or .parquet (columns label, certainty, membership_0, membership_1, ...), or .npz
+        (arrays label, certainty, memberships).
+    """
+    from genmix.cli import files
+
+    files.check_suffix(out, (".csv", ".parquet", ".npz"))
+    files.check_writable(out)
+    memberships = load_model(model).predict_proba(load_data(data, rows).X)
+    label, certainty = memberships.argmax(axis=1), memberships.max(axis=1)  # predict is this argmax
+    columns = {"label": label, "certainty": certainty}
+    if out.suffix.lower() == ".npz":
+        files.write_arrays(out, {**columns, "memberships": memberships})
+    else:
+        parts = {f"membership_{k}": memberships[:, k] for k in range(memberships.shape[1])}
+        files.write_columns(out, columns | parts)
+    print(f"{len(label)} rows, mean certainty {certainty.mean():.3f}, written to {out}")
+
+
+@app.command(sort_key=3)
+def sample(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    n: Annotated[int, Parameter(name="--n")] = 16,
+    component: int | None = None,
+    seed: int | None = None,
+) -> None:
+    """Generate new rows or images from each component.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of a fitted model.
+    out : Path
+        File to write: .png (images only, a row for each component), .npz (arrays X, component) or .csv
+        (tables only).
+    n : int
+        Number of samples of each component.
+    component : int, optional
+        Only this component, counted from 0.
+    seed : int, optional
+        Default: the seed of the fit.
+    """
+    from genmix.cli import files
+    from genmix.cli.samples import write_samples
+
+    files.check_suffix(out, (".png", ".npz", ".csv"))
+    files.check_writable(out)
+    if n < 1:
+        raise ValueError(f"--n is {n}: at least 1 sample of each component is needed")
+    mixture = load_model(model)
+    if seed is not None:
+        mixture.set_params(random_state=seed)
+    count = len(mixture.weights_)
+    if component is not None and not 0 <= component < count:
+        raise ValueError(f"--component is {component}: the model has the components 0 to {count - 1}")
+    chosen = range(count) if component is None else [component]
+    write_samples(out, {k: mixture.sample(n, component=k)[0] for k in chosen}, mixture.weights_)
+    print(f"{n} samples of {len(chosen)} component(s) written to {out}")
+
+
+@app.command(sort_key=4)
+def evaluate(
+    result: Path,
+    data: str | None = None,
+    /,
+    *,
+    labels: Path | None = None,
+    rows: DataOptions = ALL_ROWS,
+) -> None:
+    """Compare clusters with known labels: scores, and a table of what is in each cluster.
+
+    Parameters
+    ----------
+    result : Path
+        Folder of a fitted model, or a file of predictions that `genmix predict` wrote.
+    data : str, optional
+        As in `genmix fit`. Needed with a model; its own labels are the known ones unless --labels is given.
+    labels : Path, optional
+        A .csv, .npy, .npz or .parquet file with one known label for each row (--labels-column names its
+        column).
+    """
+    from genmix import metrics
+    from genmix.cli.labels import find_labelled, read_known_labels, read_predictions
+    from genmix.cli.tables import text_table
+
+    rows_of_data = rows if labels is None else replace(rows, labels_column=None)  # it names one of --labels
+    dataset = None if data is None else load_data(data, rows_of_data)
+    predicted, memberships = read_predictions(result, dataset)
+    known, names = read_known_labels(dataset, labels, rows.labels_column)
+    if len(known) != len(predicted):
+        raise ValueError(f"{len(known)} labels for {len(predicted)} rows: they have to be of the same rows")
+    labelled = find_labelled(known)
+    if not labelled.all():
+        print(f"left out: {(~labelled).sum()} rows without a label (-1)")
+    known, predicted = known[labelled], predicted[labelled]
+    scores = metrics.scores(known, predicted) | {"rand index": metrics.rand_index(known, predicted)}
+    print(text_table([{"score": name, "value": value} for name, value in scores.items()]))
+    if memberships is None:
+        table = metrics.cluster_table(known, predicted)
+    else:  # a model also knows of clusters that none of these rows is in
+        certainty, clusters = memberships[labelled].max(axis=1), range(memberships.shape[1])
+        table = metrics.cluster_table(known, predicted, certainty, clusters=clusters)
+    print("\n" + text_table([row | {"label": names.get(row["label"], row["label"])} for row in table]))
+
+
+@app.command(sort_key=5)
+def report(
+    model: Path, data: str, /, *, out: Path, title: str | None = None, rows: DataOptions = ALL_ROWS
+) -> None:
+    """Write one self-contained HTML page about a fitted model.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of a fitted model.
+    data : str
+        As in `genmix fit`; labels, where it has them, are shown beside the clusters.
+    out : Path
+        The .html file to write.
+    title : str, optional
+        Heading of the page. Default: the model and the data set.
+    """
+    from genmix.cli import files
+    from genmix.report import write_report
+
+    files.check_suffix(out, (".html", ".htm"))
+    files.check_writable(out)
+    mixture, dataset = load_model(model), load_data(data, rows)
+    title = title or f"{type(mixture).__name__} on {dataset.name}"
+    write_report(mixture, dataset.X, out, y=dataset.y, title=title)
+    print(f"written to {out}")
+
+
+@app.command(sort_key=6)
+def datasets(*, data_dir: Path | None = None) -> None:
+    """List the data sets known by name: size, licence, and where each comes from.
+
+    Parameters
+    ----------
+    data_dir : Path, optional
+        Folder to look in. Default: the environment variable GENMIX_DATA.
+    """
+    from genmix.cli.tables import text_table
+    from genmix.datasets import catalogue
+
+    print(text_table(catalogue(data_dir)))
+
+
+@app.command(sort_key=7)
+def demo(*, out: Path = Path("genmix-demo"), seed: int = 0) -> None:
+    """Cluster two data sets that come with genmix, beside k-means and Gaussian mixtures, and write a report.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to write report.html to.
+    seed : int
+        Seed of every model.
+    """
+    from genmix.cli import files
+    from genmix.demo import run_demo
+
+    files.check_writable(out / "report.html")
+    run_demo(out, seed=seed)
