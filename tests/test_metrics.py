@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from genmix import metrics
 
-# Table 2 of Yu & Zhou (2018): majority label, size and purity (cut after four digits) of each cluster of MNIST.
+# Table 2 of Yu & Zhou (2018): majority label, size and purity (cut after four digits) of each MNIST cluster.
 TABLE_2 = {
     "GANMM": "1 5940 .9149|7 2984 .5666|7 5099 .6607|6 4982 .9379|8 4744 .6072|2 4958 .9255|5 4128 .6061|"
     "4 5526 .7144|3 5852 .6476|0 5787 .7665",

@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from genmix import persistence
+from genmix.persistence import ModelFileError, load, save
+
+
+class FakeModel:
+    """The smallest model that can be saved: one tensor, one view of it, some parameters."""
+
+    def __init__(self, weight: torch.Tensor, meta: dict[str, Any]) -> None:
+        self.weight, self.meta = weight, meta
+
+    def _export(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        return {"weight": self.weight, "turned": self.weight.T}, self.meta
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> FakeModel:
+        if tensors["weight"].shape != (3, 4):
+            raise ValueError("weight must have shape (3, 4)")
+        return cls(tensors["weight"], meta)
+
+
+META = {
+    "n_components": 3,
+    "tol": 0.1,
+    "history": [{"seconds": 1 / 3, "changed": 1e-9}],
+    "name": "é ☃",
+    "x": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(persistence.MODELS, "FakeModel", __name__)
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dict(META))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: FakeModel) -> Path:
+    return save(model, tmp_path / "model")
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Forge a model.json whose checksum is right."""
+    path = folder / "model.json"
+    document = json.loads(path.read_text()) | changes
+    document["document_sha256"] = persistence._checksum(document)
+    path.write_text(json.dumps(document))
+
+
+def test_round_trip_is_exact(folder: Path, model: FakeModel) -> None:
+    again = load(folder)
+    assert type(again) is FakeModel
+    assert torch.equal(again.weight, model.weight) and again.weight.dtype == model.weight.dtype
+    assert again.meta == META
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    assert load(str(folder)).meta == META
+
+
+def test_the_document_says_what_wrote_it(folder: Path) -> None:
+    document = json.loads((folder / "model.json").read_text())
+    assert (document["format"], document["schema"], document["class"]) == ("genmix-model", 1, "FakeModel")
+    assert set(document["versions"]) == {"genmix", "torch", "scikit-learn", "numpy", "python"}
+    assert document["versions"]["python"] == sys.version.split()[0]
+
+
+def test_saving_makes_parents_and_replaces_a_model(tmp_path: Path, model: FakeModel) -> None:
+    target = tmp_path / "deep" / "er" / "model"
+    save(model, target)
+    model.meta = {"n_components": 9}
+    assert save(model, target) == target
+    assert load(target).meta == {"n_components": 9}
+    assert os.listdir(target.parent) == ["model"]
+    (tmp_path / "empty").mkdir()
+    save(model, tmp_path / "empty")
+    assert load(tmp_path / "empty").meta == {"n_components": 9}
+
+
+def test_relative_paths(tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert save(model, "model") == Path("model")
+    save(model, "./model/")
+    save(model, "model/../model")
+    assert load("model").meta == META
+
+
+# ---------------------------------------------------------------- whole or not at all
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_save_leaves_the_old_model(
+    folder: Path,
+    model: FakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    nth: int,
+    failure: BaseException,
+) -> None:
+    calls = iter(range(1, 100))
+    original = getattr(os, call)
+
+    def fail_once(*args: Any) -> Any:
+        if next(calls) == nth:
+            raise failure
+        return original(*args)
+
+    model.meta = {"n_components": 9}
+    monkeypatch.setattr(os, call, fail_once)
+    if (call, nth) == ("rename", 3):  # replacing takes two renames: this one is never reached
+        save(model, folder)
+        assert load(folder).meta == model.meta
+    else:
+        with pytest.raises(type(failure)):
+            save(model, folder)
+        assert load(folder).meta == META
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_a_failed_first_save_leaves_nothing(
+    tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(model, tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_save_killed_between_its_two_renames_loses_nothing(folder: Path, model: FakeModel) -> None:
+    folder.rename(folder.with_name(".model.previous"))
+    assert load(folder).meta == META
+    model.meta = {"n_components": 9}
+    save(model, folder)
+    assert load(folder).meta == {"n_components": 9}
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, folder: Path, model: FakeModel) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match=r"also holds 'thesis.tex'"):
+        save(model, other)
+    (other / "thesis.tex").rename(other / "model.json")
+    with pytest.raises(ValueError, match="not a genmix model folder"):
+        save(model, other)
+    assert (other / "model.json").read_text() == "years of work"
+    (folder / "notes.txt").write_text("keep me")
+    with pytest.raises(ValueError, match=r"also holds 'notes.txt'"):
+        save(model, folder)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+    for name in ("file", "link"):
+        with pytest.raises(ValueError, match="is a file or a link"):
+            save(model, tmp_path / name)
+
+
+# ---------------------------------------------------------------- what cannot be saved
+
+
+def test_only_registered_classes_are_saved(tmp_path: Path, model: FakeModel) -> None:
+    class Stranger(FakeModel):
+        pass
+
+    impostor = type("FakeModel", (FakeModel,), {"__module__": "elsewhere"})
+    for cls in (Stranger, impostor):
+        with pytest.raises(ValueError, match=r"cannot save a .*expected one of FakeModel, GANMixture"):
+            save(cls(model.weight, {}), tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"bytes"])
+def test_parameters_json_lacks_are_refused(tmp_path: Path, model: FakeModel, value: Any) -> None:
+    model.meta = {"value": value}
+    with pytest.raises(ValueError, match="cannot save this FakeModel"):
+        save(model, tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_document_too_large_to_load_is_not_written(tmp_path: Path, model: FakeModel) -> None:
+    model.meta = {"value": "x" * persistence.MAX_DOCUMENT_BYTES}
+    with pytest.raises(ValueError, match="bytes of JSON"):
+        save(model, tmp_path / "model")
+
+
+# ---------------------------------------------------------------- what is refused on loading
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_missing_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelFileError, match=rf"{name} is missing"):
+        load(folder)
+
+
+def test_missing_folder_and_file_instead(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="does not exist"):
+        load(tmp_path / "nothing")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelFileError, match="is not a folder"):
+        load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_links_pipes_and_folders_are_refused(folder: Path, name: str, tmp_path: Path) -> None:
+    path = folder / name
+    path.rename(tmp_path / "real")
+    path.symlink_to(tmp_path / "real")
+    with pytest.raises(ModelFileError, match=rf"{name} is a link"):
+        load(folder)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ModelFileError, match="not a regular file"):
+        load(folder)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ModelFileError, match=name):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_truncated_files(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    for length in (0, 1, 8, len(content) // 2, len(content) - 1):
+        (folder / name).write_bytes(content[:length])
+        with pytest.raises(ModelFileError):
+            load(folder)
+
+
+def test_200_byte_flips_are_all_noticed(folder: Path, model: FakeModel) -> None:
+    chance = random.Random(0)  # noqa: S311
+    noticed = 0
+    for _ in range(200):
+        path = folder / chance.choice(["model.json", "model.safetensors"])
+        good = path.read_bytes()
+        bad = bytearray(good)
+        bad[chance.randrange(len(bad))] ^= chance.randrange(1, 256)
+        path.write_bytes(bytes(bad))
+        try:
+            again = load(folder)
+        except ModelFileError:
+            noticed += 1
+        else:  # white space became other white space: the same model
+            assert json.loads(bad) == json.loads(good)
+            assert torch.equal(again.weight, model.weight)
+        path.write_bytes(good)
+    assert noticed >= 195
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_forged_tensor_files_with_a_right_checksum(folder: Path, seed: int) -> None:
+    """The checksum stops accidents, not forgers: flips behind it still raise nothing but ModelFileError."""
+    import hashlib
+
+    chance = random.Random(seed)  # noqa: S311
+    good = (folder / "model.safetensors").read_bytes()
+    for _ in range(25):
+        bad = bytearray(good)
+        bad[chance.randrange(150)] ^= chance.randrange(1, 256)
+        (folder / "model.safetensors").write_bytes(bytes(bad))
+        edit(folder, sha256=hashlib.sha256(bad).hexdigest())
+        try:
+            assert load(folder).weight.shape == (3, 4)
+        except ModelFileError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, "not a genmix model"),
+        ({"schema": 2}, "upgrade genmix"),
+        ({"schema": 0}, "schema 0"),
+        ({"schema": True}, "schema True"),
+        ({"schema": "1"}, "schema '1'"),
+        ({"class": "os.system"}, "names the class 'os.system'"),
+        ({"class": ["FakeModel"]}, "names the class"),
+        ({"meta": []}, 'no "meta"'),
+        ({"sha256": None}, "checksum differs"),
+    ],
+)
+def test_forged_documents(folder: Path, changes: dict[str, Any], message: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(ModelFileError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        "[" * 100_000,
+        '{"format": NaN}',
+        '{"format": "genmix-model", "schema": 1, "meta": 1e999}',
+        '{"format": "genmix-model", "schema": ' + "1" * 5000 + "}",
+    ],
+)
+def test_documents_that_are_no_models(folder: Path, text: str) -> None:
+    (folder / "model.json").write_text(text)
+    with pytest.raises(ModelFileError, match=r"model\.json"):
+        load(folder)
+
+
+def test_a_document_without_a_tensor_checksum(folder: Path) -> None:
+    path = folder / "model.json"
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    path.write_text(json.dumps(document))
+    edit(folder)
+    with pytest.raises(ModelFileError, match="checksum differs"):
+        load(folder)
+
+
+def test_an_edited_document_is_refused(folder: Path) -> None:
+    path = folder / "model.json"
+    path.write_text(path.read_text().replace('"n_components": 3', '"n_components": 4'))
+    with pytest.raises(ModelFileError, match="damaged or was edited"):
+        load(folder)
+
+
+def test_a_huge_document_is_refused_unread(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (folder / "model.json").open("r+b") as file:
+        file.truncate(persistence.MAX_DOCUMENT_BYTES + 1)
+    monkeypatch.setattr(json, "loads", lambda *args, **kwargs: pytest.fail("was parsed"))
+    with pytest.raises(ModelFileError, match="expected at most"):
+        load(folder)
+
+
+def test_wrong_shapes_and_missing_tensors(tmp_path: Path, folder: Path, model: FakeModel) -> None:
+    model.weight = torch.zeros(2, 2)
+    with pytest.raises(ModelFileError, match=r"usable FakeModel: weight must have shape \(3, 4\)"):
+        load(save(model, tmp_path / "small"))
+    model._export = lambda: ({}, {})  # type: ignore[method-assign]
+    with pytest.raises(ModelFileError, match="usable FakeModel"):
+        load(save(model, tmp_path / "none"))
+
+
+def test_nothing_is_ever_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        pytest.fail("unpickled")
+
+    payload = pickle.dumps(threading.Event, protocol=4)
+    archive = folder.parent / "weights.pt"
+    torch.save({"weight": torch.zeros(3, 4)}, archive)
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    assert load(folder).meta == META
+    for content in (payload, archive.read_bytes()):
+        (folder / "model.safetensors").write_bytes(content)
+        edit(folder, sha256=hashlib.sha256(content).hexdigest())
+        with pytest.raises(ModelFileError, match="usable FakeModel"):
+            load(folder)
+
+
+def test_shared_and_strided_tensors_are_saved(tmp_path: Path, model: FakeModel) -> None:
+    save(model, tmp_path / "model")
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(tmp_path / "model" / "model.safetensors")
+    assert torch.equal(tensors["turned"], model.weight.T)
+
+
+def test_folders_follow_the_users_permissions(folder: Path) -> None:
+    plain = folder.parent / "plain"
+    plain.mkdir()
+    assert folder.stat().st_mode == plain.stat().st_mode
+    shutil.rmtree(plain)
