@@ -99,13 +99,13 @@ def _read_columns(path: Path) -> dict[str, Array]:
                 return {name: table[name].to_numpy() for name in table.column_names}
             case _:
                 return _read_csv(path)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot read labels from {str(path)!r}: {error}") from error
 
 
 def _read_csv(path: Path) -> dict[str, Array]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
+        rows = [row for row in csv.reader(file) if row]  # a last empty line is no row
     if len(rows) < 2:
         raise ValueError("a header row and at least one row of data are needed")
     columns = zip(*rows, strict=True)  # rows of different lengths are an error

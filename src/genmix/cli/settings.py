@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-MODELS = {"ganmm": ("genmix.ganmm", "GANMixture")}  # the name on the command line -> module and class
+from genmix.persistence import MODELS
+
+CLASSES = {"ganmm": "GANMixture"}  # the name on the command line -> the class
 
 
 def build(model: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:
@@ -18,7 +20,7 @@ def build(model: str, components: int, preset: str | None, settings: Mapping[str
     Parameters
     ----------
     model : str
-        A key of `MODELS`.
+        A key of `CLASSES`.
     components : int
         Number of mixture components.
     preset : str or None
@@ -36,8 +38,8 @@ def build(model: str, components: int, preset: str | None, settings: Mapping[str
     ValueError
         If the model has no parameter of a given name.
     """
-    module, name = MODELS[model]
-    kind = getattr(import_module(module), name)
+    name = CLASSES[model]
+    kind = getattr(import_module(MODELS[name]), name)
     valid = sorted(set(inspect.signature(kind).parameters) - {"n_components"})
     unknown = sorted(set(settings) - set(valid))
     if unknown:

@@ -1,0 +1,332 @@
+"""The command line with the real library behind it: every verb, good input and bad."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+import warnings
+from typing import Literal, get_args, get_type_hints
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits, make_blobs
+
+import genmix
+from genmix.cli import app, main, settings
+from genmix.cli.verbs import fit
+
+K = 3
+TINY = ("--max-iter", "2", "--no-progress")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run one command; gives its exit code, standard output and standard error."""
+
+    def command(*words):
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def fit_quietly(*words):
+    """Fit with two iterations only: the warning that more are needed is expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main(["fit", *map(str, words), *TINY]) == 0
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory):
+    """A table of 60 rows with its labels in the column `kind`, and a model of it."""
+    folder = tmp_path_factory.mktemp("blobs")
+    X, y = make_blobs(60, 4, centers=K, random_state=0)
+    with (folder / "blobs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "c", "d", "kind"])
+        writer.writerows([*row, f"kind {label}"] for row, label in zip(X.tolist(), y, strict=True))
+    np.savez(folder / "blobs.npz", X=X, y=y)
+    np.save(folder / "blobs.npy", X)
+    fit_quietly(folder / "blobs.csv", "--labels-column", "kind", "--components", K, "--out", folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Images of 60 digits, and a model of two components of them."""
+    folder = tmp_path_factory.mktemp("digits")
+    np.save(folder / "digits.npy", (load_digits().images[:60] * 15).astype(np.uint8))
+    fit_quietly(folder / "digits.npy", "--components", 2, "--out", folder / "model")
+    return folder
+
+
+def test_fit_says_what_it_did(run, tmp_path, blobs):
+    code, out, err = run(
+        "fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "new" / "model", "--seed", 5, *TINY
+    )
+    assert code == 0
+    assert re.search(rf"60 rows of .*, {K} components, [12] iterations \((not )?converged\)", out)
+    assert "Traceback" not in err
+    model = genmix.load(tmp_path / "new" / "model")
+    parameters = model.get_params()
+    assert (parameters["n_components"], parameters["max_iter"], parameters["random_state"]) == (K, 2, 5)
+    shares = re.search("shares: (.*)", out).group(1).split()
+    np.testing.assert_allclose(np.array(shares, float), model.weights_, atol=5e-4)
+
+
+def test_a_warning_is_one_line(run, tmp_path, blobs):
+    command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model", "--no-progress")
+    code, out, err = run(*command, "--max-iter", 1, "--set", "tol=0.0")
+    assert (code, "(not converged)" in out) == (0, True)
+    assert all(line.startswith("genmix: warning: ") for line in err.splitlines())
+    assert "converge" in err
+
+
+def test_set_reaches_every_parameter_and_wins(run, tmp_path, blobs):
+    out = tmp_path / "model"
+    fit_quietly(
+        blobs / "blobs.npy", "--components", K, "--out", out, "--set", "tol=0.25", "--set", "max_iter=1"
+    )
+    parameters = genmix.load(out).get_params()
+    assert (parameters["tol"], parameters["max_iter"]) == (0.25, 1)
+
+
+def test_unknown_settings_are_refused_with_the_list_of_valid_ones(run, tmp_path, blobs):
+    command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model")
+    code, _, err = run(*command, "--set", "learning_speed=3")
+    assert code == 2
+    assert "'learning_speed'" in err
+    valid = set(genmix.GANMixture().get_params()) - {"n_components"}
+    assert all(name in err for name in valid)
+
+
+def test_a_preset_is_the_start_and_options_override_it(tmp_path, blobs):
+    model = settings.build("ganmm", 4, "ganmm-2018-code", {"max_iter": 2})
+    assert model.get_params() == genmix.GANMixture.preset("ganmm-2018-code", 4, max_iter=2).get_params()
+
+
+def test_models_named_in_the_help_are_those_that_can_be_built():
+    hint = get_type_hints(fit, include_extras=False)["model"]
+    assert set(get_args(hint)) == set(settings.CLASSES)
+    assert hint == Literal["ganmm"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_predict_writes_labels_certainty_and_memberships(run, tmp_path, blobs, suffix):
+    path = tmp_path / f"labels{suffix}"
+    code, _, err = run("predict", blobs / "model", blobs / "blobs.npy", "--out", path)
+    assert (code, err) == (0, "")
+    X = np.load(blobs / "blobs.npy")
+    model = genmix.load(blobs / "model")
+    written = read_predictions(path)
+    np.testing.assert_array_equal(written["memberships"], model.predict_proba(X))
+    np.testing.assert_array_equal(written["label"], model.predict(X))
+    np.testing.assert_array_equal(written["certainty"], model.predict_proba(X).max(axis=1))
+
+
+def read_predictions(path):
+    if path.suffix == ".npz":
+        return dict(np.load(path))
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        table = {name: column.to_numpy() for name, column in parquet.read_table(path).to_pydict().items()}
+    else:
+        with path.open() as file:
+            header, *rows = csv.reader(file)
+        table = dict(zip(header, np.array(rows, float).T, strict=True))
+    memberships = np.column_stack([table[f"membership_{k}"] for k in range(K)])
+    return {"label": table["label"], "certainty": table["certainty"], "memberships": memberships}
+
+
+def test_sample_draws_a_grid_of_images(run, tmp_path, digits):
+    code, _, err = run("sample", digits / "model", "--n", 5, "--out", tmp_path / "grid.png")
+    assert (code, err) == (0, "")
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 5 * 56
+        assert 2 * 56 < picture.height < 3 * 56
+
+
+def test_sample_of_one_component_in_the_units_of_the_data(run, tmp_path, digits, blobs):
+    code, _, _ = run("sample", digits / "model", "--n", 5, "--component", 1, "--out", tmp_path / "x.npz")
+    assert code == 0
+    drawn = np.load(tmp_path / "x.npz")
+    assert (drawn["X"].shape, drawn["X"].dtype) == ((5, 8, 8), np.uint8)
+    assert drawn["component"].tolist() == [1] * 5
+    assert run("sample", blobs / "model", "--n", 4, "--out", tmp_path / "x.csv")[0] == 0
+    rows = np.loadtxt(tmp_path / "x.csv", delimiter=",", skiprows=1)
+    assert rows.shape == (K * 4, 1 + 4)
+    assert rows[:, 0].tolist() == sorted([0, 1, 2] * 4)
+
+
+def test_sample_with_a_seed_is_repeatable(run, tmp_path, blobs):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("sample", blobs / "model", "--seed", seed, "--out", tmp_path / f"{name}.csv")[0] == 0
+    texts = {name: (tmp_path / f"{name}.csv").read_text() for name in "abc"}
+    assert texts["a"] == texts["b"] != texts["c"]
+
+
+def test_evaluate_a_model_and_its_predictions_alike(run, tmp_path, blobs):
+    options = ("--labels-column", "kind")
+    code, of_model, err = run("evaluate", blobs / "model", blobs / "blobs.csv", *options)
+    assert (code, err) == (0, "")
+    for name in ("purity", "accuracy", "ari", "nmi", "rand index"):
+        assert re.search(rf"^{name} +-?\d\.\d\d\d$", of_model, re.M), name
+    assert re.search(r"^cluster  label +size  purity  certainty$", of_model, re.M)
+    labels = tmp_path / "labels.csv"
+    assert run("predict", blobs / "model", blobs / "blobs.npz", "--out", labels)[0] == 0
+    code, of_file, _ = run("evaluate", labels, blobs / "blobs.csv", *options)
+    assert code == 0
+    assert scores(of_file) == scores(of_model)
+    code, of_two_files, _ = run("evaluate", labels, "--labels", blobs / "blobs.csv", *options)
+    assert (code, of_two_files) == (0, of_file)
+
+
+def scores(printed):
+    return printed.split("\n\n")[0]
+
+
+def test_evaluate_knows_perfect_clusters(run, tmp_path):
+    (tmp_path / "found.csv").write_text("label\n2\n2\n0\n0\n1\n")
+    (tmp_path / "known.csv").write_text("kind\nx\nx\ny\ny\nz\n")
+    code, out, _ = run("evaluate", tmp_path / "found.csv", "--labels", tmp_path / "known.csv")
+    assert code == 0
+    assert scores(out).count("1.000") == 5
+    assert out.splitlines()[-1].split() == ["2", "x", "2", "1.000"]
+
+
+def test_evaluate_leaves_unlabelled_rows_out_and_says_so(run, tmp_path):
+    np.save(tmp_path / "found.npy", np.array([0, 0, 1, 1]))
+    np.save(tmp_path / "known.npy", np.array([7, 7, 9, -1]))
+    code, out, _ = run("evaluate", tmp_path / "found.npy", "--labels", tmp_path / "known.npy")
+    assert code == 0
+    assert "left out: 1 rows without a label" in out
+    assert re.search(r"^accuracy +1\.000$", out, re.M)
+
+
+def test_report_writes_one_page(run, tmp_path, blobs):
+    page = tmp_path / "report.html"
+    code, _, err = run(
+        "report", blobs / "model", blobs / "blobs.npz", "--out", page, "--title", "Blobs & <more>"
+    )
+    assert (code, err) == (0, "")
+    assert "Blobs &amp; &lt;more&gt;" in page.read_text()
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_datasets_lists_names_licences_and_sources(run, tmp_path):
+    code, out, err = run("datasets", "--data-dir", tmp_path)
+    assert (code, err) == (0, "")
+    for name in ("digits", "image-segmentation", "artificial-characters", "mnist", "cifar10", "celeba-hair"):
+        assert re.search(rf"^{name} ", out, re.M), name
+    assert "licence" in out.splitlines()[0]
+
+
+def test_version_and_help(run):
+    assert run("--version") == (0, f"{genmix.__version__}\n", "")
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for verb in ("fit", "predict", "sample", "evaluate", "report", "datasets", "demo"):
+        assert re.search(rf"^│ {verb} ", out, re.M), verb
+        assert run(verb, "--help")[0] == 0
+
+
+BAD_INPUT = [
+    ("frobnicate", "frobnicate"),
+    ("fit", "DATA"),
+    ("fit digits", "--components"),
+    ("fit digits --components 2", "--out"),
+    ("fit digits --components two --out M", "two"),
+    ("fit digits --components 2 --out M --model kmeans", "kmeans"),
+    ("fit digits --components 2 --out M --bogus", "--bogus"),
+    ("fit digits --components 2 --out M --preset ganmm-1999", "ganmm-1999"),
+    ("fit digits --components 2 --out M --set tol", "name=value"),
+    ("fit digits --components 2 --out M --max-iter 0", "max_iter"),
+    ("fit no-such-set --components 2 --out M", "no-such-set"),
+    ("fit missing.csv --components 2 --out M", "missing.csv"),
+    ("fit text.npy --components 2 --out M", "text.npy"),
+    ("fit five.npy --components 6 --out M", "6"),
+    ("fit nan.npy --components 2 --out M", "NaN"),
+    ("fit five.npy --components 2 --out text.npy/model", "text.npy"),
+    ("fit five.npy --components 2 --out full", "full"),
+    ("predict missing five.npy --out labels.csv", "missing"),
+    ("predict full five.npy --out labels.csv", "full"),
+    ("predict MODEL five.npy --out labels.csv", "4"),
+    ("predict MODEL five.npy --out labels.xls", "labels.xls"),
+    ("predict MODEL missing.npy --out labels.csv", "missing.npy"),
+    ("sample MODEL --out grid.png", "samples.csv"),
+    ("sample MODEL --out x.csv --n 0", "--n"),
+    ("sample MODEL --out x.csv --component 3", "0 to 2"),
+    ("sample MODEL --out text.npy/x.csv", "text.npy"),
+    ("evaluate MODEL", "DATA"),
+    ("evaluate found.csv", "--labels"),
+    ("evaluate found.csv --labels five.npy", "(5, 2)"),
+    ("evaluate found.csv --labels known.csv", "2 labels for 3 rows"),
+    ("evaluate found.csv --labels known.csv --labels-column other", "'other'"),
+    ("report MODEL five.npy --out page.pdf", "page.pdf"),
+    ("report missing five.npy --out page.html", "missing"),
+    ("demo --out text.npy", "text.npy"),
+]
+
+
+@pytest.mark.parametrize(("command", "names"), BAD_INPUT, ids=[command for command, _ in BAD_INPUT])
+def test_bad_input_ends_with_2_and_one_line_and_writes_nothing(
+    run, tmp_path, monkeypatch, blobs, command, names
+):
+    np.save(tmp_path / "five.npy", np.arange(10.0).reshape(5, 2))
+    np.save(tmp_path / "nan.npy", np.full((5, 2), np.nan))
+    (tmp_path / "text.npy").write_text("a,b\n1,2\n")
+    (tmp_path / "found.csv").write_text("label\n0\n0\n1\n")
+    (tmp_path / "known.csv").write_text("kind\nx\ny\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = run(*command.replace("MODEL", str(blobs / "model")).split())
+    assert code == 2
+    assert err.startswith("genmix: ")
+    assert err.count("\n") == 1
+    assert names in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_mistakes_show_no_traceback_in_a_process_of_their_own(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "genmix.cli", "fit", "missing.csv", "--components", "2", "--out", "model"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"genmix: .*missing\.csv.*\n", done.stderr)
+
+
+def test_help_is_quick_because_heavy_modules_wait():
+    code = (
+        "import sys; from genmix.cli import main; main(['fit', '--help']); "
+        "sys.exit(bool({'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@app.command(show=False)
+def interrupted():
+    """Stand for a verb during which Ctrl-C is pressed."""
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_130(run):
+    assert run("interrupted") == (130, "", "genmix: interrupted\n")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"{sys.executable} -m genmix.cli datasets | head -n 0; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)  # noqa: S607
+    assert (done.returncode, done.stderr) == (0, "")
