@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MODELS", "ModelFileError", "load", "save"]
+__all__ = ["MODELS", "ModelFileError", "check_target", "load", "save"]
 
 #: Classes that can be saved and loaded, and the module of each.
 MODELS = {"GANMixture": "genmix.ganmm"}
@@ -67,7 +67,7 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
         If the disk refuses (full, read-only).
     """
     target = Path(os.path.abspath(folder))
-    _check_target(target)
+    check_target(target)
     files = _encode(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
@@ -226,7 +226,20 @@ def _existing(folder: Path) -> Path:
     raise ModelFileError(f"{folder} {found}: expected a model folder written by save, with {DOCUMENT}")
 
 
-def _check_target(target: Path) -> None:
+def check_target(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that :func:`save` would not write to; to be asked before a long fit.
+
+    Parameters
+    ----------
+    folder : path
+        As in :func:`save`.
+
+    Raises
+    ------
+    ValueError
+        If `folder` is a file or a link, or holds something else than a model.
+    """
+    target = Path(folder).absolute()
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ValueError(f"{target} is a file or a link: choose a new folder")
     names = {entry.name for entry in target.iterdir()} if target.exists() else set()

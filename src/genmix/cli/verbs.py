@@ -79,8 +79,10 @@ def fit(
     progress : bool, optional
         Show a bar with the time left. Default: where a person is watching.
     """
+    from genmix import persistence
     from genmix.cli import files, settings
 
+    persistence.check_target(out)
     files.check_writable(out)
     chosen: dict[str, Any] = {"random_state": seed, "max_iter": max_iter, "n_init": n_init, "device": device}
     chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
