@@ -239,7 +239,7 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     ValueError
         If `folder` is a file or a link, or holds something else than a model.
     """
-    target = Path(folder).absolute()
+    target = Path(os.path.abspath(folder))
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ValueError(f"{target} is a file or a link: choose a new folder")
     names = {entry.name for entry in target.iterdir()} if target.exists() else set()
