@@ -20,11 +20,13 @@ class DataOptions:
     Parameters
     ----------
     split : {"train", "test"}, optional
-        Only this part of a data set that comes in two parts (mnist, cifar10).
+        Only this part, of data that have parts (mnist, cifar10, image-segmentation).
     n_samples : int, optional
-        Only so many rows; always the same ones.
+        Only so many rows: a random choice, the same one each time.
     labels_column : str, optional
-        The column of a CSV or Parquet table that holds labels: it is taken out of the data.
+        The column of a table (or the array of an .npz) that holds labels: it is taken out of the data.
+    image_size : int, optional
+        Make each image of a folder so many pixels wide and high.
     data_dir : Path, optional
         Folder in which data sets known by name are looked for. Default: the environment variable GENMIX_DATA.
     """
@@ -32,6 +34,7 @@ class DataOptions:
     split: Literal["train", "test"] | None = None
     n_samples: int | None = None
     labels_column: str | None = None
+    image_size: int | None = None
     data_dir: Path | None = None
 
 
@@ -48,6 +51,7 @@ def load_data(data: str, rows: DataOptions) -> Dataset:
         split=rows.split,
         n_samples=rows.n_samples,
         label_column=rows.labels_column,
+        image_size=rows.image_size,
     )
 
 

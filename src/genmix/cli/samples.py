@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.cli.files import whole_file, write_arrays, write_columns
-from genmix.pictures import image_style, is_images, to_rgba
+from genmix.plots.pictures import image_style, is_images, to_rgba
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -262,7 +262,8 @@ def datasets(*, data_dir: Path | None = None) -> None:
     from genmix.cli.tables import text_table
     from genmix.datasets import catalogue
 
-    print(text_table(catalogue(data_dir)))
+    columns = ("name", "n", "shape", "classes", "where", "available", "licence", "source")  # widest last
+    print(text_table([{column: entry[column] for column in columns} for entry in catalogue(data_dir)]))
 
 
 @app.command(sort_key=7)

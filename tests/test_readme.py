@@ -1,0 +1,91 @@
+"""What README says is run, not believed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import warnings
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from genmix.cli.verbs import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    """All code blocks of one language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def commands():
+    """The lines of the shell blocks that call genmix, without their remarks."""
+    return [
+        shlex.split(line, comments=True)
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("genmix")
+    ]
+
+
+def test_the_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = blocks("python")
+    assert found
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two iterations are too few to converge, as the text says
+        for block in found:
+            exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
+    assert names["images"].shape == (5, 8, 8)
+    assert (names["same"].predict_proba(names["data"].X) == names["memberships"]).all()
+    assert (names["same"].predict(names["data"].X) == names["model"].labels_).all()
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_the_commands_are_understood(command):
+    function, bound, _ = app.parse_args(command[1:], exit_on_error=False, print_error=False)
+    assert function.__name__ == command[1]
+    assert bound is not None
+
+
+def test_every_verb_is_shown():
+    verbs = {name for name in app if not name.startswith("-")}
+    assert {"fit", "predict", "sample", "evaluate", "report", "datasets", "demo"} <= verbs
+    assert {command[1] for command in commands()} == verbs
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_links_to_files_and_extras_lead_somewhere():
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
+        assert (ROOT / link).is_file(), link
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.findall(r"genmix\[(\w+)\]", README)
+    assert extras
+    assert set(extras) <= set(project["optional-dependencies"])
+
+
+def test_constraints_pin_all_that_is_required():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
+    required = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    assert {re.match(r"[\w-]+", name).group().lower() for name in required} <= pinned
+
+
+def test_module_and_program_are_the_same():
+    done = subprocess.run(
+        [sys.executable, "-m", "genmix.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == sys.modules["genmix"].__version__
