@@ -1,0 +1,145 @@
+"""What every reader returns, and the three things all of them do: check X, code labels, choose rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Dataset", "DatasetNotFound", "Rows", "Whole", "check_array", "code_labels"]
+
+
+class DatasetNotFound(ValueError):
+    """There is no data set, file or folder of that name, and none could be fetched."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A table or a stack of images, with labels where they are known.
+
+    Attributes
+    ----------
+    name : str
+        Name of the set, or of the file without its ending.
+    X : ndarray
+        Features [N, d], or images [N, H, W] or [N, H, W, C], in the units of the source.
+    y : ndarray of int64, shape (N,), or None
+        Labels; -1 is a row without one.
+    feature_names : tuple of str or None
+        One a column of a table.
+    class_names : tuple of str or None
+        ``class_names[y]`` is the name of label y >= 0. None where labels have no names.
+    licence, source : str
+        Under which terms, and from where; empty for files of the user's.
+    description : str
+        A sentence or two on the content, and on what was left out.
+    """
+
+    name: str
+    X: NDArray[Any]
+    y: NDArray[np.int64] | None = None
+    feature_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    licence: str = ""
+    source: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows are wanted: a part, and a random choice of it in the original order."""
+
+    split: str | None = None
+    n_samples: int | None = None
+    random_state: int = 0
+
+    def choose(self, what: str, n: int, parts: NDArray[Any] | None = None) -> NDArray[np.intp] | slice:
+        """Return the positions wanted of n rows; `parts` names the part of each row, if there are parts."""
+        wanted: NDArray[np.intp] | slice = slice(None)
+        if self.split is not None:
+            available = () if parts is None else tuple(dict.fromkeys(parts.tolist()))
+            if self.split not in available:
+                expected = f"expected one of {', '.join(available)}" if available else "it has no parts"
+                raise ValueError(f"split={self.split!r} of {what}: {expected}")
+            wanted = np.flatnonzero(parts == self.split)
+            n = len(wanted)
+        if self.n_samples is None:
+            return wanted
+        if not 1 <= self.n_samples <= n:
+            raise ValueError(f"n_samples={self.n_samples} of {what}: expected 1 to {n}, the rows there are")
+        chosen = np.sort(np.random.default_rng(self.random_state).permutation(n)[: self.n_samples])
+        return chosen if isinstance(wanted, slice) else wanted[chosen]
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """Everything a source holds, before rows are chosen. X may be anything that is indexed by rows."""
+
+    X: Any
+    y: NDArray[np.int64] | None = None
+    feature_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    parts: NDArray[Any] | None = None
+
+    def choose(self, name: str, what: str, rows: Rows, description: str = "") -> Dataset:
+        """Return the rows wanted; `what` names the source in errors."""
+        wanted = rows.choose(what, len(self.X), self.parts)
+        y = None if self.y is None else self.y[wanted]
+        return Dataset(name, self.X[wanted], y, self.feature_names, self.class_names, description=description)
+
+
+def check_array(X: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return X if it is a table or a stack of images made of real numbers."""
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"{what} has elements of type {X.dtype}: expected real numbers")
+    if X.ndim not in (2, 3, 4):
+        raise ValueError(
+            f"{what} has shape {X.shape}: expected a table [N, d] or images [N, H, W], [N, H, W, C] "
+            "or [N, C, H, W]"
+        )
+    if X.size == 0:
+        raise ValueError(f"{what} has shape {X.shape}: expected at least one row and one column")
+    return X
+
+
+def code_labels(
+    values: Sequence[Any] | NDArray[Any], what: str
+) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    """Turn labels into integers, and names where they were not integers already.
+
+    Whole numbers stay what they are, also when they are written as text or as floats. Other text is numbered
+    in alphabetical order. None, NaN and empty text are unlabelled: -1.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{what} has shape {array.shape}: expected one label a row")
+    if array.dtype.kind in "biu":
+        return array.astype(np.int64), None
+    texts = ["" if _is_missing(value) else _text(value) for value in array.tolist()]
+    try:
+        return np.array([_whole(text) if text else -1 for text in texts], np.int64), None
+    except ValueError:
+        if array.dtype.kind == "f":
+            raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)") from None
+    names = sorted(set(texts) - {""})
+    number = {"": -1} | {name: position for position, name in enumerate(names)}
+    return np.array([number[text] for text in texts], np.int64), tuple(names)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _text(value: Any) -> str:
+    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _whole(text: str) -> int:
+    """Read '3' and '3.0' (a column of integers with gaps, as pandas writes it) as 3."""
+    number = float(text)
+    if not number.is_integer() or abs(number) > 2**53:
+        raise ValueError(text)
+    return int(number)

@@ -1,0 +1,158 @@
+"""Tables in ``.csv`` and ``.parquet`` files: columns of numbers become X."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genmix.datasets.records import Dataset, Rows, Whole, code_labels
+
+__all__ = ["read_csv", "read_parquet"]
+
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
+
+def read_csv(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
+    """Read a header and rows, separated by comma, semicolon or tab."""
+    header, cells = _read_rows(path)
+    texts = dict(zip(header, zip(*cells, strict=True), strict=True))
+    label = _take_labels(texts, label_column, path)
+    numbers = {name: _numbers(column, f"column {name!r} of {path}") for name, column in texts.items()}
+    return _dataset(path, rows, numbers, label)
+
+
+def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
+    """Read a Parquet file with pyarrow, an optional extra."""
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ValueError(f"{path} needs pyarrow to be read: pip install 'genmix[parquet]'") from error
+    try:
+        table = parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"cannot read {path} as a Parquet file: {error}") from error
+    names = _unique(table.column_names, path)
+    columns = {name: table.column(name) for name in names}
+    label = _take_labels(columns, label_column, path, as_list=lambda column: column.to_pylist())
+    numbers = {name: _arrow_numbers(column, f"column {name!r} of {path}") for name, column in columns.items()}
+    return _dataset(path, rows, numbers, label)
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+_Label = tuple[NDArray[np.int64], tuple[str, ...] | None]
+
+
+def _dataset(
+    path: Path, rows: Rows, numbers: dict[str, NDArray[Any] | None], label: _Label | None
+) -> Dataset:
+    kept = {name: column for name, column in numbers.items() if column is not None}
+    if not kept:
+        raise ValueError(f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}")
+    X = np.column_stack(list(kept.values()))
+    if not len(X):
+        raise ValueError(f"{path} has a header but no rows")
+    left_out = [name for name in numbers if name not in kept]
+    y, class_names = label or (None, None)
+    description = f"Left out, as they are not numbers: {', '.join(left_out)}." if left_out else ""
+    return Whole(X, y, tuple(kept), class_names).choose(path.stem, str(path), rows, description)
+
+
+def _take_labels(
+    columns: dict[str, Any], label_column: str | None, path: Path, as_list: Any = list
+) -> _Label | None:
+    """Take the column of labels out of the columns."""
+    if label_column is None:
+        return None
+    if label_column not in columns:
+        raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {', '.join(columns)}")
+    return code_labels(as_list(columns.pop(label_column)), f"column {label_column!r} of {path}")
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            lines = csv.reader(file, delimiter=separator, strict=True)
+            header = _unique([cell.strip() for cell in next(lines, [])], path)
+            if header and all(_is_number(cell) for cell in header):
+                raise ValueError(f"the first line of {path} has no names: expected a header, then rows")
+            cells = []
+            for row in lines:
+                if row and len(row) != len(header):
+                    raise ValueError(
+                        f"line {lines.line_num} of {path} has {len(row)} cells: expected {len(header)}, "
+                        "as in the header"
+                    )
+                if row:
+                    cells.append([cell.strip() for cell in row])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"cannot read {path} as a table in UTF-8 text: {error}") from error
+    if not cells:
+        raise ValueError(f"{path} has a header but no rows" if header else f"{path} is empty")
+    return header, cells
+
+
+def _unique(names: list[str], path: Path) -> list[str]:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has several columns called {twice[0]!r}: give each a name of its own")
+    return names
+
+
+def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
+    """Read a column as numbers, or return None where it is text."""
+    if all(map(_is_number, cells)):
+        values = np.array([float(cell) for cell in cells])
+        _refuse_missing(~np.isfinite(values), what)
+        return values
+    kinds = np.array(["number" if _is_number(cell) else _kind(cell) for cell in cells])
+    n_numbers, n_texts = int((kinds == "number").sum()), int((kinds == "text").sum())
+    if n_texts >= n_numbers:
+        return None
+    if n_texts:  # mostly numbers: leaving the column out unasked would hide a typing error
+        row = int((kinds == "text").argmax())
+        raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
+    _refuse_missing(kinds == "missing", what)
+    return None
+
+
+def _kind(cell: str) -> str:
+    return "missing" if cell.lower() in _MISSING else "text"
+
+
+def _refuse_missing(bad: NDArray[np.bool_], what: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{what} has {bad.sum()} missing or infinite values, first in row {int(bad.argmax()) + 1}: "
+            "fill them in or leave the rows or the column out"
+        )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _arrow_numbers(column: Any, what: str) -> NDArray[Any] | None:
+    import pyarrow.types as kinds
+
+    kind = column.type
+    if not (
+        kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_decimal(kind)
+    ):
+        return None
+    _refuse_missing(np.asarray(column.is_null()), what)
+    values = np.asarray(column.to_numpy()).astype(np.float32 if str(kind) == "float" else np.float64)
+    _refuse_missing(~np.isfinite(values), what)
+    return values
