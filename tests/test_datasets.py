@@ -424,6 +424,11 @@ def test_npz_with_everything(tmp_path: Path) -> None:
         load(tmp_path / "a.npz", split="val")
 
 
+def test_feature_names_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.zeros((2, 3)), features=["only", "two"])
+    assert load(tmp_path / "a.npz").feature_names is None
+
+
 def test_npz_finds_the_data(tmp_path: Path) -> None:
     X = np.ones((4, 2))
     np.savez(tmp_path / "first.npz", X, np.zeros((9, 9)))

@@ -102,6 +102,10 @@ def test_rand_index_of_chance_is_high_and_the_adjusted_one_is_zero(k: int, expec
     assert metrics.adjusted_rand_index(true, pred) == pytest.approx(0, abs=1e-3)
 
 
+def test_one_row_has_no_pairs_to_disagree_on() -> None:
+    assert metrics.rand_index(["a"], [7]) == metrics.adjusted_rand_index(["a"], [7]) == 1.0
+
+
 def test_rand_index_does_not_overflow_on_a_million_rows() -> None:
     true = np.arange(1_000_000) % 2
     assert metrics.rand_index(true, np.zeros_like(true)) == pytest.approx(0.5, abs=1e-5)
@@ -177,11 +181,12 @@ def missing_values() -> list[object]:
         ["a", float("nan")],
         pandas.Series([1, None], dtype="Int64"),
         pandas.Series(["a", None]),
+        ["a", pandas.NA],
         np.array(["2020-01-01", "NaT"], dtype="datetime64[D]").astype(object),
     ]
 
 
-@pytest.mark.parametrize("position", range(7))
+@pytest.mark.parametrize("position", range(8))
 def test_missing_labels_are_refused(position: int) -> None:
     with pytest.raises(ValueError, match=r"labels_true holds .*leave rows without a label out"):
         metrics.scores(missing_values()[position], [0, 1])  # type: ignore[arg-type]

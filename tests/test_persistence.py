@@ -166,6 +166,9 @@ def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, folder: Pat
     with pytest.raises(ValueError, match="not a genmix model folder"):
         save(model, other)
     assert (other / "model.json").read_text() == "years of work"
+    (other / "model.json").rename(other / "model.safetensors")
+    with pytest.raises(ValueError, match="not a genmix model folder"):
+        save(model, other)
     (folder / "notes.txt").write_text("keep me")
     with pytest.raises(ValueError, match=r"also holds 'notes.txt'"):
         save(model, folder)
@@ -357,6 +360,15 @@ def test_wrong_shapes_and_missing_tensors(tmp_path: Path, folder: Path, model: F
     model._export = lambda: ({}, {})  # type: ignore[method-assign]
     with pytest.raises(ModelFileError, match="usable FakeModel"):
         load(save(model, tmp_path / "none"))
+
+
+def test_running_out_of_memory_is_not_the_files_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore(*args: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(FakeModel, "_restore", restore)
+    with pytest.raises(MemoryError):
+        load(folder)
 
 
 def test_nothing_is_ever_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,11 +117,10 @@ def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
     n_numbers, n_texts = int((kinds == "number").sum()), int((kinds == "text").sum())
     if n_texts >= n_numbers:
         return None
-    if n_texts:  # mostly numbers: leaving the column out unasked would hide a typing error
-        row = int((kinds == "text").argmax())
-        raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
-    _refuse_missing(kinds == "missing", what)
-    return None
+    if not n_texts:
+        raise _missing(kinds == "missing", what)
+    row = int((kinds == "text").argmax())  # mostly numbers: leaving the column out would hide a typing error
+    raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
 
 
 def _kind(cell: str) -> str:
@@ -130,10 +129,14 @@ def _kind(cell: str) -> str:
 
 def _refuse_missing(bad: NDArray[np.bool_], what: str) -> None:
     if bad.any():
-        raise ValueError(
-            f"{what} has {bad.sum()} missing or infinite values, first in row {int(bad.argmax()) + 1}: "
-            "fill them in or leave the rows or the column out"
-        )
+        raise _missing(bad, what)
+
+
+def _missing(bad: NDArray[np.bool_], what: str) -> ValueError:
+    return ValueError(
+        f"{what} has {bad.sum()} missing or infinite values, first in row {int(bad.argmax()) + 1}: "
+        "fill them in or leave the rows or the column out"
+    )
 
 
 def _is_number(cell: str) -> bool:
