@@ -42,16 +42,14 @@ class ModelFileError(ValueError):
 def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     """Write a fitted model to a folder, whole or not at all.
 
-    A model that is already there is replaced; if anything goes wrong on the way it stays, or is found again
-    by :func:`load`.
+    A model already there is replaced; if anything goes wrong it stays, or is found again by :func:`load`.
 
     Parameters
     ----------
     model : estimator
         A fitted model of a class named in :data:`MODELS`.
     folder : path
-        Folder to make, with its parents. If it exists, it must be empty or hold a genmix model and nothing
-        else.
+        Folder to make, with its parents; one that exists must be empty or hold nothing but a genmix model.
 
     Returns
     -------
@@ -98,8 +96,7 @@ def load(folder: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ModelFileError
-        If the folder or one of its two files is missing, a link, damaged, of another format, or made by a
-        newer genmix.
+        If the folder or one of its files is missing, a link, damaged, foreign, or made by a newer genmix.
     """
     path = _existing(Path(folder))
     document = _read_document(path / DOCUMENT)
@@ -145,10 +142,8 @@ def _encode(model: Any) -> dict[str, bytes]:
             f"cannot save this {cls.__name__}: {error}; expected finite numbers, strings, lists and dicts"
         ) from error
     if len(text) > MAX_DOCUMENT_BYTES:
-        raise ValueError(
-            f"cannot save this {cls.__name__}: parameters and history take {len(text)} bytes of "
-            f"JSON, at most {MAX_DOCUMENT_BYTES} can be loaded again"
-        )
+        limit = f"at most {MAX_DOCUMENT_BYTES} can be loaded again"
+        raise ValueError(f"cannot save this {cls.__name__}: it takes {len(text)} bytes of JSON, {limit}")
     return {TENSORS: content, DOCUMENT: text}
 
 
@@ -164,14 +159,13 @@ def _checksum(document: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    def version(package: str) -> str:
+    versions = {"python": platform.python_version()}
+    for package in ("genmix", "torch", "scikit-learn", "numpy"):
         try:
-            return metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-            return "unknown"
-
-    packages = {name: version(name) for name in ("genmix", "torch", "scikit-learn", "numpy")}
-    return packages | {"python": platform.python_version()}
+            versions[package] = "unknown"
+    return versions
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -223,7 +217,7 @@ def _existing(folder: Path) -> Path:
     if not folder.exists() and previous.is_dir():
         return previous
     found = "is not a folder" if folder.exists() else "does not exist"
-    raise ModelFileError(f"{folder} {found}: expected a model folder written by save, with {DOCUMENT}")
+    raise ModelFileError(f"{folder} {found}: expected a model folder written by save")
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
@@ -246,11 +240,8 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     if others := sorted(names - {TENSORS, DOCUMENT}):
         raise ValueError(f"{target} also holds {others[0]!r}, which saving would delete: choose a new folder")
     if names:
-        try:
-            head = _read(target / DOCUMENT, MAX_DOCUMENT_BYTES)
-        except ModelFileError:
-            head = b""
-        if f'"{FORMAT}"'.encode() not in head:
+        document = target / DOCUMENT
+        if not document.is_file() or f'"{FORMAT}"'.encode() not in _read(document, MAX_DOCUMENT_BYTES):
             raise ValueError(
                 f"{target} is not a genmix model folder, so it is not replaced: choose a new one"
             )
