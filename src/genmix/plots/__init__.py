@@ -1,0 +1,31 @@
+"""Figures about a fitted mixture: what it generates, where clusters lie, how sure it is, how it learned.
+
+Every function returns a `matplotlib.figure.Figure` made without pyplot, so no global state is touched:
+show it in a notebook or call its ``savefig``. Cluster k has colour ``palette(K)[k]`` everywhere.
+"""
+
+from __future__ import annotations
+
+from genmix.plots.components import component_samples, telling_features
+from genmix.plots.fit import (
+    certainty_histogram,
+    cluster_sizes,
+    confusion,
+    curve_keys,
+    map_2d,
+    training_curves,
+)
+from genmix.plots.palette import palette, text_on
+
+__all__ = [
+    "certainty_histogram",
+    "cluster_sizes",
+    "component_samples",
+    "confusion",
+    "curve_keys",
+    "map_2d",
+    "palette",
+    "telling_features",
+    "text_on",
+    "training_curves",
+]

@@ -1,0 +1,35 @@
+"""What all figures share: the neutral colours, figures sized in points, quiet axes, safe names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE = "#24292f", "#69727d", "#dfe3e8"  # the page swaps these three in dark mode
+
+
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Make a figure sized in points, 1/72 inch; the report shows a point as about a pixel on a phone."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / 72, height / 72), dpi=144, layout=layout, facecolor="none")
+
+
+def plain(axis: Axes, grid: Literal["", "x", "y"] = "") -> None:
+    """Take the box away, make ticks quiet, and leave at most faint rules to read values by."""
+    axis.set_facecolor("none")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    axis.tick_params(length=0, labelsize=10, labelcolor=MUTED)
+    if grid:
+        axis.grid(axis=grid, color=RULE, linewidth=0.8)
+        axis.set_axisbelow(True)
+
+
+def shorten(name: object, limit: int = 24) -> str:
+    """Return a name short enough for an axis, its dollar signs kept from being read as mathematics."""
+    text = str(name)
+    return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")

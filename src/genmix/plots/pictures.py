@@ -1,0 +1,155 @@
+"""Image arrays of any layout and range, turned into small pictures for figures and the report."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_SIDE = 64  # larger images are made smaller: a report stays light and still shows what a cluster is
+
+
+@dataclass(frozen=True)
+class ImageStyle:
+    """How the images of one data set are drawn, so that real and generated ones are comparable.
+
+    Parameters
+    ----------
+    low, high : float
+        Pixel values drawn as darkest and brightest.
+    channels_first : bool
+        True for [N, C, H, W].
+    ink : bool
+        True for grey images whose background is the lowest value (digits, letters): they are drawn as ink on
+        the page, opacity by value, which works on a light and on a dark page.
+    """
+
+    low: float
+    high: float
+    channels_first: bool
+    ink: bool
+
+
+def is_images(X: ArrayLike) -> bool:
+    """Return whether an array holds images ([N,H,W], [N,H,W,C] or [N,C,H,W]) and not a table."""
+    return np.ndim(X) in (3, 4)
+
+
+def image_style(X: ArrayLike) -> ImageStyle:
+    """Find layout, range and manner of drawing from real images.
+
+    Parameters
+    ----------
+    X : array [N, H, W], [N, H, W, C] or [N, C, H, W]
+        Real images, uint8 or float, C one of 1, 3, 4.
+
+    Raises
+    ------
+    ValueError
+        If the number of dimensions is not 3 or 4, or no axis can be the channels.
+    """
+    images = np.asarray(X)
+    if images.ndim not in (3, 4):
+        raise ValueError(f"got {images.ndim} dimensions; images are [N,H,W], [N,H,W,C] or [N,C,H,W].")
+    channels_first = False
+    if images.ndim == 4:
+        if images.shape[-1] not in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+            raise ValueError(f"images of shape {images.shape[1:]} have no axis of 1, 3 or 4 channels.")
+        channels_first = images.shape[-1] not in (1, 3, 4)
+    low, high = _pixel_range(images)
+    colored = images.ndim == 4 and images.shape[1 if channels_first else -1] != 1
+    # many pixels at the lowest value are the sign of strokes on an empty sheet
+    background = float(np.quantile(images, 0.4)) if images.size else low
+    ink = not colored and background <= low + 0.05 * (high - low)
+    return ImageStyle(low, high, channels_first, ink)
+
+
+def _pixel_range(images: NDArray) -> tuple[float, float]:
+    """Find the usual range (0..255, 0..1, -1..1) the values fit, else smallest to largest."""
+    if images.dtype == np.uint8:
+        return 0.0, 255.0
+    finite = images[np.isfinite(images)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if low >= 0 and 0 < high <= 1:
+        return 0.0, 1.0
+    if low >= -1 and low < 0 < high <= 1:
+        return -1.0, 1.0
+    return low, high if high > low else low + 1.0
+
+
+def to_rgba(images: ArrayLike, style: ImageStyle, color: str = "#000000") -> NDArray[np.uint8]:
+    """Draw images as red, green, blue and opacity.
+
+    Parameters
+    ----------
+    images : array [n, H, W], [n, H, W, C] or [n, C, H, W]
+        In the layout and range of the real images ``style`` was found from.
+    style : ImageStyle
+        See `image_style`.
+    color : str, default="#000000"
+        Colour ``#rrggbb`` of the ink; not used for photographs.
+
+    Returns
+    -------
+    array uint8 [n, H, W, 4]
+        At most 64 pixels a side.
+    """
+    value = np.asarray(images, dtype=np.float64)
+    if value.ndim == 3:
+        value = value[..., None]
+    elif style.channels_first:
+        value = np.moveaxis(value, 1, -1)
+    value = np.nan_to_num((value - style.low) / (style.high - style.low))
+    level = np.round(np.clip(value, 0, 1) * 255).astype(np.uint8)
+    rgba = np.full((*level.shape[:3], 4), 255, dtype=np.uint8)
+    if style.ink:
+        rgba[..., :3] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        rgba[..., 3] = level[..., 0]
+    else:
+        rgba[..., : 4 if level.shape[-1] == 4 else 3] = level  # one grey channel spreads over three
+    return _shrink(rgba)
+
+
+def _shrink(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    side = max(rgba.shape[1:3])
+    if side <= MAX_SIDE:
+        return rgba
+    from PIL import Image
+
+    size = (max(1, rgba.shape[2] * MAX_SIDE // side), max(1, rgba.shape[1] * MAX_SIDE // side))
+    return np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in rgba])
+
+
+def mosaic(rgba: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Lay pictures out in a grid with see-through gaps.
+
+    Parameters
+    ----------
+    rgba : array uint8 [n, H, W, 4]
+        Pictures, n >= 1.
+    columns : int
+        Pictures in a row, >= 1.
+
+    Returns
+    -------
+    array uint8 [rows * H + gaps, columns * W + gaps, 4]
+    """
+    n, height, width, _ = rgba.shape
+    gap = max(1, width // 16)
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), dtype=np.uint8)
+    for i, picture in enumerate(rgba):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def png(rgba: NDArray[np.uint8]) -> bytes:
+    """Return one picture [H, W, 4] as a PNG file; equal pictures give equal bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(rgba).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,222 @@
+"""What a report says about a fitted model, read from the model and the data once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from genmix.plots import palette
+from genmix.report import words
+from genmix.report.page import Chip, Fact, Table
+
+NONE = "\u2013"  # en dash: a cell with nothing to say
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model applied to data, and what is known about the rows.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    X : array [N, ...]
+        The data.
+    membership : array [N, K]
+        ``predict_proba(X)``.
+    classes : array [N] or None
+        Known class of each row as text, "" where unknown; None where no row has one.
+    feature_names : sequence of str or None
+        Names of the columns of a table.
+    """
+
+    model: Any
+    X: NDArray
+    membership: NDArray[np.float64]
+    classes: NDArray | None
+    feature_names: Sequence[str] | None
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return int(self.membership.shape[1])
+
+    @property
+    def labels(self) -> NDArray[np.intp]:
+        """Cluster of each row."""
+        return self.membership.argmax(1)
+
+    @property
+    def certainty(self) -> NDArray[np.float64]:
+        """Largest membership of each row."""
+        return np.clip(self.membership.max(1), 0.0, 1.0)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows in each cluster."""
+        return np.bincount(self.labels, minlength=self.n_components)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Records of the EM iterations, none for a model that keeps none."""
+        return list(getattr(self.model, "history_", None) or [])
+
+    def chip(self, k: int) -> Chip:
+        """Return number and colour of cluster k."""
+        return Chip(int(k), palette(self.n_components)[k])
+
+
+def apply(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike | None,
+    class_names: Sequence[str] | None,
+    feature_names: Sequence[str] | None,
+) -> Fitted:
+    """Apply a fitted model to data.
+
+    Raises
+    ------
+    ValueError
+        If ``X`` is empty or ``y`` has another length.
+    """
+    names = feature_names
+    if names is None and hasattr(X, "columns"):
+        names = [str(name) for name in X.columns]
+    data = np.asarray(X)
+    if len(data) == 0:
+        raise ValueError(
+            "X has no rows; a report needs the data the model was fitted on, or other data like it."
+        )
+    membership = np.asarray(model.predict_proba(X), dtype=np.float64)
+    classes = None if y is None else class_texts(y, class_names)
+    if classes is not None and len(classes) != len(data):
+        raise ValueError(
+            f"y has {len(classes)} labels, X has {len(data)} rows; give one label a row (-1: unknown)."
+        )
+    if classes is not None and not (classes != "").any():
+        classes = None
+    return Fitted(model, data, membership, classes, names)
+
+
+def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
+    """Return labels as text: names where whole numbers have them, "" for -1 and None."""
+    values = np.asarray(y).tolist()
+
+    def text(value: Any) -> str:
+        if value is None or value == -1 or value != value:  # the last is NaN
+            return ""
+        if class_names is not None and isinstance(value, int) and 0 <= value < len(class_names):
+            return str(class_names[value])
+        return str(value)
+
+    return np.array([text(value) for value in values], dtype=object)
+
+
+def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:
+    """Return the headline numbers."""
+    model, n = fitted.model, len(fitted.X)
+    shape = " x ".join(map(str, fitted.X.shape[1:]))
+    facts = [
+        Fact(
+            "images" if fitted.X.ndim > 2 else "rows",
+            f"{n:,}",
+            f"{shape} {'pixels' if fitted.X.ndim > 2 else 'features'}",
+        ),
+        Fact("clusters", str(fitted.n_components), _empty_note(fitted)),
+    ]
+    if hasattr(model, "n_iter_"):
+        converged = getattr(model, "converged_", None)
+        note = "" if converged is None else ("converged" if converged else "stopped before converging")
+        facts.append(Fact("EM iterations", str(int(model.n_iter_)), note))
+    spent = seconds if seconds is not None else _recorded_seconds(fitted.history)
+    if spent is not None:
+        facts.append(Fact("seconds to fit", f"{spent:,.1f}"))
+    unsure = float((fitted.certainty < 0.8).mean())
+    facts.append(Fact("mean certainty", f"{fitted.certainty.mean():.3f}", f"{unsure:.1%} below 0.8"))
+    return facts + _scores(fitted)
+
+
+def _empty_note(fitted: Fitted) -> str:
+    empty = sorted(
+        set(np.flatnonzero(fitted.sizes == 0).tolist()) | set(getattr(fitted.model, "dead_components_", []))
+    )
+    if not empty:
+        return "none empty"
+    return (
+        f"{len(empty)} empty or dead: "
+        + ", ".join(str(k) for k in empty[:8])
+        + (" …" if len(empty) > 8 else "")
+    )
+
+
+def _recorded_seconds(history: Sequence[dict[str, Any]]) -> float | None:
+    spent = [record["seconds"] for record in history if isinstance(record.get("seconds"), int | float)]
+    return float(np.sum(spent)) if spent and np.isfinite(spent).all() else None
+
+
+def _scores(fitted: Fitted) -> list[Fact]:
+    if fitted.classes is None:
+        return []
+    from genmix import metrics
+
+    known = fitted.classes != ""
+    score = metrics.scores(fitted.classes[known], fitted.labels[known])
+    note = "" if known.all() else f"on {int(known.sum()):,} labelled items"
+    names = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
+    return [Fact(name, f"{score[key]:.3f}", note) for key, name in names.items()]
+
+
+def cluster_table(fitted: Fitted) -> Table:
+    """Return the table of clusters: size, share, certainty and, where classes are known, the majority."""
+    mean = [
+        f"{fitted.certainty[fitted.labels == k].mean():.3f}" if size else NONE
+        for k, size in enumerate(fitted.sizes)
+    ]
+    columns = ["cluster", "items", "share", "mean certainty"]
+    rows: list[list[str | Chip]] = [
+        [fitted.chip(k), f"{size:,}", f"{size / len(fitted.X):.1%}", mean[k]]
+        for k, size in enumerate(fitted.sizes)
+    ]
+    note = words.CLUSTER_TABLE
+    if fitted.classes is not None:
+        from genmix import metrics
+
+        known = fitted.classes != ""
+        found = metrics.cluster_table(
+            fitted.classes[known], fitted.labels[known], clusters=list(range(fitted.n_components))
+        )
+        columns += ["majority class", "purity"]
+        for row, record in zip(rows, found, strict=True):
+            row += [str(record["label"]), f"{record['purity']:.3f}"] if record["size"] else [NONE, NONE]
+        note += words.CLUSTER_PURITY
+    return Table(columns, rows, "Cluster by cluster", note)
+
+
+def settings_table(model: Any) -> Table:
+    """Return the parameters of a model beside their defaults; those changed are emphasised."""
+    defaults = inspect.signature(type(model).__init__).parameters
+    rows, best = [], []
+    for i, (name, value) in enumerate(sorted(model.get_params(deep=False).items())):
+        default = defaults[name].default if name in defaults else inspect.Parameter.empty
+        rows.append(
+            [name, _plain_repr(value), "" if default is inspect.Parameter.empty else _plain_repr(default)]
+        )
+        if rows[-1][1] != rows[-1][2]:
+            best.append((i, 1))
+    note = words.SETTINGS.format(name=type(model).__name__)
+    return Table(
+        ["parameter", "value", "default"], rows, "Settings", note, best=best, prose=True, folded=True
+    )
+
+
+def _plain_repr(value: Any) -> str:
+    """Return repr without places in memory, which differ from run to run, and not endlessly long."""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    return text if len(text) <= 160 else text[:159] + "…"
