@@ -1,0 +1,257 @@
+"""The estimator contract shared by all mixtures."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from genmix.data import Preprocessing, as_array, is_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DeadComponentWarning(UserWarning):
+    """A component stands for no data, or its generator makes one and the same item."""
+
+
+class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """What every mixture of genmix does, as scikit-learn's mixtures do it.
+
+    Subclasses implement `fit`, `_log_proba`, `_generate`, `_tensors` and `_from_tensors`.
+    """
+
+    #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
+    _settings: ClassVar[dict[str, type]] = {}
+
+    # ------------------------------------------------------------------ what a fitted mixture answers
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Membership of each item in each component.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N, K]
+            Non-negative; rows sum to 1.
+
+        Raises
+        ------
+        ValueError
+            Another item shape, NaN, infinity, or no items.
+        """
+        log_p = self._log_proba(self._items(X))
+        p = np.exp(log_p - log_p.max(1, keepdims=True))
+        return np.asarray(p / p.sum(1, keepdims=True))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most likely component of each item, ``predict_proba(X).argmax(1)``.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of int64 [N]
+        """
+        return np.asarray(self.predict_proba(X).argmax(1))
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit and return `labels_`, which equal ``fit(X, y).predict(X)``."""
+        return np.asarray(self.fit(X, y).labels_)  # type: ignore[attr-defined]
+
+    def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Generate items.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many (> 0).
+        component : int, optional
+            From this component only (0 to K - 1); otherwise components are drawn by `weights_`.
+
+        Returns
+        -------
+        X : ndarray [n_samples, ...]
+            In the units, layout and dtype of the data the model was fitted on.
+        component : ndarray of int64 [n_samples]
+            Where each item is from, in ascending order as in scikit-learn.
+
+        Raises
+        ------
+        ValueError
+            `n_samples` or `component` out of range.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r}: expected a whole number of at least 1")
+        k = len(self.weights_)
+        if component is not None and not (isinstance(component, (int, np.integer)) and 0 <= component < k):
+            raise ValueError(f"component={component!r}: expected a whole number from 0 to {k - 1}, or None for all")
+        from genmix.engine import Engine
+
+        run = Engine(self.device, self.random_state, precision=self.precision)
+        if component is None:
+            counts = run.numpy_state.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        else:
+            counts = np.zeros(k, dtype=int)
+            counts[component] = n_samples
+        items = self._generate(counts, run)
+        return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
+
+    def save(self, folder: str | Path) -> Path:
+        """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
+        from genmix.persistence import save
+
+        return save(self, folder)
+
+    # ------------------------------------------------------------------ validation
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Check `X` and return it as an array: a table ``[N, d]``, or images."""
+        X = as_array(X)
+        if is_images(X):
+            X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")
+            if X.dtype.kind not in "uifb":
+                raise ValueError(f"X has dtype {X.dtype}; images must be numbers")
+            if reset:
+                self.n_features_in_ = int(np.prod(X.shape[1:]))
+        else:
+            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+            limit = 1e150  # squares of anything larger overflow
+            if np.abs(X).max() > limit:
+                raise ValueError(f"X has values beyond {limit:g}; rescale that column")
+        if reset and len(X) < self.n_components:
+            raise ValueError(
+                f"n_samples={len(X)} is smaller than n_components={self.n_components}; give more data or ask for less"
+            )
+        return np.asarray(X)
+
+    def _items(self, X: Any) -> Tensor:
+        """Scaled items for a fitted model."""
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        self.preprocessing_.check(X)
+        return self.preprocessing_.apply(X)
+
+    def _check_count(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
+
+    # ------------------------------------------------------------------ to and from a folder
+
+    def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON-able record of a fitted model."""
+        check_is_fitted(self)
+        meta = {
+            "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
+            "preprocessing": self.preprocessing_.to_dict(),
+            "fitted": {name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)},
+        }
+        return self._tensors(), meta
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
+        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (networks of your own)."""
+        parameters = {name: decode(value, cls._settings) for name, value in meta["parameters"].items()}
+        model = cls(**{**parameters, **replaced})
+        model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
+        for name, value in meta["fitted"].items():
+            if name not in cls._fitted_names:
+                raise ValueError(f"unknown attribute {name!r}")
+            setattr(model, name, decode(value, cls._settings))
+        model._from_tensors(tensors)
+        return model
+
+    _fitted_names: ClassVar[tuple[str, ...]] = (
+        "labels_", "weights_", "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_",
+        "dead_components_", "criterion_", "fingerprint_",
+    )  # fmt: skip
+
+    @abstractmethod
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the mixture."""
+
+    @abstractmethod
+    def _log_proba(self, items: Tensor) -> np.ndarray: ...
+
+    @abstractmethod
+    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
+
+
+def encode(value: Any) -> Any:
+    """Turn an argument or fitted attribute into JSON.
+
+    Raises
+    ------
+    ValueError
+        Something no file can hold, such as a network factory: the caller gives it again when loading.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, (int, float)):
+        return value if np.isfinite(value) else {"$number": str(value)}
+    if isinstance(value, np.ndarray):
+        return {"$array": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, np.random.RandomState):
+        return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"$type": type(value).__name__, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    if callable(value):
+        return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
+    raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
+
+
+def decode(value: Any, settings: dict[str, type]) -> Any:
+    """Undo `encode`; only the classes in `settings` can be made."""
+    if isinstance(value, list):
+        return [decode(item, settings) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$number" in value:
+        return float(value["$number"])
+    if "$array" in value:
+        dtype = value["dtype"]
+        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
+    if "$callable" in value:
+        raise ValueError(f"the model uses a network of your own, {value['$callable']}: give it again to load()")
+    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
+    return settings[value["$type"]](**items) if "$type" in value else items
+
+
+def fingerprint(X: np.ndarray) -> str:
+    """SHA-256 of an array's shape, dtype and content: which data a model was fitted on."""
+    digest = hashlib.sha256(f"{X.shape}{X.dtype}".encode())
+    for part in np.array_split(X, max(1, X.nbytes >> 26)):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["BaseMixture", "DeadComponentWarning", "decode", "encode", "fingerprint"]

@@ -1,0 +1,161 @@
+"""Any table or stack of images, through one door: layout and scaling are learned, recorded and undone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Scaling = Literal["auto", "range", "standard", "none"]
+
+
+def as_array(X: Any) -> Any:
+    """Bring torch tensors to numpy; leave everything else to scikit-learn's validation."""
+    if isinstance(X, Tensor):
+        return X.detach().cpu().numpy()
+    return X
+
+
+def is_images(X: Any) -> bool:
+    """Whether `X` has the dimensions of images (3 or 4) rather than of a table."""
+    return len(getattr(X, "shape", ())) in (3, 4)
+
+
+@dataclass
+class Preprocessing:
+    """Layout and scaling of the items a model was fitted on.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of one item as the user gave it.
+    layout : {"table", "hw", "hwc", "chw"}
+        Order of the axes of one item.
+    dtype : str
+        Numpy dtype of the user's items; `restore` returns it.
+    scaling : str
+        "range": tables are centred, each column divided by its largest absolute deviation (the scaling of the GANMM
+        paper's UCI data), then everything by one number so that the columns' mean variance is 1. "unit" is the same
+        without that last number, "standard" divides by standard deviations, "none" changes nothing. Images are
+        mapped from their range to [0, 1].
+    center, scale : list of float
+        Per column, or one number each for images: scaled = (x - center) / scale.
+    constant : list of int
+        Columns without any variation; they stay 0.
+    """
+
+    shape: tuple[int, ...]
+    layout: str
+    dtype: str
+    scaling: str
+    center: list[float] = field(default_factory=list)
+    scale: list[float] = field(default_factory=list)
+    constant: list[int] = field(default_factory=list)
+
+    @classmethod
+    def fit(cls, X: np.ndarray, scaling: str = "range") -> Preprocessing:
+        """Learn layout and scaling from validated data ``[N, d]`` or images.
+
+        Raises
+        ------
+        ValueError
+            Images whose channels are not 1 or 3, or an unknown scaling.
+        """
+        if scaling not in ("range", "unit", "standard", "none"):
+            raise ValueError(f"scaling={scaling!r}: expected 'range', 'unit', 'standard' or 'none'")
+        made = cls(tuple(X.shape[1:]), _layout(X), str(X.dtype), scaling)
+        center, scale = _table_scale(X, scaling) if made.layout == "table" else _image_scale(X, scaling)
+        made.constant = np.flatnonzero(scale == 0).tolist() if made.layout == "table" else []
+        made.center, made.scale = center.tolist(), np.where(scale == 0, 1.0, scale).tolist()
+        return made
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of one item inside the networks: ``(d,)`` or ``(C, H, W)``."""
+        if self.layout == "table":
+            return self.shape
+        if self.layout == "hw":
+            return (1, *self.shape)
+        return self.shape if self.layout == "chw" else (self.shape[2], *self.shape[:2])
+
+    def apply(self, X: np.ndarray) -> Tensor:
+        """Scale items to a float32 tensor ``[N, *item_shape]``."""
+        if self.layout == "table":
+            return torch.from_numpy(((X - np.asarray(self.center)) / np.asarray(self.scale)).astype(np.float32))
+        scaled = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
+        scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
+        return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
+
+    def restore(self, items: Tensor) -> np.ndarray:
+        """Undo `apply`: items in the user's own units, layout and dtype."""
+        values = items.detach().cpu().double().numpy()
+        if self.layout == "table":
+            values = values * np.asarray(self.scale) + np.asarray(self.center)
+        else:
+            values = values * self.scale[0] + self.center[0]
+            values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
+        dtype = np.dtype(self.dtype)
+        if dtype.kind in "iub":
+            info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            values = values.round().clip(*info)
+        return values.astype(dtype)
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse items of another shape than those the model was fitted on."""
+        if tuple(X.shape[1:]) != tuple(self.shape):
+            raise ValueError(f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on {self.shape}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Preprocessing:
+        """Rebuild from `to_dict`."""
+        return cls(**{**record, "shape": tuple(record["shape"])})
+
+
+def _layout(X: np.ndarray) -> str:
+    if X.ndim == 2:
+        return "table"
+    if X.ndim == 3:
+        return "hw"
+    if X.shape[3] in (1, 3):
+        return "hwc"
+    if X.shape[1] in (1, 3):
+        return "chw"
+    raise ValueError(
+        f"images of shape {X.shape} have neither 1 nor 3 channels; expected [N, H, W], [N, H, W, C] or [N, C, H, W]"
+    )
+
+
+def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    values = X.astype(np.float64)
+    if scaling == "none":
+        return np.zeros(X.shape[1]), np.ones(X.shape[1])
+    center = values.mean(0)
+    deviation = values - center
+    spread = np.abs(deviation).max(0)
+    # Rounding leaves a constant column with deviations of about 1e-16 of its size: that is not variation.
+    spread[spread <= 1e-12 * np.abs(values).max(0)] = 0
+    if scaling == "standard":
+        return center, np.where(spread > 0, values.std(0), 0)
+    if scaling == "unit" or not spread.any():
+        return center, spread
+    variance = (deviation[:, spread > 0] / spread[spread > 0]).var(0).mean()
+    return center, spread * math.sqrt(variance)
+
+
+def _image_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    if scaling == "none" or X.dtype == bool:
+        return np.zeros(1), np.ones(1)
+    if X.dtype == np.uint8:
+        return np.zeros(1), np.full(1, 255.0)
+    low, high = float(X.min()), float(X.max())
+    if 0 <= low and high <= 1:
+        return np.zeros(1), np.ones(1)
+    return np.full(1, low), np.full(1, (high - low) or 1.0)

@@ -1,0 +1,262 @@
+"""The epsilon-E-step: a moderate classifier learned from generated samples, or the critics themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from genmix import em
+from genmix.augment import Views
+from genmix.components import Components
+from genmix.engine import Engine
+
+
+@dataclass(frozen=True)
+class ClassifierEStep:
+    """The classifier h_q of Yu & Zhou 2018 (Algorithm 1, lines 5-8), and what it learns from.
+
+    Parameters
+    ----------
+    steps : int
+        Classifier steps in each EM iteration; with `single_class`, steps of each generator.
+    batch_size : int
+        Generated items of each component in a step.
+    loss : {"cross_entropy", "double_softmax", "label_smoothing"}
+        Loss on generated items; "double_softmax" is what the published code computes.
+    single_class : bool
+        One step for each generator in turn instead of mixed batches, as the published code does.
+    rate : float
+        Learning rate.
+    optimizer : {"adam", "rmsprop"}
+        Adam, or RMSProp with TensorFlow 1's conventions.
+    generated : bool
+        Learn from generated items. False leaves `real` alone: the control without any GAN.
+    augment_generated : bool
+        Show the classifier augmented views of the generated items.
+    real : {"information", "confident", None}
+        What it learns from real items: `em.information_loss` of two views; cross-entropy on a view to the balanced
+        memberships where they are confident; or nothing, as in the paper.
+    real_batch_size : int
+        Real items in a step.
+    information_balance : float
+        Weight of the entropy of the shares in `em.information_loss`. 1 is mutual information; more asks for
+        components of near-equal size.
+    balance : float
+        Pull of the assignment of the data towards equal shares, 0 to 1 (`em.balanced_memberships`).
+    extras : {"highest", "proportional"}
+        Which points augment D_i: see `em.component_distributions`.
+    pool : int or None
+        Classify only so many random items in an iteration, as the published code does online; None is all of them.
+    freeze_dense_output : bool
+        Leave the last layer of a dense classifier at its random start, as the published code's UCI networks do.
+    """
+
+    steps: int = 20
+    batch_size: int = 16
+    loss: Literal["cross_entropy", "double_softmax", "label_smoothing"] = "cross_entropy"
+    single_class: bool = False
+    rate: float = 3e-4
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    generated: bool = True
+    augment_generated: bool = True
+    real: Literal["information", "confident"] | None = "information"
+    real_batch_size: int = 256
+    information_balance: float = 2.0
+    balance: float = 0.0
+    extras: Literal["highest", "proportional"] = "highest"
+    pool: int | None = None
+    freeze_dense_output: bool = False
+
+
+@dataclass(frozen=True)
+class CriticEStep:
+    """The degraded ablation GANMM(EM) of Yu & Zhou 2018: the critics assign the data.
+
+    Parameters
+    ----------
+    centred : bool
+        Standardise each critic by its scores of its own generated items first. WGAN critics have arbitrary offset
+        and scale, so the raw comparison (False, the paper's words) is between different units.
+    extras, pool
+        As in `ClassifierEStep`.
+    """
+
+    centred: bool = False
+    extras: Literal["highest", "proportional"] = "highest"
+    pool: int | None = None
+
+
+class Classifier:
+    """The classifiers of R restarts, stacked, each with H heads of K outputs of which one is in use.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stack of R networks ``[R, B, *item_shape] -> [R, B, H * K]``.
+    n_components : int
+        K.
+    step : ClassifierEStep
+        Settings.
+    run : Engine
+        Device and random generators.
+    restarts, n_heads : int
+        R and H.
+    """
+
+    def __init__(
+        self, network: nn.Module, n_components: int, step: ClassifierEStep, run: Engine, *, restarts: int, n_heads: int
+    ) -> None:
+        self.network, self.k, self.step, self.run = network, n_components, step, run
+        self.restarts, self.n_heads = restarts, n_heads
+        self.head: Tensor | None = None  # [R], set once one head is chosen
+        self.reset_optimizer(step.rate)
+
+    def reset_optimizer(self, rate: float) -> None:
+        """Start a fresh optimiser at one learning rate."""
+        from genmix.gan import TFRMSprop
+        from genmix.nets import dense_output
+
+        frozen = {id(p) for p in dense_output(self.network)} if self.step.freeze_dense_output else set()
+        parameters = [p for p in self.network.parameters() if id(p) not in frozen]
+        if self.step.optimizer == "rmsprop":
+            self.optimizer: torch.optim.Optimizer = TFRMSprop(parameters, rate)
+        else:
+            self.optimizer = torch.optim.Adam(parameters, rate, foreach=True)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``; H is 1 once a head is chosen."""
+        scores = self.network(x).unflatten(-1, (-1, self.k))
+        if self.head is None:
+            return scores
+        index = self.head.view(-1, 1, 1, 1).expand(-1, scores.shape[1], 1, self.k)
+        return scores.gather(2, index)
+
+    def set_rate(self, rate: float) -> None:
+        """Change the learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def information(self, views: Views, balance: float, sharpness: float = 0.2) -> Tensor:
+        """Losses ``[R, H]`` of one batch of real items (`em.information_loss`)."""
+        _, both = views.draw(self.restarts, self.step.real_batch_size)
+        b = both.shape[2]
+        with self.run.autocast():
+            scores = self.logits(torch.cat([both[0], both[1]], 1)).float()
+        pair = torch.stack([scores[:, :b], scores[:, b:]]).transpose(2, 3)
+        return em.information_loss(pair, sharpness, balance)
+
+    def confident(self, views: Views) -> Tensor:
+        """Losses ``[R, 1]`` on real items whose clean view is assigned with confidence."""
+        index, both = views.draw(self.restarts, self.step.real_batch_size)
+        self.network.eval()
+        with torch.no_grad():
+            clean = self.logits(views.items[index])[:, :, 0].log_softmax(-1)
+        self.network.train()
+        return em.confident_loss(self.logits(both[1])[:, :, 0], em.balanced_memberships(clean, 0.95))[:, None]
+
+    def learn(self, generate: Callable[[int], Tensor], views: Views) -> Tensor:
+        """Lines 5-7: S is sampled equally from the generators and h_q learns it; returns the mean loss."""
+        step, total = self.step, torch.zeros((), device=self.run.device)
+        for _ in range(step.steps):
+            for loss in self._losses(generate, views):
+                self.run.minimize(self.optimizer, loss)
+                total += loss.detach()
+        return total / max(step.steps, 1) / self.restarts
+
+    def _losses(self, generate: Callable[[int], Tensor], views: Views):  # type: ignore[no-untyped-def]
+        step, r = self.step, self.restarts
+        loss = torch.zeros((), device=self.run.device)
+        if step.generated:
+            fakes = generate(step.batch_size).unflatten(0, (r, self.k))  # [R, K, n, ...]
+            if step.augment_generated:
+                fakes = views.perturb(fakes)
+            targets = torch.arange(self.k, device=fakes.device).view(1, -1, 1).expand(r, -1, step.batch_size)
+            if step.single_class:
+                for k in range(self.k):  # in turn, each an optimiser step of its own: the published code's order
+                    yield self._generated_loss(fakes[:, k], targets[:, k])
+                return
+            loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2))
+        if step.real == "information":
+            loss = loss + self.information(views, step.information_balance).sum()
+        elif step.real == "confident":
+            loss = loss + self.confident(views).sum()
+        yield loss
+
+    def _generated_loss(self, fakes: Tensor, targets: Tensor) -> Tensor:
+        with self.run.autocast():
+            return em.cross_entropy(self.logits(fakes)[:, :, 0], targets, self.step.loss).sum()
+
+    @torch.no_grad()
+    def log_posterior(self, items: Tensor, batch_size: int = 4096) -> Tensor:
+        """Log memberships ``[R, N, K]`` of real items, clean and with running statistics."""
+        self.network.eval()
+        parts = [self.logits(x.expand(self.restarts, *x.shape))[:, :, 0] for x in items.split(batch_size)]
+        self.network.train()
+        return torch.cat(parts, 1).float().log_softmax(-1)
+
+    @torch.no_grad()
+    def head_labels(self, items: Tensor) -> Tensor:
+        """Components ``[R * H, B]`` that every head of every network gives the same items, in evaluation mode."""
+        self.network.eval()
+        labels = self.logits(items.expand(self.restarts, *items.shape)).argmax(-1)
+        self.network.train()
+        return labels.transpose(1, 2).flatten(0, 1)
+
+
+@torch.no_grad()
+def agreement(
+    assign: Callable[[Tensor], Tensor], views: Views, n_components: int, batches: int = 16, batch_size: int = 1024
+) -> Tensor:
+    """Mutual information of two views' components (`em.view_information`) on a sample of the data.
+
+    Parameters
+    ----------
+    assign : callable
+        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same views.
+    views : Views
+        Data and augmentation.
+    n_components : int
+        K.
+    batches, batch_size : int
+        Size of the sample.
+
+    Returns
+    -------
+    Tensor [...]
+    """
+    drawn = [views.draw(1, batch_size)[1][:, 0] for _ in range(batches)]
+    pairs = torch.cat([torch.stack([assign(view) for view in both]) for both in drawn], -1)
+    return em.view_information(pairs[0], pairs[1], n_components)
+
+
+class CriticJudge:
+    """The critics as E-step: nothing is learned, the memberships are a softmax of their scores.
+
+    Parameters
+    ----------
+    components : Components
+        The GANs of R restarts.
+    n_components : int
+        K.
+    step : CriticEStep
+        Settings.
+    """
+
+    def __init__(self, components: Components, n_components: int, step: CriticEStep) -> None:
+        self.components, self.k, self.step = components, n_components, step
+
+    def learn(self, generate: Callable[[int], Tensor], views: Views) -> Tensor:
+        """Nothing is learned."""
+        return torch.zeros((), device=views.items.device)
+
+    def log_posterior(self, items: Tensor) -> Tensor:
+        """Log memberships ``[R, N, K]``."""
+        scores = self.components.critic_scores(items)
+        if self.step.centred:
+            mean, sd = self.components.critic_units()
+            scores = (scores - mean) / sd
+        return scores.unflatten(0, (-1, self.k)).transpose(1, 2).log_softmax(-1)

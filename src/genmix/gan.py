@@ -1,0 +1,182 @@
+"""Adversarial losses and penalties: pure functions of tensors, and the objectives that choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+Critic = Callable[[Tensor], Tensor]
+
+
+def wgan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Wasserstein critic loss ``E f(fake) - E f(real)`` (Yu & Zhou 2018, section 3, loss_D), summed over the stack.
+
+    Parameters
+    ----------
+    real, fake : Tensor [n, B]
+        Critic scores of real and generated items.
+    """
+    return (fake.mean(1) - real.mean(1)).sum()
+
+
+def wgan_generator_loss(fake: Tensor) -> Tensor:
+    """Wasserstein generator loss ``-E f(fake)`` (Yu & Zhou 2018, section 3, loss_G), summed over the stack."""
+    return -fake.mean(1).sum()
+
+
+def logistic_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Binary cross-entropy of the critic: ``-log sigmoid(f(real)) - log(1 - sigmoid(f(fake)))``, summed over the stack."""
+    return (F.softplus(-real).mean(1) + F.softplus(fake).mean(1)).sum()
+
+
+def logistic_generator_loss(fake: Tensor) -> Tensor:
+    """Non-saturating generator loss ``-log sigmoid(f(fake))``, summed over the stack."""
+    return F.softplus(-fake).mean(1).sum()
+
+
+def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
+    """Half the squared gradient norm of the critic on real items (Mescheder et al. 2018), summed over the stack.
+
+    Parameters
+    ----------
+    critic : callable
+        Maps ``[n, B, ...]`` to ``[n, B]``.
+    real : Tensor [n, B, ...]
+        Real items.
+    """
+    real = real.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
+    return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed over the stack."""
+    share = torch.rand(real.shape[:2], generator=generator, device=real.device)
+    share = share.view(*real.shape[:2], *[1] * (real.dim() - 2))
+    between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
+
+
+@torch.no_grad()
+def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
+    """Clip every parameter to ``[-bound, bound]`` in place (Arjovsky et al. 2017)."""
+    torch._foreach_clamp_min_(tensors := list(parameters), -bound)
+    torch._foreach_clamp_max_(tensors, bound)
+
+
+class TFRMSprop(torch.optim.Optimizer):
+    """RMSProp as TensorFlow 1 computes it, which the published GANMM code relies on.
+
+    Squared gradients start at one (a warm-up of about ``1 / (1 - decay)`` steps) and epsilon stands inside the root.
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+        What to optimise.
+    lr : float
+        Step size.
+    decay : float
+        Forgetting factor of the squared gradients.
+    eps : float
+        Added under the root.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, decay: float = 0.9, eps: float = 1e-10) -> None:
+        super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Apply one update from the gradients held by the parameters."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            gradients = [p.grad for p in parameters]
+            squares = [self.state[p].setdefault("square_avg", torch.ones_like(p)) for p in parameters]
+            torch._foreach_mul_(squares, group["decay"])
+            torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["decay"])
+            roots = torch._foreach_sqrt(torch._foreach_add(squares, group["eps"]))
+            torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """How one GAN is trained: losses, penalty, optimiser and the balance of steps.
+
+    Parameters
+    ----------
+    loss : {"logistic", "wasserstein"}
+        Non-saturating logistic losses, or the Wasserstein ones of the GANMM paper.
+    penalty : {"r1", "gradient", None}
+        Gradient penalty of the critic: R1 on real items, or WGAN-GP between real and generated ones.
+    penalty_weight : float
+        Weight of that penalty (> 0).
+    penalty_every : int
+        Apply it on every so-many-th critic step, with its weight multiplied by that number.
+    clip : float or None
+        Clip the critic's weights to ``[-clip, clip]`` after each of its steps.
+    clip_pretraining : bool
+        Clip while pretraining too. The published GANMM code does not.
+    optimizer : {"adam", "rmsprop"}
+        Adam with `betas`, or RMSProp with TensorFlow 1's conventions.
+    generator_rate, critic_rate : float
+        Learning rates.
+    betas : tuple of float
+        Adam's forgetting factors.
+    critic_steps : int
+        Critic steps for each generator step.
+    """
+
+    loss: Literal["logistic", "wasserstein"] = "logistic"
+    penalty: Literal["r1", "gradient"] | None = "r1"
+    penalty_weight: float = 1.0
+    penalty_every: int = 8
+    clip: float | None = None
+    clip_pretraining: bool = True
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    generator_rate: float = 1e-3
+    critic_rate: float = 1e-3
+    betas: tuple[float, float] = (0.0, 0.99)
+    critic_steps: int = 1
+
+    def make_optimizer(self, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
+        """Optimiser of one stack of networks."""
+        if self.optimizer == "rmsprop":
+            return TFRMSprop(parameters, rate)
+        return torch.optim.Adam(parameters, rate, betas=self.betas, foreach=True)
+
+    def critic_loss(self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator) -> Tensor:
+        """Loss of the critic step number `step`, its penalty included."""
+        n, batch = real.shape[:2]
+        scores = critic(torch.cat([real, fake], 1)) if self.joint else torch.cat([critic(real), critic(fake)], 1)
+        f_real, f_fake = scores[:, :batch], scores[:, batch:]
+        loss = (wgan_critic_loss if self.loss == "wasserstein" else logistic_critic_loss)(f_real, f_fake)
+        if self.penalty is not None and step % self.penalty_every == 0:
+            weight = self.penalty_weight * self.penalty_every
+            if self.penalty == "r1":
+                return loss + weight * r1_penalty(critic, real)
+            return loss + weight * gradient_penalty(critic, real, fake, generator)
+        return loss
+
+    def generator_loss(self, fake_scores: Tensor) -> Tensor:
+        """Loss of the generators given the critics' scores ``[n, B]`` of what they made."""
+        return (wgan_generator_loss if self.loss == "wasserstein" else logistic_generator_loss)(fake_scores)
+
+    @property
+    def joint(self) -> bool:
+        """Whether real and generated items may share a forward pass (batch normalisation keeps them apart)."""
+        return self.penalty is not None
+
+
+#: Objectives by name.
+OBJECTIVES = {
+    "r1": Adversarial(),
+    "wgan-gp": Adversarial("wasserstein", "gradient", 10.0, 1, generator_rate=2e-4, critic_rate=2e-4, betas=(0.5, 0.9)),
+    "wgan": Adversarial(
+        "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_rate=5e-5, critic_rate=5e-5, critic_steps=5
+    ),
+}

@@ -1,0 +1,424 @@
+"""GANMM: a mixture of generative adversarial networks, learned by epsilon-EM.
+
+Yu & Zhou, "Mixture of GANs for Clustering", IJCAI 2018. Symbols follow the paper: D_i are the data of component i,
+S the generated sample, h_q the moderate classifier, epsilon the error of the E-step, sigma_t the points that augment
+D_i. `GANMixture._epsilon_em` is Algorithm 1.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from genmix import em
+from genmix._base import BaseMixture, DeadComponentWarning, fingerprint
+from genmix.augment import Affine, Neighbors, Views
+from genmix.components import Components, MStep
+from genmix.engine import Engine
+from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
+from genmix.gan import Adversarial
+from genmix.nets import build_stack, copy_slices
+from genmix.presets import PRESETS, Plan, make_plan
+from genmix.starts import InformationStart, learn_information, partition
+
+#: EM has converged when so many iterations in a row change at most `tol` of the assignments.
+PATIENCE = 3
+
+
+class GANMixture(BaseMixture):
+    """Mixture of K generative adversarial networks for tables and images (Yu & Zhou 2018).
+
+    Each component is a GAN. The E-step is a classifier of moderate size that learns from generated items which
+    component makes what, and then assigns the data; the M-step trains every GAN on its share of the data, augmented
+    by a share epsilon of other points so that the procedure does not stop at once. The defaults improve on the paper
+    (see docs/ganmm.md for what each departure brings); `preset` gives the published settings.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components K (at least 1).
+    start : str, InformationStart or array of int [N]
+        The partition to begin with (Algorithm 1, line 1): "auto"; "information" (the E-step classifier learns by
+        information maximisation under augmentation; the default); "random" (the paper); "kmeans", "gmm-full",
+        "gmm-tied", "gmm-diag", "spectral"; or the components of all items.
+    e_step : {"classifier", "critic"}, ClassifierEStep or CriticEStep
+        "critic" is the paper's ablation GANMM(EM).
+    m_step : {"r1", "wgan", "wgan-gp"} or MStep
+        How the GANs are trained.
+    epsilon : "auto", float or sequence of (int, float)
+        Share of every M-step batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which the
+        last holds for ever.
+    networks : str, dict or callable
+        "auto", "mlp", "conv", "ganmm-2018"; or a dictionary with such a choice, a dictionary of options or a factory
+        ``(in_shape, out_dim) -> nn.Module`` for "generator", "critic" and "classifier".
+    augmentation : "auto", Affine, Neighbors, None or callable
+        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for tables.
+    scaling : {"auto", "range", "unit", "standard", "none"}
+        Of tables; see `genmix.data.Preprocessing`. "auto" is "range".
+    max_iter : int
+        Largest number of EM iterations.
+    tol : float or None
+        Converged once at most this share of the items changes component in three iterations in a row, after the
+        schedule of epsilon has ended. None runs `max_iter` iterations.
+    n_init : int
+        Restarts; all are trained at once in the same batched computation, and the one whose memberships of two views
+        of an item tell most about each other is kept (no labels are involved).
+    random_state : None, int or RandomState
+        Seed of everything random.
+    verbose : int
+        1 shows progress bars with the time left.
+    warm_start : bool
+        Continue from the fitted networks when `fit` is called again on items of the same shape.
+    device : str
+        "auto", "cpu", "cuda", ...
+    precision : {"float32", "bfloat16"}
+        Arithmetic of the networks while training.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Component of each item of the data fitted.
+    weights_ : ndarray [K]
+        Share of the items in each component.
+    n_iter_ : int
+        EM iterations done.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : list of dict
+        One record an EM iteration: iteration, changed (share of items that changed component), epsilon,
+        classifier_loss, critic_loss, generator_loss (means over components), revived (components given a fresh GAN),
+        smallest_share, seconds since the fit began.
+    dead_components_ : list of int
+        Components without data, or whose generator makes one item only.
+    criterion_ : float
+        Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
+    preprocessing_ : Preprocessing
+        Scaling and layout.
+    n_features_in_ : int
+        Columns of the table, or numbers in an image.
+
+    Examples
+    --------
+    >>> from genmix import GANMixture, datasets
+    >>> digits = datasets.load("digits")
+    >>> model = GANMixture(10, random_state=0).fit(digits.X)  # doctest: +SKIP
+    >>> images, component = model.sample(5, component=3)  # doctest: +SKIP
+    """
+
+    _settings: ClassVar[dict[str, type]] = {
+        t.__name__: t for t in (InformationStart, ClassifierEStep, CriticEStep, MStep, Adversarial, Affine, Neighbors)
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        start: Any = "auto",
+        e_step: Any = "classifier",
+        m_step: Any = "r1",
+        epsilon: Any = "auto",
+        networks: Any = "auto",
+        augmentation: Any = "auto",
+        scaling: str = "auto",
+        max_iter: int = 40,
+        tol: float | None = 2e-3,
+        n_init: int = 1,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        self.n_components = n_components
+        self.start = start
+        self.e_step = e_step
+        self.m_step = m_step
+        self.epsilon = epsilon
+        self.networks = networks
+        self.augmentation = augmentation
+        self.scaling = scaling
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_init = n_init
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
+        """Mixture with published settings.
+
+        Parameters
+        ----------
+        name : {"ganmm-2018-paper", "ganmm-2018-code"}
+            The paper's text, or the official code with what the text does not say.
+        n_components : int
+            K.
+        **overrides
+            Arguments to change.
+
+        Raises
+        ------
+        ValueError
+            Unknown name.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+        return cls(n_components, **{**PRESETS[name], **overrides})
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, d], [N, H, W], [N, H, W, C] or [N, C, H, W]
+            Rows of a table, or images (uint8 0..255, or numbers of any range).
+        y : ignored
+            Present for scikit-learn's pipelines; GANMM learns without labels.
+
+        Returns
+        -------
+        GANMixture
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
+        X = self._validated(X, reset=True)
+        plan = make_plan(self, X)
+        fitted = self._fitted_networks(plan) if self.warm_start else None
+        items = plan.preprocessing.apply(X).to(run.device)
+        views = Views(items, plan.augmentation, run)
+        gans = Components(self.n_init * self.n_components, plan.item_shape, plan.m_step, plan.networks, run)
+        h_q, labels = self._begin(views, plan, gans, fitted)
+        self._epsilon_em(views, plan, gans, h_q, labels, begun, fitted is not None)
+        self._conclude(views, plan, gans, h_q, X)
+        return self
+
+    def _epsilon_em(
+        self, views: Views, plan: Plan, gans: Components, h_q: Classifier | CriticJudge, labels: Tensor,
+        begun: float, warm: bool,
+    ) -> None:
+        """Algorithm 1 of Yu & Zhou 2018 for all restarts at once; the line numbers are the paper's."""
+        D, K, run = views.items, self.n_components, views.run  # noqa: N806
+        self.history_, self.converged_, calm = [], False, 0
+        if not warm:  # line 2: the GANs are pretrained on the partition of line 1
+            own = em.component_distributions(labels, torch.ones(*labels.shape, K, device=run.device) / K, 0.0)[0]
+            flat = own.flatten(0, 1)
+            gans.train(D, flat, flat, 0.0, plan.m_step.pretrain_steps, pretraining=True)
+        for t in run.progress(self.max_iter, "epsilon-EM"):  # lines 3-4
+            epsilon = em.epsilon_at(t, plan.epsilon)
+            loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
+            pool = plan.draw_pool(len(D), run)
+            p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance)
+            before, labels[:, pool] = labels[:, pool], p.argmax(-1)  # line 8
+            own, extra = em.component_distributions(labels[:, pool], p, epsilon, plan.e_step.extras)  # lines 9-11
+            own, extra = own.flatten(0, 1), extra.flatten(0, 1)
+            losses = gans.train(D[pool], own, extra, epsilon, plan.m_step.steps)  # line 12
+            revived = gans.revive_collapsed(D[pool], own)
+            changed = (before != labels[:, pool]).float().mean(1).max()
+            shares = em.component_shares(labels[:, pool], K)
+            self._record(t, epsilon, torch.stack([changed, loss_h, *losses, shares.min()]), revived, begun)
+            calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
+            if calm >= PATIENCE and t >= plan.last_change:
+                self.converged_ = True
+                break
+
+    def _record(self, t: int, epsilon: float, numbers: Tensor, revived: Tensor, begun: float) -> None:
+        """Append to `history_`; the only place of an EM iteration where the host waits for the device."""
+        names = ("changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share")
+        values = dict(zip(names, numbers.tolist(), strict=True))
+        if not all(np.isfinite(list(values.values()))):
+            raise FloatingPointError(f"training diverged in EM iteration {t + 1} ({values}); lower the learning rates")
+        record: dict[str, Any] = {"iteration": t + 1, "epsilon": epsilon, **values}
+        record["revived"] = sorted({int(c) % self.n_components for c in revived.nonzero()})
+        record["seconds"] = time.perf_counter() - begun
+        self.history_.append(record)
+
+    def _begin(
+        self, views: Views, plan: Plan, gans: Components, fitted: nn.ModuleDict | None
+    ) -> tuple[Classifier | CriticJudge, Tensor]:
+        """Line 1: h_q and a first assignment ``[R, N]``, from a start or from the networks fitted before."""
+        run, restarts = views.run, self.n_init
+        if fitted is not None:
+            for role, network in (("generator", gans.generator), ("generator", gans.averaged), ("critic", gans.critic)):
+                network.load_state_dict(fitted[role].state_dict())
+        if isinstance(plan.e_step, CriticEStep):
+            judge: Classifier | CriticJudge = CriticJudge(gans, self.n_components, plan.e_step)
+        elif isinstance(plan.start, InformationStart) and fitted is None:
+
+            def build(n: int, heads: int) -> nn.Module:
+                return self._classifier_stack(n, heads, plan, run)
+
+            judge = learn_information(plan.start, build, views, plan.e_step, self.n_components, restarts)
+        else:
+            heads = self._heads if fitted is not None else 1
+            network = self._classifier_stack(restarts, heads, plan, run)
+            judge = Classifier(network, self.n_components, plan.e_step, run, restarts=restarts, n_heads=heads)
+            judge.head = torch.full((restarts,), self._head if fitted is not None else 0, device=run.device)
+            if fitted is not None:
+                network.load_state_dict(fitted["classifier"].state_dict())
+        if fitted is not None or isinstance(plan.start, InformationStart):
+            return judge, judge.log_posterior(views.items).argmax(-1)
+        parts = [plan.start if isinstance(plan.start, np.ndarray) else partition(
+            plan.start, views.items, self.n_components, run) for _ in range(restarts)]  # fmt: skip
+        return judge, torch.from_numpy(np.stack(parts)).to(run.device)
+
+    def _classifier_stack(self, n: int, heads: int, plan: Plan, run: Engine) -> nn.Module:
+        choice, shape = plan.networks["classifier"], plan.item_shape
+        return run.place(build_stack("classifier", choice, n, shape, (heads * self.n_components,), run.cpu_generator))
+
+    def _conclude(
+        self, views: Views, plan: Plan, gans: Components, h_q: Classifier | CriticJudge, X: np.ndarray
+    ) -> None:
+        """Keep the restart of highest `criterion_`, assign the data a last time, and say what is wrong."""
+        run, K = views.run, self.n_components  # noqa: N806
+        information = agreement(lambda x: h_q.log_posterior(x).argmax(-1), views, K)
+        best = int(information.argmax())
+        chosen = torch.arange(best * K, (best + 1) * K, device=run.device)
+        mean, sd = gans.critic_units()
+        self._critic_units = torch.cat([mean, sd], 1)[chosen].cpu()
+        source = {"generator": (gans.averaged, gans.n, chosen), "critic": (gans.critic, gans.n, chosen)}
+        self._heads = self._head = 0
+        if isinstance(h_q, Classifier) and h_q.head is not None:
+            source["classifier"] = (h_q.network, self.n_init, torch.tensor([best], device=run.device))
+            self._heads, self._head = h_q.n_heads, int(h_q.head[best])
+        self.preprocessing_ = plan.preprocessing
+        self._networks = self._make_networks(plan.item_shape, plan.m_step.latent_dim, plan.networks).to(run.device)
+        for role, (network, n, index) in source.items():
+            copy_slices(network, self._networks[role], n, index)
+        self._networks.eval().requires_grad_(False)
+        self.criterion_ = float(information[best])
+        self.n_iter_ = len(self.history_)
+        self.fingerprint_ = fingerprint(X)
+        self.labels_ = self.predict(X)
+        self.weights_ = np.bincount(self.labels_, minlength=K) / len(X)
+        dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
+        self.dead_components_ = np.flatnonzero(dead).tolist()
+        if self.dead_components_:
+            warnings.warn(
+                f"components {self.dead_components_} stand for no data or generate one item only; fit with fewer "
+                "components or another random_state",
+                DeadComponentWarning,
+                stacklevel=3,
+            )
+        if not self.converged_ and self.tol is not None:
+            warnings.warn(
+                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one changed "
+                f"{self.history_[-1]['changed']:.2%} of the assignments (tol is {self.tol:.2%}); raise max_iter or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # ------------------------------------------------------------------ the fitted model
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How much each item looks like the data of its likely components: a critic score, **not** a density.
+
+        ``sum_k p(k | x) (f_k(x) - m_k) / s_k`` with f_k the critic of component k and m_k, s_k its mean and standard
+        deviation on items generated by that component. Low for items unlike anything seen; comparable within one
+        fitted model only.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N]
+        """
+        items = self._items(X)
+        log_p = self._log_proba(items)
+        p = np.exp(log_p - np.logaddexp.reduce(log_p, 1, keepdims=True))
+        return np.asarray((p * self._standard_scores(items)).sum(1))
+
+    @torch.no_grad()
+    def _outputs(self, role: str, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
+        """What the `n` networks of a role say of the same items, ``[n, N, ...]``; in float64 for tables."""
+        network = self._networks[role]
+        device = next(network.parameters()).device
+        exact = items.dim() == 2 and device.type != "mps"  # cheap, and independent of how the items are batched
+        if exact:
+            network, items = copy.deepcopy(network).double(), items.double()
+        parts = [network(x.to(device).expand(n, *x.shape)).double().cpu() for x in items.split(batch_size)]
+        return torch.cat(parts, 1)
+
+    def _standard_scores(self, items: Tensor) -> np.ndarray:
+        """Critic scores ``[N, K]`` in units of each critic's own generated items."""
+        mean, sd = self._critic_units.double().split(1, 1)
+        return np.asarray(((self._outputs("critic", items, self.n_components) - mean) / sd).T.numpy())
+
+    def _log_proba(self, items: Tensor) -> np.ndarray:
+        if "classifier" in self._networks:
+            scores = self._outputs("classifier", items, 1)[0].unflatten(-1, (self._heads, -1))
+            return np.asarray(scores[:, self._head].log_softmax(-1).numpy())
+        if isinstance(self.e_step, CriticEStep) and self.e_step.centred:
+            return self._standard_scores(items)
+        return np.asarray(self._outputs("critic", items, self.n_components).T.numpy())
+
+    @torch.no_grad()
+    def _generate(self, counts: np.ndarray, run: Engine, batch_size: int = 64) -> Tensor:
+        """Items of all components in order; every network sees full batches, as batch normalisation needs."""
+        network, latent_dim = self._networks["generator"].to(run.device), self._latent_dim
+        made = []
+        for _ in range(0, max(int(counts.max()), 1), batch_size):
+            shape = (len(counts), batch_size, latent_dim)
+            noise = torch.randn(shape, generator=run.generator, device=run.device)
+            made.append(network(noise).cpu())
+        every = torch.cat(made, 1)
+        return torch.cat([every[k, :count] for k, count in enumerate(counts)])
+
+    def _make_networks(self, item_shape: tuple[int, ...], latent_dim: int, choices: dict[str, Any]) -> nn.ModuleDict:
+        """Untrained networks of the fitted model's shapes."""
+        K, generator = self.n_components, torch.Generator()  # noqa: N806
+        self._latent_dim = latent_dim
+        networks = nn.ModuleDict()
+        networks["generator"] = build_stack("generator", choices["generator"], K, (latent_dim,), item_shape, generator)
+        networks["critic"] = build_stack("critic", choices["critic"], K, item_shape, (), generator)
+        if self._heads:
+            shape = (self._heads * K,)
+            networks["classifier"] = build_stack("classifier", choices["classifier"], 1, item_shape, shape, generator)
+        return networks
+
+    def _fitted_networks(self, plan: Plan) -> nn.ModuleDict | None:
+        """Networks to continue from, None before the first fit."""
+        if not hasattr(self, "_networks"):
+            return None
+        if plan.item_shape != self.preprocessing_.item_shape or len(self.weights_) != self.n_components:
+            raise ValueError("warm_start=True needs items of the shape, and as many components, as fitted before")
+        if self.n_init != 1 or isinstance(plan.e_step, ClassifierEStep) != ("classifier" in self._networks):
+            raise ValueError("warm_start=True needs n_init=1 and the kind of E-step fitted before")
+        return self._networks
+
+    _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**self._networks.state_dict(), "critic_units": self._critic_units}
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        check_is_fitted(self, "preprocessing_")
+        from genmix.presets import network_choices
+
+        self._critic_units = tensors.pop("critic_units")
+        self._networks = self._make_networks(
+            self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks)
+        )
+        self._networks.load_state_dict(tensors)
+        self._networks.eval().requires_grad_(False)

@@ -1,0 +1,420 @@
+"""Networks for K components, computed as one.
+
+Every network here is a *stack*: ``n`` networks of one architecture whose weights share one tensor, mapping
+``[n, B, *in_shape]`` to ``[n, B, *out_shape]``. Tables use batched matrix products, images grouped convolutions,
+networks of the user's own ``torch.func.vmap``; no Python loop runs over the components.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+class Factory(Protocol):
+    """Builds one network: ``(in_shape, out_dim) -> nn.Module`` mapping ``[B, *in_shape]`` to ``[B, out_dim]``."""
+
+    def __call__(self, in_shape: Shape, out_dim: int) -> nn.Module: ...
+
+
+Builder = Callable[[int, Shape, Shape, torch.Generator], nn.Module]
+
+
+def _uniform(shape: Shape, bound: float, generator: torch.Generator) -> nn.Parameter:
+    return nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * bound)
+
+
+class StackedLinear(nn.Module):
+    """``n`` dense layers as one batched matrix product, Glorot-uniform weights and zero biases.
+
+    Parameters
+    ----------
+    n : int
+        Number of layers in the stack.
+    in_features, out_features : int
+        Width before and after.
+    generator : torch.Generator
+        Source of the initial weights.
+    """
+
+    def __init__(self, n: int, in_features: int, out_features: int, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (in_features + out_features))
+        self.weight = _uniform((n, in_features, out_features), bound, generator)
+        self.bias = nn.Parameter(torch.zeros(n, 1, out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, B, in_features]`` to ``[n, B, out_features]``."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedConv(nn.Module):
+    """``n`` convolutions (or transposed ones) as one grouped convolution on ``[B, n * channels, H, W]``.
+
+    Parameters
+    ----------
+    n : int
+        Number of layers in the stack.
+    in_channels, out_channels : int
+        Channels of each network.
+    kernel, stride, padding : int
+        As in `torch.nn.Conv2d`.
+    generator : torch.Generator
+        Source of the initial weights (He-uniform).
+    transposed : bool
+        Upsample instead of downsample.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        in_channels: int,
+        out_channels: int,
+        generator: torch.Generator,
+        *,
+        kernel: int = 4,
+        stride: int = 2,
+        padding: int = 1,
+        transposed: bool = False,
+    ) -> None:
+        super().__init__()
+        fan_in = in_channels * kernel**2 // (stride**2 if transposed else 1)
+        shape = (n * in_channels, out_channels) if transposed else (n * out_channels, in_channels)
+        self.weight = _uniform((*shape, kernel, kernel), math.sqrt(6 / max(fan_in, 1)), generator)
+        self.bias = nn.Parameter(torch.zeros(n * out_channels))
+        self.options = {"stride": stride, "padding": padding, "groups": n}
+        if transposed:
+            self.options["output_padding"] = kernel % 2  # odd kernels double the size too
+        self.transposed = transposed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, n * in_channels, H, W]`` to ``[B, n * out_channels, H', W']``."""
+        convolve = F.conv_transpose2d if self.transposed else F.conv2d
+        return convolve(x, self.weight, self.bias, **self.options)  # type: ignore[operator]
+
+
+class StackedNorm(nn.Module):
+    """Batch normalisation of each network of a stack on its own batch.
+
+    Parameters
+    ----------
+    channels : int
+        Features of the whole stack (``n * features``).
+    running : bool
+        Keep running statistics for evaluation. GANs normalise by the batch at hand, as in the papers.
+    """
+
+    def __init__(self, channels: int, *, running: bool) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels, track_running_stats=running)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[n, B, features]`` over B, or ``[B, n * channels, H, W]`` over B, H and W."""
+        if x.dim() == 4:
+            return self.norm(x.flatten(2)).view_as(x)
+        n, batch, features = x.shape
+        return self.norm(x.transpose(0, 1).reshape(batch, n * features)).view(batch, n, features).transpose(0, 1)
+
+
+class StackedMLP(nn.Module):
+    """``n`` multilayer perceptrons.
+
+    Parameters
+    ----------
+    n : int
+        Number of networks.
+    in_shape, out_shape : tuple of int
+        Shape of one item before and after; both are flattened inside.
+    generator : torch.Generator
+        Source of the initial weights.
+    hidden : sequence of int
+        Widths of the hidden layers.
+    norm : {None, "batch", "running"}
+        Batch normalisation after each hidden layer, without or with running statistics.
+    slope : float
+        Slope of the rectifier for negative inputs (0 is ReLU).
+    squash : bool
+        End in a sigmoid, for data in [0, 1].
+    """
+
+    def __init__(
+        self,
+        n: int,
+        in_shape: Shape,
+        out_shape: Shape,
+        generator: torch.Generator,
+        *,
+        hidden: Sequence[int] = (64,),
+        norm: str | None = None,
+        slope: float = 0.0,
+        squash: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [math.prod(in_shape), *hidden, math.prod(out_shape)]
+        self.layers = nn.ModuleList(StackedLinear(n, a, b, generator) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(StackedNorm(n * width, running=norm == "running") for width in hidden if norm)
+        self.out_shape, self.slope, self.squash = out_shape, slope, squash
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, B, *in_shape]`` to ``[n, B, *out_shape]``."""
+        x = x.flatten(2)
+        for index, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = F.leaky_relu(self.norms[index](x) if self.norms else x, self.slope)
+        x = self.layers[-1](x)
+        return (x.sigmoid() if self.squash else x).reshape(*x.shape[:2], *self.out_shape)
+
+
+class StackedConvNet(nn.Module):
+    """``n`` convolutional networks from images ``[C, H, W]`` to vectors: classifiers and critics.
+
+    Each block halves the image (stride 2) until its sides are at most `smallest` pixels; then a dense layer
+    of `dense` units (none if 0) and the output.
+
+    Parameters
+    ----------
+    n, in_shape, out_shape, generator
+        As in `StackedMLP`; `in_shape` is ``(C, H, W)``.
+    channels : int
+        Channels after the first block; doubled by each further one.
+    dense : int
+        Width of that dense layer; 0 leaves it out.
+    norm, slope
+        As in `StackedMLP`.
+    kernel : int
+        4, or 5 as in the GANMM code.
+    smallest : int
+        No further halving once both sides are at most so many pixels.
+    norm_first : bool
+        Normalise after the first convolution too; the GANMM code's critics do not.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        in_shape: Shape,
+        out_shape: Shape,
+        generator: torch.Generator,
+        *,
+        channels: int = 16,
+        dense: int = 128,
+        norm: str | None = None,
+        slope: float = 0.0,
+        kernel: int = 4,
+        smallest: int = 7,
+        norm_first: bool = True,
+    ) -> None:
+        super().__init__()
+        width, size = in_shape[0], in_shape[1:]
+        convs: list[nn.Module] = []
+        norms: list[nn.Module] = []
+        padding = (kernel - 1) // 2
+        while not convs or (max(size) > smallest and min(size) >= 4):
+            out = channels * 2 ** len(convs)
+            convs.append(StackedConv(n, width, out, generator, kernel=kernel, padding=padding))
+            use_norm = norm is not None and (norm_first or len(convs) > 1)
+            norms.append(StackedNorm(n * out, running=norm == "running") if use_norm else nn.Identity())
+            width, size = out, tuple((side + 2 * padding - kernel) // 2 + 1 for side in size)
+        self.convs, self.norms, self.slope = nn.ModuleList(convs), nn.ModuleList(norms), slope
+        hidden = (dense,) if dense else ()
+        self.head = StackedMLP(n, (width * math.prod(size),), out_shape, generator, hidden=hidden, norm=norm, slope=slope)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, B, C, H, W]`` to ``[n, B, *out_shape]``."""
+        n, batch = x.shape[:2]
+        x = x.transpose(0, 1).flatten(1, 2)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = F.leaky_relu(norm(conv(x)), self.slope)
+        return self.head(x.reshape(batch, n, -1).transpose(0, 1))
+
+
+class StackedConvGenerator(nn.Module):
+    """``n`` generators from noise to images ``[C, H, W]`` in [0, 1].
+
+    A dense layer to a small image, then transposed convolutions (kernel 4, stride 2) that double it; the last one is
+    cropped to the wanted size.
+
+    Parameters
+    ----------
+    n, in_shape, out_shape, generator
+        As in `StackedMLP`; `out_shape` is ``(C, H, W)``.
+    channels : int
+        Channels before the last layer; doubled towards the noise.
+    smallest : int
+        The first image has sides of at most so many pixels.
+    kernel : int
+        4, or 5 as in the GANMM code.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        in_shape: Shape,
+        out_shape: Shape,
+        generator: torch.Generator,
+        *,
+        channels: int = 16,
+        smallest: int = 7,
+        kernel: int = 4,
+    ) -> None:
+        super().__init__()
+        sizes = [out_shape[1:]]
+        while max(sizes[0]) > smallest:
+            sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
+        self.sizes = sizes
+        widths = [channels * 2**i for i in reversed(range(len(sizes) - 1))] or [out_shape[0]]
+        self.first = StackedLinear(n, math.prod(in_shape), widths[0] * math.prod(sizes[0]), generator)
+        steps = list(zip(widths, [*widths[1:], out_shape[0]], strict=True)) if len(sizes) > 1 else []
+        padding = (kernel - 1) // 2
+        self.convs = nn.ModuleList(
+            StackedConv(n, a, b, generator, kernel=kernel, padding=padding, transposed=True) for a, b in steps
+        )
+        self.norms = nn.ModuleList(StackedNorm(n * a, running=False) for a, _ in steps)
+        self.widths, self.out_shape = widths, out_shape
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map noise ``[n, B, latent_dim]`` to images ``[n, B, C, H, W]``."""
+        n, batch = z.shape[:2]
+        x = self.first(z).transpose(0, 1).reshape(batch, n * self.widths[0], *self.sizes[0])
+        for norm, conv, (height, width) in zip(self.norms, self.convs, self.sizes[1:], strict=True):
+            x = conv(norm(x).relu())[:, :, :height, :width]
+        return x.reshape(batch, n, *self.out_shape).transpose(0, 1).sigmoid()
+
+
+class StackedModules(nn.Module):
+    """``n`` networks of the user's own factory, run as one by `torch.func.vmap`.
+
+    Parameters
+    ----------
+    factory : callable
+        ``(in_shape, out_dim) -> nn.Module``, mapping ``[B, *in_shape]`` to ``[B, out_dim]``. Layers that update
+        buffers in training (batch normalisation with running statistics) cannot be stacked: use
+        ``track_running_stats=False`` or layer normalisation.
+    n, in_shape, out_shape, generator
+        As in `StackedMLP`; the output is reshaped to `out_shape`.
+    """
+
+    def __init__(
+        self, n: int, in_shape: Shape, out_shape: Shape, generator: torch.Generator, *, factory: Factory
+    ) -> None:
+        super().__init__()
+        # Layers made by the user draw from the global generator: seed a fork of it, so nothing outside changes.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            modules = [factory(in_shape, math.prod(out_shape)) for _ in range(n)]
+        parameters, buffers = torch.func.stack_module_state(modules)
+        self.names = list(parameters)
+        self.stacked = nn.ParameterList(nn.Parameter(parameters[name].detach()) for name in self.names)
+        self.buffer_names = list(buffers)
+        for index, value in enumerate(buffers.values()):
+            self.register_buffer(f"buffer_{index}", value)
+        self.template = [modules[0].to("meta")]  # in a list, so that its parameters are not registered as ours
+        self.out_shape = out_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[n, B, *in_shape]`` to ``[n, B, *out_shape]``."""
+        state = dict(zip(self.names, self.stacked, strict=True))
+        buffers = {name: getattr(self, f"buffer_{index}") for index, name in enumerate(self.buffer_names)}
+
+        def one(parameters: dict[str, Tensor], own_buffers: dict[str, Tensor], batch: Tensor) -> Tensor:
+            return torch.func.functional_call(self.template[0], (parameters, own_buffers), (batch,))
+
+        return torch.vmap(one, randomness="different")(state, buffers, x).reshape(*x.shape[:2], *self.out_shape)
+
+
+def dense_output(network: nn.Module) -> list[nn.Parameter]:
+    """Parameters of the last layer of a dense stack; none for other networks."""
+    return list(network.layers[-1].parameters()) if isinstance(network, StackedMLP) else []
+
+
+@torch.no_grad()
+def copy_slices(source: nn.Module, target: nn.Module, n: int, chosen: Tensor) -> None:
+    """Copy the networks `chosen` of a stack of `n` into a smaller stack of the same architecture, in that order."""
+    for (name, to), part in zip(target.state_dict().items(), source.state_dict().values(), strict=True):
+        if part.dim() == 0:  # counters of batch normalisation
+            to.copy_(part)
+        elif part.shape[0] % n:
+            raise ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n}")
+        else:
+            to.copy_(part.view(n, -1)[chosen].view_as(to))
+
+
+#: Roles a network can play, and the range of sizes for which "auto" takes dense networks for the GANs. Measured on
+#: 28 x 28 images (docs/measurements.md): on a CPU dense GANs reach a given Frechet distance several times sooner.
+DENSE_LIMIT = 1024
+
+
+def build_stack(
+    role: str, choice: str | dict[str, object] | Factory, n: int, in_shape: Shape, out_shape: Shape,
+    generator: torch.Generator,
+) -> nn.Module:
+    """Build ``n`` stacked networks for one role.
+
+    Parameters
+    ----------
+    role : {"generator", "critic", "classifier"}
+        What the network is for.
+    choice : str, dict or callable
+        "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`,
+        `StackedConvNet` or `StackedConvGenerator`; or a factory ``(in_shape, out_dim) -> nn.Module``.
+    n : int
+        Number of networks.
+    in_shape, out_shape : tuple of int
+        Shape of one item before and after. The shape of the data is ``(d,)`` or ``(C, H, W)``.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Raises
+    ------
+    ValueError
+        Unknown choice, or a convolutional network for a table.
+    """
+    if callable(choice):
+        return StackedModules(n, in_shape, out_shape, generator, factory=choice)
+    data_shape = out_shape if role == "generator" else in_shape
+    options = dict(choice) if isinstance(choice, dict) else {"kind": choice}
+    kind = options.pop("kind", "auto")
+    if kind == "auto":
+        dense = len(data_shape) == 1 or (role != "classifier" and math.prod(data_shape) <= DENSE_LIMIT)
+        kind = "mlp" if dense or min(data_shape[1:]) < 4 else "conv"
+    published = kind == "ganmm-2018"
+    if published:
+        kind = "conv" if len(data_shape) == 3 else "mlp"
+    if kind not in ("mlp", "conv"):
+        raise ValueError(f"networks: {role}={kind!r} is unknown; expected 'auto', 'mlp', 'conv', a dict or a factory")
+    if kind == "conv" and len(data_shape) != 3:
+        raise ValueError(f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'")
+    built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
+    if role == "generator":
+        built.setdefault("squash", len(data_shape) == 3) if kind == "mlp" else None
+    make = StackedMLP if kind == "mlp" else StackedConvGenerator if role == "generator" else StackedConvNet
+    return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
+
+
+_OPTIONS: dict[tuple[str, str], dict[str, object]] = {
+    ("generator", "mlp"): {"hidden": (64, 128), "norm": "batch"},
+    ("generator", "conv"): {"channels": 16},
+    ("critic", "mlp"): {"hidden": (128, 64), "slope": 0.2},
+    ("critic", "conv"): {"channels": 16, "dense": 0, "slope": 0.2},
+    ("classifier", "mlp"): {"hidden": (128, 128), "norm": "running"},
+    ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running"},
+}
+
+#: Networks of the published GANMM code: one hidden layer of 64 for the UCI tables, WGAN's networks for images.
+_PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
+    ("generator", "mlp"): {"hidden": (64,)},
+    ("critic", "mlp"): {"hidden": (64,)},
+    ("classifier", "mlp"): {"hidden": (64,)},
+    ("generator", "conv"): {"channels": 64, "kernel": 5, "smallest": 4},
+    ("critic", "conv"): {
+        "channels": 64, "kernel": 5, "smallest": 4, "dense": 0, "norm": "batch", "norm_first": False, "slope": 0.2
+    },
+    ("classifier", "conv"): {"channels": 64, "kernel": 5, "dense": 0},
+}

@@ -1,0 +1,217 @@
+"""Named settings: the published ones, and how our own defaults follow from the kind and shape of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genmix.augment import Affine, Augmentation, Neighbors
+from genmix.components import MStep
+from genmix.data import Preprocessing
+from genmix.engine import Engine
+from genmix.estep import ClassifierEStep, CriticEStep
+from genmix.gan import OBJECTIVES, Adversarial
+from genmix.starts import PARTITIONS, InformationStart
+
+if TYPE_CHECKING:
+    from genmix.ganmm import GANMixture
+
+ROLES = ("generator", "critic", "classifier")
+
+_WGAN_2018 = Adversarial(
+    "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_rate=5e-5, critic_rate=5e-5, critic_steps=5
+)
+
+#: Arguments of `GANMixture` by preset name.
+PRESETS: dict[str, dict[str, Any]] = {
+    # The text of Yu & Zhou 2018. It gives no numbers for the steps inside an EM iteration and for sigma_t: ten
+    # of each, and the published code's shares, are our reading.
+    "ganmm-2018-paper": {
+        "start": "random",
+        "e_step": ClassifierEStep(
+            steps=10, batch_size=50, rate=5e-5, optimizer="rmsprop", augment_generated=False, real=None
+        ),
+        "m_step": MStep(_WGAN_2018, steps=10, pretrain_steps=500, batch_size=50, latent_dim=None, average=0.0),
+        "epsilon": ((50, 0.5), (100, 0.2), (200, 0.1), (201, 0.04)),
+        "networks": "ganmm-2018",
+        "scaling": "unit",
+        "max_iter": 1000,
+        "tol": None,
+    },
+    # The published code with its hidden facts: single-class classifier batches, a softmax before the softmax
+    # cross-entropy, extras in proportion to the posterior, online classification, clipping after pretraining
+    # only, RMSProp as TensorFlow 1 has it, an untrained output layer on tables. It runs 200,000 iterations.
+    "ganmm-2018-code": {
+        "start": "random",
+        "e_step": ClassifierEStep(
+            steps=1,
+            batch_size=50,
+            loss="double_softmax",
+            single_class=True,
+            rate=5e-5,
+            optimizer="rmsprop",
+            augment_generated=False,
+            real=None,
+            extras="proportional",
+            pool=2048,
+            freeze_dense_output=True,
+        ),
+        "m_step": MStep(
+            Adversarial(**{**_WGAN_2018.__dict__, "clip_pretraining": False}),
+            steps=1,
+            pretrain_steps=500,
+            batch_size=50,
+            latent_dim=None,
+            average=0.0,
+        ),
+        "epsilon": ((500, 0.5), (1000, 0.2), (2000, 0.1), (2001, 0.04)),
+        "networks": "ganmm-2018",
+        "scaling": "unit",
+        "max_iter": 10_000,
+        "tol": None,
+    },
+}
+
+#: epsilon of our default: after an informed start little exploration is needed, and none at the end, so that every
+#: component is learned from its own data.
+DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
+
+
+def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
+    """Views that keep the component: small affine changes of images, near neighbours of table rows."""
+    return Affine() if len(item_shape) == 3 and min(item_shape[1:]) > 1 else Neighbors()
+
+
+def default_start(item_shape: tuple[int, ...]) -> InformationStart:
+    """One network with several heads for images; for tables several networks, some of them taught first."""
+    if len(item_shape) == 3 and min(item_shape[1:]) > 1:
+        return InformationStart()
+    return InformationStart(heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit does, every "auto" resolved."""
+
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    start: str | InformationStart | np.ndarray
+    e_step: ClassifierEStep | CriticEStep
+    m_step: MStep
+    epsilon: Sequence[tuple[int, float]]
+    networks: dict[str, Any]
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """``(d,)`` or ``(C, H, W)``."""
+        return self.preprocessing.item_shape
+
+    @property
+    def balance(self) -> float:
+        """Pull of the assignment towards equal shares."""
+        return self.e_step.balance if isinstance(self.e_step, ClassifierEStep) else 0.0
+
+    @property
+    def last_change(self) -> int:
+        """First iteration from which epsilon stays as it is."""
+        return self.epsilon[-2][0] if len(self.epsilon) > 1 else 0
+
+    def draw_pool(self, n_items: int, run: Engine) -> Tensor | slice:
+        """Items that this iteration classifies: all, or as many random ones as the E-step asks for."""
+        if self.e_step.pool is None or self.e_step.pool >= n_items:
+            return slice(None)
+        return torch.randperm(n_items, generator=run.generator, device=run.device)[: self.e_step.pool]
+
+
+def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
+    """Check the arguments of a mixture and resolve every "auto" from the kind and shape of the data.
+
+    Raises
+    ------
+    ValueError
+        An argument out of range, or that does not go with the data.
+    """
+    for name in ("n_components", "max_iter", "n_init"):
+        model._check_count(name, 1)
+    if model.tol is not None and not (isinstance(model.tol, (int, float)) and model.tol >= 0):
+        raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")
+    preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
+    e_step = _resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
+    m_step = _resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
+    if m_step.latent_dim is None:
+        m_step = replace(m_step, latent_dim=128 if preprocessing.layout != "table" else 64)
+    return Plan(
+        preprocessing,
+        _augmentation(model.augmentation, preprocessing.item_shape),
+        _start(model.start, e_step, preprocessing.item_shape, len(X), model.n_components),
+        e_step,
+        m_step,
+        _schedule(model.epsilon),
+        network_choices(model.networks),
+    )
+
+
+def network_choices(networks: Any) -> dict[str, Any]:
+    """Choice of each role from the argument `networks`."""
+    if isinstance(networks, dict):
+        if not set(networks) <= set(ROLES):
+            raise ValueError(f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(ROLES)}")
+        return {role: networks.get(role, "auto") for role in ROLES}
+    return dict.fromkeys(ROLES, networks)
+
+
+def _resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
+    if isinstance(value, str) and value in known:
+        return known[value]
+    kinds = tuple({type(item) for item in known.values()})
+    if isinstance(value, kinds):
+        return value
+    expected = ", ".join([*map(repr, known), *sorted(kind.__name__ for kind in kinds)])
+    raise ValueError(f"{name}={value!r} is unknown; expected one of {expected}")
+
+
+def _augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
+    if isinstance(value, str) and value == "auto":
+        return default_augmentation(item_shape)
+    if value is None:
+        return Neighbors(0, 0.0)
+    if isinstance(value, Affine) and len(item_shape) != 3:
+        raise ValueError("augmentation=Affine() needs images; tables take Neighbors() or 'auto'")
+    if isinstance(value, Neighbors) or callable(value):
+        return value  # type: ignore[no-any-return]
+    raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
+
+
+def _start(value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int) -> str | InformationStart | np.ndarray:
+    informed = isinstance(e_step, ClassifierEStep)
+    if isinstance(value, str) and value in ("auto", "information"):
+        if value == "auto" and not informed:
+            return "random"
+        value = default_start(item_shape)
+    if isinstance(value, InformationStart):
+        if not informed:
+            raise ValueError("start='information' trains the classifier of the E-step; e_step='critic' has none")
+        return value
+    if isinstance(value, str):
+        if value not in PARTITIONS:
+            expected = ", ".join(map(repr, ("auto", "information", *PARTITIONS)))
+            raise ValueError(f"start={value!r} is unknown; expected {expected}, InformationStart or labels")
+        return value
+    labels = np.asarray(value)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
+        raise ValueError(f"start: expected {n} whole numbers from 0 to {k - 1}, one for each item")
+    return labels.astype(np.int64)
+
+
+def _schedule(epsilon: Any) -> Sequence[tuple[int, float]]:
+    if isinstance(epsilon, str) and epsilon == "auto":
+        return DEFAULT_EPSILON
+    pairs = ((1, float(epsilon)),) if isinstance(epsilon, (int, float)) else tuple((int(t), float(e)) for t, e in epsilon)
+    if not pairs or any(not 0 <= share < 1 for _, share in pairs):
+        raise ValueError(f"epsilon={epsilon!r}: expected 'auto', or shares of at least 0 and below 1")
+    return pairs

@@ -1,0 +1,174 @@
+"""Starting partitions: line 1 of the GANMM algorithm, and better ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genmix import em
+from genmix.augment import Views
+from genmix.engine import Engine
+from genmix.estep import Classifier, ClassifierEStep, agreement
+from genmix.nets import copy_slices
+
+#: Classical partitions by name.
+PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
+
+
+@dataclass(frozen=True)
+class InformationStart:
+    """Train the E-step classifier by information maximisation under augmentation before the first E-step.
+
+    Several networks and heads learn at once and the one whose memberships of two views of an item tell most about
+    each other is taken; no labels are involved. See `em.information_loss`.
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps.
+    heads : int
+        Output heads that share a network.
+    networks : int
+        Networks that learn from random initial weights, in one stack.
+    partitions : sequence of str
+        Further networks first learn these classical partitions (see `PARTITIONS`) for `teach_steps` steps.
+    teach_steps : int
+        Steps on each classical partition.
+    rate : float
+        Learning rate at the start; it falls to nearly 0 along a cosine.
+    sharpness, balance : float
+        Weights in `em.information_loss`.
+    """
+
+    steps: int = 800
+    heads: int = 5
+    networks: int = 1
+    partitions: Sequence[str] = ()
+    teach_steps: int = 100
+    rate: float = 1e-3
+    sharpness: float = 0.2
+    balance: float = 2.0
+
+
+def partition(name: str, items: Tensor, n_components: int, run: Engine) -> np.ndarray:
+    """Classical partition of items by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `PARTITIONS`. "random" deals the items into parts of equal size (Algorithm 1, line 1).
+    items : Tensor [N, *item_shape]
+        Scaled items; flattened here.
+    n_components : int
+        K.
+    run : Engine
+        Source of seeds.
+
+    Returns
+    -------
+    ndarray of int64 [N]
+    """
+    n = len(items)
+    if name == "random":
+        order = run.numpy_state.permutation(n)
+        labels = np.empty(n, dtype=np.int64)
+        labels[order] = np.arange(n) * n_components // n
+        return labels
+    flat = items.flatten(1).double().cpu().numpy()
+    if name == "spectral":
+        return _spectral(flat, n_components, run)
+    return np.asarray(_classical(name, n_components, run.seed()).fit_predict(flat), dtype=np.int64)
+
+
+def _classical(name: str, n_components: int, seed: int) -> Any:
+    from sklearn.cluster import KMeans
+    from sklearn.mixture import GaussianMixture
+
+    if name == "kmeans":
+        return KMeans(n_components, n_init=10, random_state=seed)
+    if name in PARTITIONS and name.startswith("gmm-"):
+        kind = name.removeprefix("gmm-")
+        return GaussianMixture(n_components, covariance_type=kind, n_init=3, reg_covar=1e-3, random_state=seed)
+    raise ValueError(f"start={name!r} is unknown; expected 'information', one of {', '.join(PARTITIONS)}, or labels")
+
+
+def _spectral(flat: np.ndarray, n_components: int, run: Engine, limit: int = 4000, n_neighbors: int = 10) -> np.ndarray:
+    """Spectral clustering of the neighbour graph of at most `limit` items; the others follow their neighbours."""
+    from sklearn.cluster import SpectralClustering
+    from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
+
+    sample = run.numpy_state.permutation(len(flat))[:limit]
+    count = min(n_neighbors, len(sample) - 1)
+    graph = kneighbors_graph(flat[sample], count, include_self=True)
+    model = SpectralClustering(n_components, affinity="precomputed")
+    labels = model.set_params(random_state=run.seed()).fit_predict(0.5 * (graph + graph.T))
+    if len(sample) == len(flat):
+        found = np.empty(len(flat), dtype=np.int64)
+        found[sample] = labels
+        return found
+    voter = KNeighborsClassifier(5).fit(flat[sample], labels)
+    return np.asarray(voter.predict(flat), dtype=np.int64)
+
+
+def learn_information(
+    start: InformationStart, build: Callable[[int, int], nn.Module], views: Views, step: ClassifierEStep,
+    n_components: int, restarts: int,
+) -> Classifier:
+    """Train stacks of classifiers by information maximisation and keep the best one for each restart.
+
+    Parameters
+    ----------
+    start : InformationStart
+        Settings.
+    build : callable
+        ``(n_networks, n_heads) -> nn.Module`` makes a stack of classifiers.
+    views : Views
+        The data and its augmentation.
+    step : ClassifierEStep
+        Settings of the E-step that goes on with the classifier.
+    n_components, restarts : int
+        K and R.
+
+    Returns
+    -------
+    Classifier
+        R networks, one head of each in use.
+    """
+    run, each = views.run, len(start.partitions) + start.networks
+    learner = Classifier(
+        build(n := restarts * each, start.heads), n_components, replace(step, rate=start.rate), run,
+        restarts=n, n_heads=start.heads,
+    )  # fmt: skip
+    taught = [partition(name, views.items, n_components, run) for _ in range(restarts) for name in start.partitions]
+    if taught:
+        _teach(learner, torch.from_numpy(np.stack(taught)).to(run.device), start, views, each)
+    for index in run.progress(start.steps, "start"):
+        learner.set_rate(start.rate * (0.51 + 0.49 * math.cos(math.pi * index / start.steps)))
+        run.minimize(learner.optimizer, learner.information(views, start.balance, start.sharpness).sum())
+    quality = agreement(learner.head_labels, views, n_components).view(restarts, -1)  # [R, networks * heads]
+    best = quality.argmax(1)
+    chosen = best // start.heads + each * torch.arange(restarts, device=best.device)
+    network = build(restarts, start.heads)
+    copy_slices(learner.network, network, n, chosen)
+    kept = Classifier(network, n_components, step, run, restarts=restarts, n_heads=start.heads)
+    kept.head = best % start.heads
+    return kept
+
+
+def _teach(learner: Classifier, labels: Tensor, start: InformationStart, views: Views, each: int) -> None:
+    """Cross-entropy on the classical partitions, for the first networks of each restart."""
+    count = len(start.partitions)
+    restarts = learner.restarts // each
+    for _ in range(start.teach_steps):
+        index, both = views.draw(learner.restarts, learner.step.real_batch_size)
+        scores = learner.logits(both[0]).unflatten(0, (restarts, each))[:, :count].flatten(0, 1)  # [RP, B, H, K]
+        wanted = labels.gather(1, index.unflatten(0, (restarts, each))[:, :count].flatten(0, 1))
+        wanted = wanted[..., None].expand(scores.shape[:-1])
+        run_loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
+        views.run.minimize(learner.optimizer, run_loss)
