@@ -86,7 +86,7 @@ class Preprocessing:
         """Scale items to a float32 tensor ``[N, *item_shape]``."""
         if self.layout == "table":
             return torch.from_numpy(((X - np.asarray(self.center)) / np.asarray(self.scale)).astype(np.float32))
-        scaled = torch.from_numpy(np.ascontiguousarray(X, dtype=np.float32))
+        scaled = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))  # a copy: X is the user's
         scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
         return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
 
