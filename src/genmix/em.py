@@ -15,7 +15,8 @@ from torch import Tensor
 
 def entropy(p: Tensor) -> Tensor:
     """Entropy in nats over the last dimension; 0 log 0 is 0."""
-    return -torch.special.xlogy(p, p).sum(-1)
+    # Not xlogy: its gradient is NaN at 0, where the share of a lost component can underflow to.
+    return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum(-1)
 
 
 def component_shares(labels: Tensor, n_components: int) -> Tensor:
@@ -113,11 +114,11 @@ def component_distributions(
     own = torch.where(size > 0, own, likely.to(p.dtype))
     size = own.sum(-1, keepdim=True)
     outside = p.clamp_min(1e-12) * (1 - own)
-    if extras == "highest":
-        sigma = (epsilon / (1 - epsilon) * size).ceil().clamp_max(n - 1)
-        ranked = outside.sort(-1, descending=True).values
-        least = ranked.gather(-1, (sigma.long() - 1).clamp_min(0))
-        outside = ((outside >= least) & (outside > 0) & (sigma > 0)).to(p.dtype)
+    if extras == "highest":  # ranked without that floor, or a sure classifier would make all the others equal
+        sigma = (epsilon / (1 - epsilon) * size).ceil()
+        order = torch.where(own > 0, -1, p).argsort(dim=-1, descending=True, stable=True)
+        chosen = (torch.arange(n, device=p.device) < sigma.minimum(n - size)).to(p.dtype)
+        outside = torch.zeros_like(p).scatter(-1, order, chosen)
     # A component that owns everything has no outside: its own points stand in.
     return own, torch.where(outside.sum(-1, keepdim=True) > 0, outside, own)
 
