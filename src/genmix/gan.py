@@ -96,7 +96,10 @@ class TFRMSprop(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in parameters]
-            squares = [self.state[p].setdefault("square_avg", torch.ones_like(p)) for p in parameters]
+            for p in parameters:
+                if not self.state[p]:
+                    self.state[p]["square_avg"] = torch.ones_like(p)
+            squares = [self.state[p]["square_avg"] for p in parameters]
             torch._foreach_mul_(squares, group["decay"])
             torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["decay"])
             roots = torch._foreach_sqrt(torch._foreach_add(squares, group["eps"]))
