@@ -69,7 +69,7 @@ class Neighbors:
     """
 
     n_neighbors: int = 10
-    noise: float = 0.5
+    noise: float = 1.0
 
 
 #: Neighbours are sought among at most so many random items, so that the cost grows linearly with the data.
@@ -130,7 +130,8 @@ class Views:
     def __init__(self, items: Tensor, augmentation: Augmentation, run: Engine) -> None:
         self.items, self.augmentation, self.run = items, augmentation, run
         self.neighbors: Tensor | None = None
-        if isinstance(augmentation, Neighbors):
+        self.noise = 0.0
+        if isinstance(augmentation, Neighbors) and (augmentation.n_neighbors or augmentation.noise):
             flat = items.flatten(1).cpu().numpy()
             found, distance = nearest_neighbors(flat, max(augmentation.n_neighbors, 1), run.numpy_state)
             self.noise = augmentation.noise * distance / math.sqrt(flat.shape[1])
