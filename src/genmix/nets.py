@@ -7,9 +7,11 @@ networks of the user's own ``torch.func.vmap``; no Python loop runs over the com
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -305,9 +307,8 @@ class StackedModules(nn.Module):
         self, n: int, in_shape: Shape, out_shape: Shape, generator: torch.Generator, *, factory: Factory
     ) -> None:
         super().__init__()
-        # Layers made by the user draw from the global generator: seed a fork of it, so nothing outside changes.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        self.seed = int(torch.randint(2**31, (), generator=generator))
+        with _forked(self.seed, torch.device("cpu")):
             modules = [factory(in_shape, math.prod(out_shape)) for _ in range(n)]
         parameters, buffers = torch.func.stack_module_state(modules)
         self.names = list(parameters)
@@ -326,7 +327,27 @@ class StackedModules(nn.Module):
         def one(parameters: dict[str, Tensor], own_buffers: dict[str, Tensor], batch: Tensor) -> Tensor:
             return torch.func.functional_call(self.template[0], (parameters, own_buffers), (batch,))
 
-        return torch.vmap(one, randomness="different")(state, buffers, x).reshape(*x.shape[:2], *self.out_shape)
+        self.seed = (self.seed + 1) % 2**31  # dropout differs from one call to the next
+        with _forked(self.seed, x.device) if self.training else nullcontext():
+            out = torch.vmap(one, randomness="different")(state, buffers, x)
+        return out.reshape(*x.shape[:2], *self.out_shape)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch layers such as dropout on or off, in the template too."""
+        self.template[0].train(mode)
+        return super().train(mode)
+
+
+@contextmanager
+def _forked(seed: int, device: torch.device) -> Iterator[None]:
+    """Layers made by the user draw from the global generators: seed a fork of them, so nothing outside changes."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
@@ -395,6 +416,9 @@ def build_stack(
     if role == "generator":
         built.setdefault("squash", len(data_shape) == 3) if kind == "mlp" else None
     make = StackedMLP if kind == "mlp" else StackedConvGenerator if role == "generator" else StackedConvNet
+    unknown = set(built) - set(inspect.signature(make).parameters)
+    if unknown:
+        raise ValueError(f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}")
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 
@@ -403,7 +427,7 @@ _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "conv"): {"channels": 16},
     ("critic", "mlp"): {"hidden": (128, 64), "slope": 0.2},
     ("critic", "conv"): {"channels": 16, "dense": 0, "slope": 0.2},
-    ("classifier", "mlp"): {"hidden": (128, 128), "norm": "running"},
+    ("classifier", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running"},
 }
 
