@@ -247,7 +247,10 @@ def text_table(results: dict[str, list[Result]]) -> str:
 
 
 def _comparison_section(results: dict[str, list[Result]], seed: int) -> Section:
-    body, groups, best, quiet = [], {}, set(), []
+    body: list[list[str]] = []
+    groups: dict[int, str] = {}
+    best: set[tuple[int, int]] = set()
+    quiet: list[int] = []
     for title, rows in results.items():
         first = len(body)
         groups[first] = title

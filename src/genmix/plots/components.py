@@ -128,7 +128,12 @@ def _table_panels(
     names = [shorten(feature_names[i]) if named and feature_names else f"feature {i}" for i in columns]
     across = min(3, len(samples))
     down = -(-len(samples) // across)
-    figure = new_figure(300 * across, (17 * len(columns) + 40) * down)
+    width, height = 300 * across, (17 * len(columns) + 40) * down
+    figure = new_figure(width, height, layout=None)  # room for names is quicker reckoned than measured
+    left = (6 * max(len(name) for name in names) + 8) / width
+    figure.subplots_adjust(
+        left, 26 / height, 1 - 8 / width, 1 - (18 if len(samples) > 1 else 2) / height, 0.08, 0.12
+    )
     axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
     for axis in axes[len(samples) :]:
         axis.set_axis_off()

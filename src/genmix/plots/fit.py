@@ -48,22 +48,26 @@ def map_2d(
     Figure
         The number of each cluster stands where its points are densest.
     """
+    from matplotlib.colors import to_rgba_array
+
     places, cluster = np.asarray(points, dtype=np.float64), np.asarray(labels)
     colors = palette(n_components or int(cluster.max(initial=-1)) + 1)
     sure = np.ones(len(places)) if certainty is None else np.asarray(certainty, dtype=np.float64)
-    figure = new_figure(640, 520, layout=None)
+    figure = new_figure(480, 400, layout=None)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axis.set_axis_off()
     order = np.argsort(sure, kind="stable")  # sure points on top
     shades = np.array([colors[k] for k in cluster[order]], dtype=object)
-    size = float(np.clip(20000 / max(len(places), 1), 7, 40))
+    size = float(np.clip(11000 / max(len(places), 1), 4, 30))
     strength = 0.15 + 0.75 * sure[order] ** 2
-    axis.scatter(*places[order].T, s=size, c=list(shades), alpha=strength, linewidths=0, rasterized=True)
+    x, y = places[order].T
+    colored = to_rgba_array(list(shades), alpha=strength)
+    axis.scatter(x, y, s=size, c=colored, linewidths=0, rasterized=True)
     for k in np.unique(cluster):
         x, y = _densest(places[cluster == k], float(np.ptp(places, axis=0).max()))
         badge = {"boxstyle": "circle,pad=0.28", "fc": colors[k], "ec": "#ffffff", "linewidth": 1.2}
-        style = {"fontsize": 14, "fontweight": "bold", "ha": "center", "va": "center"}
-        axis.text(x, y, str(k), color=text_on(colors[k]), bbox=badge, **style)
+        number = axis.text(x, y, str(k), color=text_on(colors[k]), bbox=badge, ha="center", va="center")
+        number.set(fontsize=12, fontweight="bold")
     axis.margins(0.03)
     return figure
 
@@ -132,8 +136,8 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     plain(axis)
     axis.barh(range(len(count)), count, height=0.68, color=palette(len(count)))
     for k, value in enumerate(count):
-        place = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-        axis.annotate(f"{int(value):,}", (value, k), fontsize=10, color=INK, **place)
+        number = axis.annotate(f"{int(value):,}", (value, k), (5, 0), textcoords="offset points")
+        number.set(va="center", fontsize=10, color=INK)
     if weights is not None:
         expected = np.asarray(weights) * count.sum()
         rows = np.arange(len(count))

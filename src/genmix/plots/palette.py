@@ -63,7 +63,8 @@ def palette(n_colors: int) -> list[str]:
 def text_on(color: str) -> str:
     """Return the text colour, near-black or white, that reads best on a background ``#rrggbb``."""
     luminance = float(_linear_rgb(color) @ [0.2126, 0.7152, 0.0722])
-    return "#14171c" if luminance > 0.30 else "#ffffff"
+    # the contrasts of WCAG with white and with near-black (luminance 0.0086) are equal at 0.1985
+    return "#14171c" if luminance > 0.1985 else "#ffffff"
 
 
 @lru_cache(maxsize=1)

@@ -53,17 +53,21 @@ def image_style(X: ArrayLike) -> ImageStyle:
     images = np.asarray(X)
     if images.ndim not in (3, 4):
         raise ValueError(f"got {images.ndim} dimensions; images are [N,H,W], [N,H,W,C] or [N,C,H,W].")
-    channels_first = False
-    if images.ndim == 4:
-        if images.shape[-1] not in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
-            raise ValueError(f"images of shape {images.shape[1:]} have no axis of 1, 3 or 4 channels.")
-        channels_first = images.shape[-1] not in (1, 3, 4)
+    channels_first = images.ndim == 4 and _channels_first(images.shape)
     low, high = _pixel_range(images)
     colored = images.ndim == 4 and images.shape[1 if channels_first else -1] != 1
     # many pixels at the lowest value are the sign of strokes on an empty sheet
     background = float(np.quantile(images, 0.4)) if images.size else low
     ink = not colored and background <= low + 0.05 * (high - low)
     return ImageStyle(low, high, channels_first, ink)
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Look for 1 or 3 channels, last axis first as the models do; then for 4, colour with opacity."""
+    for channels in ((1, 3), (4,)):
+        if shape[3] in channels or shape[1] in channels:
+            return shape[3] not in channels
+    raise ValueError(f"images of shape {shape[1:]} have no axis of 1, 3 or 4 channels.")
 
 
 def _pixel_range(images: NDArray) -> tuple[float, float]:

@@ -70,10 +70,12 @@ def embed_2d(X: ArrayLike, *, max_points: int = 1500, seed: int = 0) -> Map:
 def _place(flat: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], str]:
     from sklearn.decomposition import PCA
 
+    if not np.ptp(flat, axis=0).any():
+        return np.zeros((len(flat), 2)), "one place, for all items are equal"
     n_kept = min(_TSNE_DIMENSIONS, *flat.shape)
     reduced = PCA(n_kept, svd_solver="full" if max(flat.shape) <= 4000 else "randomized", random_state=seed)
     flat = reduced.fit_transform(flat)
-    if len(flat) < 20 or not flat.std() > 0:
+    if len(flat) < 20:
         places = np.zeros((len(flat), 2))
         places[:, : min(2, n_kept)] = flat[:, :2]
         return places, "its two principal components"

@@ -105,6 +105,23 @@ def apply(
     return Fitted(model, data, membership, classes, names)
 
 
+def brief(text: str, limit: int = 60) -> str:
+    """Return a name short enough for a table."""
+    return text if len(text) <= limit else text[: limit - 1] + "\u2026"
+
+
+def majority_classes(fitted: Fitted) -> list[dict[str, Any]]:
+    """Return a record for each cluster: majority class (``label``) and ``purity``; [] without classes."""
+    if fitted.classes is None:
+        return []
+    from genmix import metrics
+
+    known = fitted.classes != ""
+    return metrics.cluster_table(
+        fitted.classes[known], fitted.labels[known], clusters=list(range(fitted.n_components))
+    )
+
+
 def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
     """Return labels as text: names where whole numbers have them, "" for -1 and None."""
     values = np.asarray(y).tolist()
@@ -186,15 +203,9 @@ def cluster_table(fitted: Fitted) -> Table:
     ]
     note = words.CLUSTER_TABLE
     if fitted.classes is not None:
-        from genmix import metrics
-
-        known = fitted.classes != ""
-        found = metrics.cluster_table(
-            fitted.classes[known], fitted.labels[known], clusters=list(range(fitted.n_components))
-        )
         columns += ["majority class", "purity"]
-        for row, record in zip(rows, found, strict=True):
-            row += [str(record["label"]), f"{record['purity']:.3f}"] if record["size"] else [NONE, NONE]
+        for row, record in zip(rows, majority_classes(fitted), strict=True):
+            row += [brief(record["label"]), f"{record['purity']:.3f}"] if record["size"] else [NONE, NONE]
         note += words.CLUSTER_PURITY
     return Table(columns, rows, "Cluster by cluster", note)
 

@@ -9,7 +9,7 @@ from genmix import plots
 from genmix.plots.pictures import ImageStyle, image_style, is_images, mosaic, png, to_rgba
 from genmix.report import words
 from genmix.report.embedding import embed_2d, nearest_rows
-from genmix.report.facts import NONE, Fitted
+from genmix.report.facts import NONE, Fitted, brief, majority_classes
 from genmix.report.page import Block, Card, Cards, Chart, Charts, Chip, Columns, Picture, Table, Tile, Tiles
 
 MAX_CARDS = 40
@@ -31,15 +31,20 @@ def component_cards(fitted: Fitted) -> Cards:
     return _table_cards(fitted, samples, cut)
 
 
-def _card_note(fitted: Fitted, k: int, samples: NDArray) -> str:
+def _card_note(fitted: Fitted, k: int, samples: NDArray, majority: str) -> str:
     size = int(fitted.sizes[k])
     kept = float((np.asarray(fitted.model.predict(samples)) == k).mean())
     items = f"{size:,} items ({size / len(fitted.X):.1%})" if size else "no items"
-    return f"{items} · {kept:.0%} recognised"
+    return f"{items} · {kept:.0%} recognised" + (f" · mostly {brief(majority, 30)}" if majority else "")
+
+
+def _majority(fitted: Fitted) -> dict[int, str]:
+    return {row["cluster"]: row["label"] for row in majority_classes(fitted) if row["size"]}
 
 
 def _image_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards:
     style = image_style(fitted.X)
+    majority = _majority(fitted)
     n_shown = 8 if len(samples) <= 20 else 5
     cards = []
     for k, items in samples.items():
@@ -57,7 +62,7 @@ def _image_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards
                 "nearest real",
             ),
         ]
-        cards.append(Card(chip, f"Cluster {k}", _card_note(fitted, k, items), pictures))
+        cards.append(Card(chip, f"Cluster {k}", _card_note(fitted, k, items, majority.get(k, "")), pictures))
     note = words.GENERATED_IMAGES + words.RECOGNISED.format(n=_N_JUDGED, what="images") + cut
     return Cards(cards, "What each component generates", note, ink=style.ink, roomy=len(cards) <= 20)
 
@@ -68,6 +73,7 @@ def _strip(images: NDArray, style: ImageStyle, color: str) -> bytes:
 
 def _table_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards:
     real = {k: fitted.X[fitted.labels == k] for k in samples}
+    majority = _majority(fitted)
     X = np.asarray(fitted.X, dtype=np.float64)
     names = list(fitted.feature_names or [f"feature {i}" for i in range(X.shape[1])])
     columns = plots.telling_features([np.asarray(part, dtype=np.float64) for part in real.values()], X)
@@ -81,7 +87,11 @@ def _table_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards
             n_components=fitted.n_components,
         )
         chart = Chart(figure, f"Ranges of {len(columns)} features, generated and real, cluster {k}")
-        cards.append(Card(fitted.chip(k), f"Cluster {k}", _card_note(fitted, k, items), chart=chart))
+        cards.append(
+            Card(
+                fitted.chip(k), f"Cluster {k}", _card_note(fitted, k, items, majority.get(k, "")), chart=chart
+            )
+        )
     part = (
         ""
         if len(columns) == X.shape[1]
@@ -173,11 +183,12 @@ def doubtful_items(fitted: Fitted, limit: int = 20) -> Block | None:
             png(to_rgba(fitted.X[i : i + 1], style, _INK)[0]),
             f"item {i}: " + ", ".join(f"cluster {chip.number} {share}" for chip, share in chips),
         )
+        known = "" if fitted.classes is None else str(fitted.classes[i])
         tiles.append(
             Tile(
                 picture,
                 chips,
-                f"class {fitted.classes[i]}" if fitted.classes is not None and fitted.classes[i] else "",
+                f"class {brief(known)}" if known else "",
             )
         )
     if fitted.classes is not None:
@@ -198,5 +209,5 @@ def _doubtful_rows(fitted: Fitted, rows: NDArray[np.intp], title: str, note: str
         first, second = _two_best(fitted, int(i))
         body.append([f"{int(i):,}", first[0], first[1], second[0], second[1]])
         if fitted.classes is not None:
-            body[-1].append(str(fitted.classes[i]) or NONE)
+            body[-1].append(brief(str(fitted.classes[i])) or NONE)
     return Table(columns + (["known class"] if fitted.classes is not None else []), body, title, note)

@@ -36,11 +36,15 @@ def svg_markup(figure: Figure, prefix: str) -> Markup:
         Safe to put into a page: text in the figure was escaped when it was written.
     """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    buffer = io.BytesIO()
+    buffer, canvas, dpi = io.BytesIO(), figure.canvas, figure.dpi
     # text stays text: sharp, small, in the font of the page; with a salt equal figures give equal bytes
     with _RC_LOCK, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genmix"}):
-        figure.savefig(buffer, format="svg", metadata=_NO_METADATA, transparent=True, dpi=144)
+        # savefig would draw everything twice
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)
+    figure.set_dpi(dpi)
+    figure.set_canvas(canvas)
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg ") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
