@@ -1,0 +1,381 @@
+"""epsilon-EM's mathematics against scipy, scikit-learn, torch and plain numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.stats import chisquare
+from scipy.stats import entropy as scipy_entropy
+from sklearn.metrics import mutual_info_score
+
+from genmix import em
+from genmix.presets import PRESETS
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_log_posterior(n: int, k: int, seed: int, sharpness: float = 3.0) -> torch.Tensor:
+    """Log memberships in float64 that prefer the first components."""
+    scores = torch.randn(n, k, generator=generator(seed), dtype=torch.float64) * sharpness
+    return (scores - 0.4 * torch.arange(k)).log_softmax(-1)
+
+
+# ---------------------------------------------------------------- entropy and shares
+
+
+def test_entropy_equals_scipy_and_takes_zeros() -> None:
+    p = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3]], dtype=torch.float64)
+    np.testing.assert_allclose(em.entropy(p).numpy(), scipy_entropy(p.numpy(), axis=1), atol=1e-15)
+
+
+def test_entropy_has_a_finite_gradient_at_zero() -> None:
+    p = torch.tensor([0.0, 0.4, 0.6], requires_grad=True)
+    (gradient,) = torch.autograd.grad(em.entropy(p), p)
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(gradient[1:], -p[1:].log() - 1)
+
+
+def test_component_shares_equal_bincount() -> None:
+    labels = torch.randint(4, (3, 57), generator=generator())
+    expected = [np.bincount(row, minlength=5) / 57 for row in labels.numpy()]
+    np.testing.assert_allclose(em.component_shares(labels, 5).numpy(), expected, rtol=1e-6)
+
+
+# ---------------------------------------------------------------- balanced memberships
+
+
+def test_balance_zero_is_the_softmax() -> None:
+    log_p = random_log_posterior(20, 4, 0)
+    assert torch.equal(em.balanced_memberships(log_p, 0.0), log_p.softmax(-1))
+
+
+@pytest.mark.parametrize(("n", "k", "seed"), [(60, 3, 0), (200, 10, 1), (7, 2, 2)])
+def test_balance_one_gives_equal_column_masses(n: int, k: int, seed: int) -> None:
+    q = em.balanced_memberships(random_log_posterior(n, k, seed), 1.0, n_iter=500)
+    torch.testing.assert_close(q.sum(0) / (n / k), torch.ones(k, dtype=q.dtype), atol=1e-3, rtol=0)
+    torch.testing.assert_close(q.sum(1), torch.ones(n, dtype=q.dtype), atol=1e-12, rtol=0)
+
+
+def test_more_balance_is_closer_to_equal_masses() -> None:
+    log_p = random_log_posterior(40, 5, 3)
+    distance = []
+    for balance in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0):
+        q = em.balanced_memberships(log_p, balance, n_iter=200)
+        assert (q >= 0).all()
+        torch.testing.assert_close(q.sum(1), torch.ones(40, dtype=q.dtype), atol=1e-12, rtol=0)
+        distance.append(float((q.mean(0) - 0.2).abs().sum()))
+    assert distance == sorted(distance, reverse=True)
+    assert distance[0] > 0.2
+    assert distance[-1] < 1e-3
+
+
+def test_restarts_are_balanced_apart() -> None:
+    stack = torch.stack([random_log_posterior(30, 3, seed) for seed in range(4)])
+    alone = torch.stack([em.balanced_memberships(log_p, 0.8) for log_p in stack])
+    torch.testing.assert_close(em.balanced_memberships(stack, 0.8), alone, atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("balance", [0.3, 0.6, 0.9])
+def test_balanced_memberships_maximise_their_objective(balance: float) -> None:
+    """max <Q, log p> + H(Q) - rho KL(masses || N/K), found by scipy over softmax-parametrised rows."""
+    n, k, rho = 4, 3, balance / (1 - balance)
+    log_p = random_log_posterior(n, k, 5).numpy()
+
+    def price(flat: np.ndarray) -> float:
+        q = np.exp(flat.reshape(n, k) - flat.reshape(n, k).max(1, keepdims=True))
+        q /= q.sum(1, keepdims=True)
+        mass = q.sum(0)
+        return float((q * np.log(q) - q * log_p).sum() + rho * (mass * np.log(mass / (n / k))).sum())
+
+    best = minimize(price, log_p.ravel(), method="BFGS", options={"gtol": 1e-6})
+    found = em.balanced_memberships(torch.from_numpy(log_p), balance, n_iter=300).numpy()
+    assert price(np.log(found).ravel()) == pytest.approx(best.fun, abs=1e-7)
+    scipys = np.exp(best.x.reshape(n, k) - best.x.reshape(n, k).max(1, keepdims=True))
+    np.testing.assert_allclose(found, scipys / scipys.sum(1, keepdims=True), atol=1e-4)
+
+
+def test_balanced_memberships_of_extreme_scores_are_finite() -> None:
+    log_p = (torch.randn(50, 4, generator=generator()) * 1e4).log_softmax(-1)
+    for balance in (0.5, 1.0):
+        q = em.balanced_memberships(log_p, balance)
+        assert q.isfinite().all()
+        torch.testing.assert_close(q.sum(1), torch.ones(50), atol=1e-5, rtol=0)
+
+
+# ---------------------------------------------------------------- the schedule of epsilon
+
+
+@pytest.mark.parametrize(
+    ("iteration", "own"), [(0, 25), (499, 25), (500, 40), (999, 40), (1000, 45), (1999, 45), (2000, 48), (10**6, 48)]
+)
+def test_published_code_keeps_25_40_45_48_of_50(iteration: int, own: int) -> None:
+    epsilon = em.epsilon_at(iteration, PRESETS["ganmm-2018-code"]["epsilon"])
+    assert 50 - round(epsilon * 50) == own
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_epsilon_never_rises(name: str) -> None:
+    shares = [em.epsilon_at(t, PRESETS[name]["epsilon"]) for t in range(0, 4000, 7)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > shares[-1]
+
+
+def test_one_entry_holds_for_ever() -> None:
+    assert [em.epsilon_at(t, ((3, 0.2),)) for t in (0, 2, 3, 100)] == [0.2] * 4
+
+
+# ---------------------------------------------------------------- D_i and what augments it
+
+
+def brute_force_highest(labels: np.ndarray, posterior: np.ndarray, k: int, epsilon: float) -> set[int]:
+    """The sigma points of D - D_i with the highest posterior for component k."""
+    outside = [i for i in range(len(labels)) if labels[i] != k]
+    sigma = math.ceil(epsilon / (1 - epsilon) * (labels == k).sum() - 1e-6)
+    return set(sorted(outside, key=lambda i: -posterior[i, k])[:sigma])
+
+
+@pytest.mark.parametrize("epsilon", [0.04, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_algorithm_1_line_9_takes_the_sigma_outsiders_of_highest_posterior(epsilon: float, seed: int) -> None:
+    posterior = random_log_posterior(60, 4, seed, 1.0).exp()
+    labels = posterior.argmax(1)
+    own, extra = em.component_distributions(labels, posterior, epsilon, "highest")
+    assert labels.unique().tolist() == [0, 1, 2, 3]
+    for k in range(4):
+        assert set(own[k].nonzero()[:, 0].tolist()) == set((labels == k).nonzero()[:, 0].tolist())
+        wanted = brute_force_highest(labels.numpy(), posterior.numpy(), k, epsilon)
+        assert set(extra[k].nonzero()[:, 0].tolist()) == wanted
+        assert set(extra[k].unique().tolist()) == {0.0, 1.0}  # evenly
+
+
+def test_algorithm_1_line_9_sigma_is_exact_for_a_saturated_classifier() -> None:
+    """Memberships of others may all underflow, or all be equal: still sigma points, the highest first."""
+    posterior = torch.zeros(12, 2)
+    posterior[:, 0] = 1.0
+    posterior[:2] = torch.tensor([0.0, 1.0])
+    posterior[7, 1] = 1e-30
+    labels = posterior.argmax(1)
+    extra = em.component_distributions(labels, posterior, 0.5, "highest")[1]
+    assert extra[1].sum() == 2
+    assert extra[1, 7] == 1
+    assert extra[1, :2].sum() == 0
+    assert extra[0].nonzero()[:, 0].tolist() == [0, 1]  # all there are, though sigma is 10
+
+
+def test_algorithm_1_line_9_proportional_follows_the_posterior_outside() -> None:
+    posterior = random_log_posterior(40, 3, 1, 1.0).exp()
+    labels = posterior.argmax(1)
+    own, extra = em.component_distributions(labels, posterior, 0.2, "proportional")
+    for k in range(3):
+        expected = torch.where(labels == k, 0.0, posterior[:, k])
+        torch.testing.assert_close(extra[k], expected, atol=1e-11, rtol=0)
+        assert torch.equal(own[k], (labels == k).double())
+
+
+@pytest.mark.parametrize("extras", ["highest", "proportional"])
+def test_extras_are_never_members(extras: str) -> None:
+    posterior = torch.stack([random_log_posterior(50, 5, seed).exp() for seed in range(3)])
+    own, extra = em.component_distributions(posterior.argmax(-1), posterior, 0.3, extras)
+    assert own.shape == extra.shape == (3, 5, 50)
+    crowded = (own.sum(-1) < 50)[..., None]
+    assert ((own > 0) & (extra > 0) & crowded).sum() == 0
+
+
+@pytest.mark.parametrize("extras", ["highest", "proportional"])
+def test_an_empty_component_comes_back_with_its_most_likely_items(extras: str) -> None:
+    posterior = random_log_posterior(80, 4, 2, 1.0).exp()
+    labels = posterior[:, :3].argmax(1)  # nobody is in component 3
+    own, extra = em.component_distributions(labels, posterior, 0.2, extras)
+    fair = 80 // 40
+    assert set(own[3].nonzero()[:, 0].tolist()) == set(posterior[:, 3].argsort(descending=True)[:fair].tolist())
+    assert extra[3].sum() > 0
+    assert ((own[3] > 0) & (extra[3] > 0)).sum() == 0
+
+
+@pytest.mark.parametrize("extras", ["highest", "proportional"])
+def test_a_component_that_owns_everything_is_its_own_outside(extras: str) -> None:
+    posterior = torch.tensor([[0.9, 0.1]]).expand(10, 2)
+    own, extra = em.component_distributions(torch.zeros(10, dtype=torch.long), posterior, 0.5, extras)
+    assert torch.equal(own[0], torch.ones(10))
+    assert torch.equal(extra[0], own[0])
+
+
+def test_without_epsilon_nothing_is_added() -> None:
+    posterior = random_log_posterior(20, 2, 0).exp()
+    own, extra = em.component_distributions(posterior.argmax(1), posterior, 0.0, "highest")
+    assert torch.equal(own, extra)
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.04, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("extras", ["highest", "proportional"])
+def test_every_batch_holds_exactly_the_extras(epsilon: float, extras: str) -> None:
+    posterior = random_log_posterior(300, 3, 4, 1.0).exp()
+    labels = posterior.argmax(1)
+    own, extra = em.component_distributions(labels, posterior, epsilon, extras)
+    batches = em.draw_batches(own, extra, 50, 40, epsilon, generator())
+    assert batches.shape == (40, 3, 50)
+    foreign = (labels[batches] != torch.arange(3)[:, None]).sum(-1)
+    assert (foreign == round(50 * epsilon)).all()
+
+
+def test_extras_follow_the_posterior() -> None:
+    posterior = random_log_posterior(30, 2, 6, 0.5).exp()
+    labels = posterior.argmax(1)
+    own, extra = em.component_distributions(labels, posterior, 0.5, "proportional")
+    batches = em.draw_batches(own, extra, 50, 400, 0.5, generator())  # 25 extras in each: 10,000
+    for k in range(2):
+        drawn = batches[:, k].flatten()
+        counts = np.bincount(drawn[labels[drawn] != k].numpy(), minlength=30)
+        assert counts.sum() == 10_000
+        outside = (labels != k).numpy()
+        share = posterior[:, k].numpy()[outside]
+        assert chisquare(counts[outside], 10_000 * share / share.sum()).pvalue > 0.001
+        assert counts[~outside].sum() == 0
+
+
+def test_own_items_are_drawn_evenly() -> None:
+    own = torch.tensor([[1.0] * 20 + [0.0] * 20, [0.0] * 20 + [1.0] * 20])
+    batches = em.draw_batches(own, own.flip(0), 50, 200, 0.0, generator(3))
+    for k, members in enumerate((slice(0, 20), slice(20, 40))):
+        counts = np.bincount(batches[:, k].flatten().numpy(), minlength=40)
+        assert counts[members].sum() == 10_000
+        assert chisquare(counts[members]).pvalue > 0.001
+
+
+def test_no_batches_and_the_same_batches() -> None:
+    own = torch.ones(2, 6)
+    assert len(em.draw_batches(own, own, 4, 0, 0.5, generator())) == 0
+    first, second = (em.draw_batches(own, own, 4, 3, 0.5, generator(1)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+# ---------------------------------------------------------------- classifier losses
+
+
+def test_algorithm_1_line_6_is_the_cross_entropy() -> None:
+    logits = torch.randn(3, 12, 5, generator=generator(), dtype=torch.float64)
+    targets = torch.randint(5, (3, 12), generator=generator())
+    log_p = logits.numpy() - np.log(np.exp(logits.numpy()).sum(-1, keepdims=True))
+    expected = -np.take_along_axis(log_p, targets.numpy()[..., None], -1)[..., 0].mean(1)
+    np.testing.assert_allclose(em.cross_entropy(logits, targets).numpy(), expected, atol=1e-12)
+
+
+def test_double_softmax_stays_between_1_461_and_2_461_for_ten_components() -> None:
+    targets = torch.arange(10)[None]
+    right = 1e4 * torch.eye(10, dtype=torch.float64)[None]
+    low = float(em.cross_entropy(right, targets, "double_softmax"))
+    high = float(em.cross_entropy(right.roll(1, -1), targets, "double_softmax"))
+    assert low == pytest.approx(math.log(math.e + 9) - 1, abs=1e-12)
+    assert high == pytest.approx(math.log(math.e + 9), abs=1e-12)
+    assert (round(low, 3), round(high, 3)) == (1.461, 2.461)
+    for scale in (0.1, 1.0, 100.0):
+        logits = torch.randn(50, 10, 10, generator=generator(), dtype=torch.float64) * scale
+        losses = em.cross_entropy(logits, targets.expand(50, 10), "double_softmax")
+        assert (losses >= low).all()
+        assert (losses <= high).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+def test_label_smoothing_equals_torch(smoothing: float) -> None:
+    logits = torch.randn(2, 9, 4, generator=generator(), dtype=torch.float64)
+    targets = torch.randint(4, (2, 9), generator=generator())
+    found = em.cross_entropy(logits, targets, "label_smoothing", smoothing)
+    oracle = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    torch.testing.assert_close(found, torch.stack([oracle(*pair) for pair in zip(logits, targets, strict=True)]))
+
+
+# ---------------------------------------------------------------- information
+
+
+def numpy_information(logits: np.ndarray, sharpness: float, balance: float) -> float:
+    """The loss of one head, written out for two views [2, B, K]."""
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    b = p.shape[1]
+    agreement = -sum(p[v, i] @ np.log(p[1 - v, i]) for v in range(2) for i in range(b)) / (2 * b)
+    sure = -sum(p[v, i] @ np.log(p[v, i]) for v in range(2) for i in range(b)) / (2 * b)
+    mean = p.reshape(-1, p.shape[-1]).mean(0)
+    return float(agreement + sharpness * sure + balance * mean @ np.log(mean))
+
+
+def test_information_loss_equals_plain_numpy_for_every_head() -> None:
+    logits = torch.randn(2, 3, 2, 8, 4, generator=generator(), dtype=torch.float64) * 2
+    found = em.information_loss(logits, 0.3, 1.7)
+    assert found.shape == (3, 2)
+    for r in range(3):
+        for h in range(2):
+            assert float(found[r, h]) == pytest.approx(numpy_information(logits[:, r, h].numpy(), 0.3, 1.7), abs=1e-10)
+
+
+@pytest.mark.parametrize("k", [2, 5, 10])
+@pytest.mark.parametrize("balance", [1.0, 2.0])
+def test_information_loss_is_least_for_perfect_balanced_views(k: int, balance: float) -> None:
+    perfect = 200 * torch.eye(k, dtype=torch.float64).repeat(6, 1).expand(2, 6 * k, k)
+    least = float(em.information_loss(perfect, 0.2, balance))
+    assert least == pytest.approx(-balance * math.log(k), abs=1e-12)
+    for seed in range(20):
+        other = torch.randn(2, 6 * k, k, generator=generator(seed), dtype=torch.float64) * 5
+        assert float(em.information_loss(other, 0.2, balance)) > least
+    one_component = torch.zeros(2, 6 * k, k, dtype=torch.float64)
+    one_component[..., 0] = 200
+    assert float(em.information_loss(one_component, 0.2, balance)) == pytest.approx(0, abs=1e-12)
+    disagreeing = torch.stack([perfect[0], perfect[0].roll(1, -1)])
+    assert float(em.information_loss(disagreeing, 0.2, balance)) > 100
+
+
+def test_information_loss_has_the_gradient_of_its_value() -> None:
+    logits = torch.randn(2, 5, 3, generator=generator(), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(em.information_loss, (logits,), eps=1e-6, atol=1e-4)
+
+
+def test_information_loss_survives_a_lost_component() -> None:
+    """The share of a component nobody believes in underflows to 0; its gradient must not become NaN."""
+    logits = torch.zeros(2, 6, 3)
+    logits[..., 2] = -300
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(em.information_loss(logits), logits)
+    assert gradient.isfinite().all()
+
+
+def test_view_information_equals_sklearn_on_the_symmetrised_table() -> None:
+    for seed in range(5):
+        first = torch.randint(4, (2, 90), generator=generator(seed))
+        noise = torch.rand(2, 90, generator=generator(seed + 50)) < 0.4
+        second = torch.where(noise, torch.randint(4, (2, 90), generator=generator(seed + 99)), first)
+        found = em.view_information(first, second, 4)
+        for row in range(2):
+            both = torch.cat([first[row], second[row]]), torch.cat([second[row], first[row]])
+            assert float(found[row]) == pytest.approx(mutual_info_score(*both), abs=1e-5)
+
+
+def test_view_information_lies_between_zero_and_log_k() -> None:
+    labels = torch.arange(60) % 6
+    assert float(em.view_information(labels, labels, 6)) == pytest.approx(math.log(6), abs=1e-5)
+    nothing = torch.zeros(60, dtype=torch.long)
+    assert float(em.view_information(nothing, nothing, 6)) == pytest.approx(0, abs=1e-6)
+
+
+def test_confident_loss_counts_confident_items_only() -> None:
+    logits = torch.randn(2, 6, 3, generator=generator(), dtype=torch.float64)
+    targets = (torch.randn(2, 6, 3, generator=generator(1), dtype=torch.float64) * 3).softmax(-1)
+    confidence = float(targets.max(-1).values.flatten().median())
+    found = em.confident_loss(logits, targets, confidence)
+    log_p = logits.log_softmax(-1)
+    for r in range(2):
+        total, counted = 0.0, 0
+        for i in range(6):
+            label = int(targets[r, i].argmax())
+            if targets[r, i, label] >= confidence:
+                total, counted = total - float(log_p[r, i, label]), counted + 1
+        assert 0 < counted < 12
+        assert float(found[r]) == pytest.approx(total / 6, abs=1e-12)
+    assert torch.equal(em.confident_loss(logits, targets, 1.1), torch.zeros(2, dtype=torch.float64))
