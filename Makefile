@@ -37,9 +37,9 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel/unpacked build/wheel/*.whl
 	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli fit image-segmentation \
-		--components 3 --max-iter 1 --out model --no-progress
+		--n-samples 200 --components 3 --max-iter 2 --set start=kmeans --out model --no-progress
 	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli report model image-segmentation \
-		--out report.html
+		--n-samples 200 --out report.html
 
 clean:
 	rm -rf $(VENV) build dist genmix-demo .coverage htmlcov
