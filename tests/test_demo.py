@@ -15,11 +15,11 @@ from standin import StandIn
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Run the demo once on 200 items of each set: the page, lines echoed, text printed, models asked for."""
+    """Run the demo once on 100 items of each set: the page, lines echoed, text printed, models asked for."""
     load, lines, asked, printed = datasets.load, [], [], io.StringIO()
 
     def load_small(name):
-        return load(name, n_samples=200)
+        return load(name, n_samples=100)
 
     def make(n_components, seed):
         asked.append((n_components, seed))

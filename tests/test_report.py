@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from genmix import metrics
 from genmix.report import (
     Chart,
     Charts,
@@ -24,6 +25,7 @@ from genmix.report import (
     write_report,
 )
 from genmix.report.embedding import embed_2d, nearest_rows
+from genmix.report.facts import apply, headline
 from genmix.report.svg import svg_markup
 from standin import StandIn
 
@@ -110,8 +112,6 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
 
 
 def test_page_says_what_the_model_found(page, digits):
-    from genmix import metrics
-
     model, X, y = digits
     text = Elements(page).text
     assert "300" in text
@@ -188,13 +188,12 @@ def test_odd_models_and_data_are_reported(k, X, tmp_path):
 
 def test_unlabelled_rows_are_left_out_and_said(digits):
     model, X, y = digits
-    partly = np.where(np.arange(len(y)) < 50, y, -1)
-    text = Elements(render_page("t", [model_section(model, X, y=partly, max_map_points=50)])).text
-    assert "on 50 labelled items" in text
-    none = Elements(
-        render_page("t", [model_section(model, X, y=np.full(len(y), -1), max_map_points=50)])
-    ).text
-    assert "purity" not in none
+    partly = np.where(np.arange(60) < 50, y, -1)
+    facts = {fact.label: fact for fact in headline(apply(model, X, partly, None, None), None)}
+    assert facts["purity"].note == "on 50 labelled items"
+    assert facts["purity"].value == f"{metrics.purity(y[:50], model.predict(X[:50])):.3f}"
+    unlabelled = headline(apply(model, X, np.full(60, -1), None, None), None)
+    assert "purity" not in {fact.label for fact in unlabelled}
 
 
 def test_history_with_gaps_and_models_without_one():
@@ -214,7 +213,8 @@ def test_dead_components_are_named():
     X = np.random.default_rng(0).normal(size=(40, 2))
     model = StandIn(3, random_state=0).fit(X)
     model.dead_components_ = [1]
-    assert "1 empty or dead: 1" in Elements(render_page("t", [model_section(model, X)])).text
+    facts = {fact.label: fact for fact in headline(apply(model, X, None, None, None), None)}
+    assert facts["clusters"].note == "1 empty or dead: 1"
 
 
 def test_only_the_first_forty_clusters_get_a_card():

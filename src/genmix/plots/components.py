@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.plots.axes import INK, MUTED, RULE, new_figure, plain, shorten
+from genmix.plots.axes import INK, MUTED, RULE, Margins, new_figure, panels, plain, shorten
 from genmix.plots.palette import palette
 from genmix.plots.pictures import image_style, is_images, mosaic, to_rgba
 
@@ -76,6 +76,7 @@ def _image_rows(
     shown = max(1, max(len(part) for part in samples.values()))
     figure = new_figure(2 * 26 * shown + 60, 34 * len(samples) + 24)
     axes = figure.subplots(len(samples), 2, squeeze=False)
+    figure.subplots_adjust(0.04, 0.01, 0.99, 1 - 24 / (34 * len(samples) + 24), 0.04, 0.1)
     for row, k in zip(axes, samples, strict=True):
         for axis, items, ink in ((row[0], samples[k], colors[k]), (row[1], real[k], INK)):
             axis.set_axis_off()
@@ -126,18 +127,11 @@ def _table_panels(
     else:
         columns = np.arange(reference.shape[1])
     names = [shorten(feature_names[i]) if named and feature_names else f"feature {i}" for i in columns]
-    across = min(3, len(samples))
-    down = -(-len(samples) // across)
-    width, height = 300 * across, (17 * len(columns) + 40) * down
-    figure = new_figure(width, height, layout=None)  # room for names is quicker reckoned than measured
-    left = (6 * max(len(name) for name in names) + 8) / width
-    figure.subplots_adjust(
-        left, 26 / height, 1 - 8 / width, 1 - (18 if len(samples) > 1 else 2) / height, 0.08, 0.12
+    margins = Margins(
+        left=6.0 * max(len(name) for name in names) + 8, bottom=26.0, top=18.0 if len(samples) > 1 else 2.0
     )
-    axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-    for axis in axes[len(samples) :]:
-        axis.set_axis_off()
-    for axis, k in zip(axes, samples, strict=False):
+    figure, axes = panels(len(samples), 300, 17 * len(columns) + 40, margins)
+    for axis, k in zip(axes, samples, strict=True):
         plain(axis)
         for items, color, shift in ((real[k], MUTED, 0.2), (samples[k], colors[k], -0.2)):
             if len(items):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.plots.axes import INK, MUTED, new_figure, plain, shorten
+from genmix.plots.axes import INK, MUTED, Margins, new_figure, panels, plain, shorten
 from genmix.plots.palette import palette, text_on
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def map_2d(
     places, cluster = np.asarray(points, dtype=np.float64), np.asarray(labels)
     colors = palette(n_components or int(cluster.max(initial=-1)) + 1)
     sure = np.ones(len(places)) if certainty is None else np.asarray(certainty, dtype=np.float64)
-    figure = new_figure(480, 400, layout=None)
+    figure = new_figure(480, 400)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axis.set_axis_off()
     order = np.argsort(sure, kind="stable")  # sure points on top
@@ -98,9 +98,13 @@ def certainty_histogram(
     if labels is not None:
         cluster = np.asarray(labels)
         groups = {k: sure[cluster == k] for k in range(n_components or int(cluster.max(initial=-1)) + 1)}
-    figure = new_figure(340, 150 + 15 * len(groups) + (20 if groups else 0))
-    heights = [150, 15 * len(groups) + 20] if groups else [150]
-    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights).ravel()
+    rows = 15 * len(groups)
+    height = 150 + (rows + 20 if groups else 0)
+    figure = new_figure(340, height)
+    axes = [figure.add_axes((30 / 340, 1 - 108 / height if groups else 34 / height, 302 / 340, 92 / height))]
+    if groups:
+        axes.append(figure.add_axes((30 / 340, 34 / height, 302 / 340, rows / height), sharex=axes[0]))
+        axes[0].tick_params(labelbottom=False)
     share, edges = np.histogram(np.clip(sure, 0, 1), bins=25, range=(0, 1))
     plain(axes[0], grid="y")
     axes[0].bar(edges[:-1], 100 * share / max(len(sure), 1), width=0.036, align="edge", color=MUTED)
@@ -131,8 +135,7 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
         Mixture weights, drawn as a tick where ``weight * sum(sizes)`` lies.
     """
     count = np.asarray(sizes)
-    figure = new_figure(340, 20 * len(count) + 34)
-    axis = figure.subplots()
+    figure, (axis,) = panels(1, 340, 20 * len(count) + 40, Margins(left=26))
     plain(axis)
     axis.barh(range(len(count)), count, height=0.68, color=palette(len(count)))
     for k, value in enumerate(count):
@@ -172,17 +175,14 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
     ValueError
         If there is nothing to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     chosen = curve_keys(history) if keys is None else list(keys)
     if not chosen:
         raise ValueError("the history has no finite numbers to draw; fit the model first.")
-    across = min(3, len(chosen))
-    down = -(-len(chosen) // across)
-    figure = new_figure(340 * across, 190 * down)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis in axes[len(chosen) :]:
-        axis.set_axis_off()
+    figure, axes = panels(len(chosen), 340, 190, Margins(left=48, top=20))
     iteration = np.array([record.get("iteration", i + 1) for i, record in enumerate(history)])
-    for axis, key in zip(axes, chosen, strict=False):
+    for axis, key in zip(axes, chosen, strict=True):
         plain(axis, grid="y")
         lines = _curve(history, key)
         colors = palette(lines.shape[0]) if lines.shape[0] > 1 else [INK]
@@ -190,7 +190,8 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
             mark = "o" if np.isfinite(line).sum() < 25 else None
             axis.plot(iteration, line, color=color, linewidth=1.8, marker=mark, markersize=3.5)
         axis.set_title(CURVE_TITLES.get(key, key.replace("_", " ")), loc="left", fontsize=10, color=MUTED)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("EM iteration", fontsize=10, color=MUTED)
         if key in ("changed", "epsilon"):
             axis.set_ylim(bottom=0)
@@ -236,8 +237,10 @@ def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
     order = [*matched, *sorted(set(range(count.shape[1])) - set(matched.tolist()))]
     colors, share = palette(len(count)), count / np.maximum(count.sum(1, keepdims=True), 1)
     cell = 34 if count.shape[1] <= 12 else 20
-    figure = new_figure(max(340, cell * count.shape[1] + 60), 24 * len(count) + 84)
-    axis = figure.subplots()
+    names = [shorten(class_names[c], 14) for c in order]
+    slanted = max(map(len, names)) > 3
+    margins = Margins(left=26, right=50 if slanted else 8, bottom=4, top=70 if slanted else 22)
+    figure, (axis,) = panels(1, max(340, cell * len(order) + 60), 24 * len(count) + margins.top + 4, margins)
     plain(axis)
     for k, column in np.ndindex(count.shape):
         c = order[column]
@@ -246,9 +249,11 @@ def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
             axis.add_patch(Rectangle((column - 0.46, k - 0.46), 0.92, 0.92, fc=colors[k], alpha=strength))
             if count.shape[1] <= 12:
                 axis.text(column, k, f"{int(count[k, c])}", ha="center", va="center", fontsize=10, color=INK)
-    long_names = any(len(str(name)) > 3 for name in class_names)
-    axis.set_xticks(range(len(order)), [shorten(class_names[c], 14) for c in order], fontsize=10,
-                    rotation=40 if long_names else 0, ha="left" if long_names else "center")  # fmt: skip
+    axis.set_xticks(range(len(order)), names, fontsize=10, rotation_mode="anchor")
+    if slanted:
+        axis.tick_params(axis="x", rotation=40)
+        for name in axis.get_xticklabels():
+            name.set_horizontalalignment("left")
     axis.xaxis.tick_top()
     axis.set_yticks(range(len(count)), [str(k) for k in range(len(count))], fontsize=10)
     axis.set_xlim(-0.6, count.shape[1] - 0.4)
