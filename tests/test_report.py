@@ -186,8 +186,9 @@ def test_odd_models_and_data_are_reported(k, X, tmp_path):
     assert ("Items the model is least sure of" in elements.text) is (k > 1)
 
 
-def test_unlabelled_rows_are_left_out_and_said(digits):
-    model, X, y = digits
+def test_unlabelled_rows_are_left_out_and_said():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    model, y = StandIn(2, random_state=0).fit(X), np.arange(60) % 2
     partly = np.where(np.arange(60) < 50, y, -1)
     facts = {fact.label: fact for fact in headline(apply(model, X, partly, None, None), None)}
     assert facts["purity"].note == "on 50 labelled items"

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,17 +48,17 @@ class Fitted:
         """K."""
         return int(self.membership.shape[1])
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.intp]:
         """Cluster of each row."""
         return self.membership.argmax(1)
 
-    @property
+    @cached_property
     def certainty(self) -> NDArray[np.float64]:
         """Largest membership of each row."""
         return np.clip(self.membership.max(1), 0.0, 1.0)
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Rows in each cluster."""
         return np.bincount(self.labels, minlength=self.n_components)
