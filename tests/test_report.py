@@ -119,7 +119,8 @@ def test_page_says_what_the_model_found(page, digits):
     assert "converged" in text
     assert f"{model.predict_proba(X).max(1).mean():.3f}" in text
     assert f"{metrics.scores(y, model.predict(X))['nmi']:.3f}" in text
-    assert "seconds to fit6.0" in text.replace("\n", "")  # 12 records of half a second
+    assert "seconds to fit6.0" in text.replace("\n", "")  # 12 iterations of half a second
+    assert "given a fresh start: 2." in text
     assert "random_state" in text
     for heading in HEADINGS:
         assert heading in text

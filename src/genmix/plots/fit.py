@@ -19,8 +19,12 @@ CURVE_TITLES = {
     "critic_loss": "Critic loss",
     "generator_loss": "Generator loss",
     "classifier_loss": "Classifier loss",
-    "epsilon": "Share of generated items in the data (epsilon)",
+    "epsilon": "Share of other clusters' items (epsilon)",
+    "smallest_share": "Share of the smallest cluster",
 }
+
+
+_NO_CURVES = {"iteration", "seconds", "revived"}  # the last names components
 
 
 def map_2d(
@@ -154,7 +158,7 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
 
 def curve_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the keys of a history that can be drawn (numbers, or one a component), known ones first."""
-    found = {key for record in history for key in record} - {"iteration", "seconds"}
+    found = {key for record in history for key in record} - _NO_CURVES
     drawable = [key for key in sorted(found) if any(np.isfinite(row).any() for row in _curve(history, key))]
     return [k for k in CURVE_TITLES if k in drawable] + [k for k in drawable if k not in CURVE_TITLES]
 
@@ -193,7 +197,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("EM iteration", fontsize=10, color=MUTED)
-        if key in ("changed", "epsilon"):
+        if key in ("changed", "epsilon", "smallest_share"):
             axis.set_ylim(bottom=0)
     return figure
 

@@ -68,7 +68,7 @@ def model_section(
     feature_names : sequence of str, optional
         Names of the columns of a table. Default: those of a data frame, else "feature i".
     seconds : float, optional
-        Time the fit took. Default: sum of ``seconds`` in the history.
+        Time the fit took. Default: the last ``seconds`` of the history.
     max_map_points : int, default=1500
         Most points on the 2-D map; t-SNE takes about seven seconds for 1,500 on one core.
 

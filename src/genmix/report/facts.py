@@ -175,8 +175,9 @@ def _empty_note(fitted: Fitted) -> str:
 
 
 def _recorded_seconds(history: Sequence[dict[str, Any]]) -> float | None:
-    spent = [record["seconds"] for record in history if isinstance(record.get("seconds"), int | float)]
-    return float(np.sum(spent)) if spent and np.isfinite(spent).all() else None
+    """Return the last time in the history, which counts seconds since the fit began."""
+    times = [record["seconds"] for record in history if isinstance(record.get("seconds"), int | float)]
+    return float(times[-1]) if times and np.isfinite(times[-1]) else None
 
 
 def _scores(fitted: Fitted) -> list[Fact]:

@@ -145,6 +145,9 @@ def training_charts(fitted: Fitted) -> Charts | None:
         note += words.CURVES_CHANGED
     if {"critic_loss", "generator_loss"} & set(keys):
         note += words.CURVES_LOSSES
+    revived = sorted({int(k) for record in fitted.history for k in record.get("revived") or ()})
+    if revived:
+        note += words.CURVES_REVIVED.format(which=", ".join(map(str, revived)))
     return Charts(charts, "How it learned", note)
 
 
