@@ -1,0 +1,291 @@
+"""Adversarial losses, penalties and TensorFlow's RMSProp against analytic values and plain numpy, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from genmix import gan
+from genmix.gan import OBJECTIVES, Adversarial
+from genmix.nets import StackedMLP, StackedNorm
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def linear_critic(weights: Tensor):
+    """One linear critic ``w_i . x`` for each row of the weights ``[n, d]``."""
+    return lambda x: (x.flatten(2) * weights[:, None]).sum(-1)
+
+
+def smooth_critic(weights: Tensor):
+    return lambda x: (x * weights[:, None]).sum(-1).tanh() * 3 + x.square().sum(-1) / 4
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_section_3_loss_d_rises_with_fake_scores_and_falls_with_real_ones() -> None:
+    real, fake = normal(3, 7), normal(3, 7, seed=1)
+    expected = sum(fake[i].numpy().mean() - real[i].numpy().mean() for i in range(3))
+    assert float(gan.wgan_critic_loss(real, fake)) == pytest.approx(expected, abs=1e-12)
+    assert gan.wgan_critic_loss(real + 1, fake) < gan.wgan_critic_loss(real, fake)
+    assert gan.wgan_critic_loss(real, fake + 1) > gan.wgan_critic_loss(real, fake)
+
+
+def test_section_3_loss_g_falls_with_fake_scores() -> None:
+    fake = normal(3, 7)
+    assert float(gan.wgan_generator_loss(fake)) == pytest.approx(-fake.numpy().mean(1).sum(), abs=1e-12)
+    assert gan.wgan_generator_loss(fake + 1) < gan.wgan_generator_loss(fake)
+
+
+def test_logistic_losses_are_binary_cross_entropies() -> None:
+    real, fake = normal(2, 9), normal(2, 9, seed=1)
+    bce = nn.BCEWithLogitsLoss()
+    expected = sum(bce(real[i], torch.ones(9).double()) + bce(fake[i], torch.zeros(9).double()) for i in range(2))
+    torch.testing.assert_close(gan.logistic_critic_loss(real, fake), expected)
+    expected = sum(bce(fake[i], torch.ones(9).double()) for i in range(2))
+    torch.testing.assert_close(gan.logistic_generator_loss(fake), expected)
+
+
+@pytest.mark.parametrize(
+    "loss", [gan.wgan_critic_loss, gan.logistic_critic_loss], ids=["wasserstein", "logistic"]
+)
+def test_gradients_of_critic_losses(loss) -> None:
+    scores = normal(2, 4).requires_grad_(), normal(2, 4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(loss, scores, eps=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [gan.wgan_generator_loss, gan.logistic_generator_loss])
+def test_gradients_of_generator_losses(loss) -> None:
+    assert torch.autograd.gradcheck(loss, (normal(2, 4).requires_grad_(),), eps=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss", [gan.wgan_critic_loss, gan.logistic_critic_loss], ids=["wasserstein", "logistic"]
+)
+def test_a_stack_of_losses_is_their_sum(loss) -> None:
+    """Summed, not averaged: each network's gradient is that of its own loss, whatever K is."""
+    real, fake = normal(4, 5), normal(4, 5, seed=2)
+    alone = sum(loss(real[i : i + 1], fake[i : i + 1]) for i in range(4))
+    torch.testing.assert_close(loss(real, fake), alone)
+
+
+@pytest.mark.parametrize("score", [1e4, 1e30])
+def test_logistic_losses_do_not_overflow(score: float) -> None:
+    real, fake = torch.full((1, 2), -score), torch.full((1, 2), score)
+    assert gan.logistic_critic_loss(real, fake).isfinite()
+    assert gan.logistic_generator_loss(-fake).isfinite()
+
+
+# ---------------------------------------------------------------- penalties
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
+def test_r1_of_a_linear_critic_is_half_its_squared_norm(shape: tuple[int, ...]) -> None:
+    weights = normal(4, 6, seed=3)
+    found = gan.r1_penalty(linear_critic(weights), normal(4, 5, *shape))
+    torch.testing.assert_close(found, weights.square().sum() / 2)
+
+
+def test_r1_of_a_quadratic_critic() -> None:
+    """F(x) = |x|^2 / 2 has the gradient x."""
+    real = normal(3, 8, 4)
+    found = gan.r1_penalty(lambda x: x.square().sum(-1) / 2, real)
+    torch.testing.assert_close(found, real.square().sum(-1).mean(1).sum() / 2)
+
+
+def test_gradient_penalty_of_a_1_lipschitz_linear_critic_is_zero() -> None:
+    weights = normal(4, 6)
+    unit = weights / weights.norm(dim=1, keepdim=True)
+    found = gan.gradient_penalty(linear_critic(unit), normal(4, 5, 6), normal(4, 5, 6, seed=1), generator())
+    assert float(found) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
+def test_gradient_penalty_of_a_linear_critic_is_its_squared_distance_to_norm_1(shape: tuple[int, ...]) -> None:
+    weights = normal(4, 6)
+    found = gan.gradient_penalty(
+        linear_critic(weights), normal(4, 5, *shape), normal(4, 5, *shape, seed=1), generator()
+    )
+    torch.testing.assert_close(found, (weights.norm(dim=1) - 1).square().sum())
+
+
+def test_gradient_penalty_looks_between_real_and_fake() -> None:
+    """Every penalised item is one convex combination of its pair, with a share of its own."""
+    real, fake, seen = torch.zeros(2, 50, 3), torch.ones(2, 50, 3), []
+
+    def critic(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return x.sum(-1)
+
+    gan.gradient_penalty(critic, real, fake, generator())
+    share = seen[0]
+    assert (share == share[..., :1]).all()  # a straight line
+    assert share.min() >= 0
+    assert share.max() <= 1
+    assert len(share[..., 0].unique()) > 90
+    assert share.std() > 0.2
+
+
+@pytest.mark.parametrize("penalty", ["r1", "gradient"])
+def test_gradient_of_penalties_by_the_critics_weights(penalty: str) -> None:
+    real, fake = normal(2, 3, 4), normal(2, 3, 4, seed=1)
+
+    def value(weights: Tensor) -> Tensor:
+        if penalty == "r1":
+            return gan.r1_penalty(smooth_critic(weights), real)
+        return gan.gradient_penalty(smooth_critic(weights), real, fake, generator())
+
+    assert torch.autograd.gradcheck(value, (normal(2, 4, seed=2).requires_grad_(),), eps=1e-6, atol=1e-4)
+
+
+def test_gradient_penalty_of_a_dead_critic_has_a_finite_gradient() -> None:
+    weights = torch.zeros(2, 4, dtype=torch.float64, requires_grad=True)
+    value = gan.gradient_penalty(linear_critic(weights), normal(2, 3, 4), normal(2, 3, 4, seed=1), generator())
+    (gradient,) = torch.autograd.grad(value, weights)
+    assert value.item() == pytest.approx(2)
+    assert gradient.isfinite().all()
+
+
+def test_penalties_leave_the_items_alone() -> None:
+    real = normal(2, 3, 4)
+    before = real.clone()
+    gan.r1_penalty(linear_critic(normal(2, 4, seed=1)), real)
+    assert torch.equal(real, before)
+    assert not real.requires_grad
+
+
+# ---------------------------------------------------------------- clipping
+
+
+def test_clipping_is_numpy_clip_in_place() -> None:
+    parameters = [nn.Parameter(normal(3, 4)), nn.Parameter(normal(5, seed=1))]
+    expected = [np.clip(p.detach().numpy().copy(), -0.3, 0.3) for p in parameters]
+    gan.clip_weights(iter(parameters), 0.3)
+    for parameter, clipped in zip(parameters, expected, strict=True):
+        np.testing.assert_array_equal(parameter.detach().numpy(), clipped)
+        assert parameter.requires_grad
+
+
+# ---------------------------------------------------------------- RMSProp
+
+
+def numpy_rmsprop(start: np.ndarray, gradients: list[np.ndarray], lr: float, decay: float, eps: float) -> np.ndarray:
+    """TensorFlow 1's formula: mean squares begin at one, epsilon under the root, no momentum."""
+    x, mean_square = start.copy(), np.ones_like(start)
+    for g in gradients:
+        mean_square = decay * mean_square + (1 - decay) * g**2
+        x = x - lr * g / np.sqrt(mean_square + eps)
+    return x
+
+
+@pytest.mark.parametrize(("decay", "eps"), [(0.9, 1e-10), (0.5, 0.1)])
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_algorithm_1_line_7_rmsprop_as_tensorflow_computes_it(steps: int, decay: float, eps: float) -> None:
+    start = [normal(3, 2, seed=5), normal(4, seed=6)]
+    parameters = [nn.Parameter(p.clone()) for p in start]
+    optimizer = gan.TFRMSprop(parameters, lr=0.01, decay=decay, eps=eps)
+    gradients = [[normal(*p.shape, seed=100 + 10 * t + i) for t in range(steps)] for i, p in enumerate(start)]
+    for t in range(steps):
+        for i, parameter in enumerate(parameters):
+            parameter.grad = gradients[i][t]
+        optimizer.step()
+    for i, parameter in enumerate(parameters):
+        expected = numpy_rmsprop(start[i].numpy(), [g.numpy() for g in gradients[i]], 0.01, decay, eps)
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, atol=1e-14)
+
+
+def test_rmsprop_first_step_is_warm() -> None:
+    """A tiny gradient g moves by lr g / sqrt(decay), not by lr / sqrt(1 - decay) as torch's RMSprop would."""
+    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    parameter.grad = torch.full((1,), 1e-4, dtype=torch.float64)
+    gan.TFRMSprop([parameter], lr=5e-5).step()
+    assert parameter.item() == pytest.approx(-5e-5 * 1e-4 / np.sqrt(0.9), rel=1e-6)
+
+
+def test_rmsprop_skips_what_has_no_gradient() -> None:
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = gan.TFRMSprop([used, unused], lr=0.1)
+    used.grad = torch.ones(2)
+    optimizer.step()
+    assert (used != 1).all()
+    assert torch.equal(unused.detach(), torch.ones(2))
+
+
+# ---------------------------------------------------------------- objectives
+
+
+def test_objectives_have_the_published_numbers() -> None:
+    wgan, gp = OBJECTIVES["wgan"], OBJECTIVES["wgan-gp"]
+    assert (wgan.loss, wgan.clip, wgan.critic_steps) == ("wasserstein", 0.01, 5)
+    assert wgan.generator_rate == wgan.critic_rate == 5e-5
+    optimizer = wgan.make_optimizer([nn.Parameter(torch.zeros(1))], wgan.critic_rate)
+    assert isinstance(optimizer, gan.TFRMSprop)
+    assert optimizer.param_groups[0]["decay"] == 0.9
+    assert optimizer.param_groups[0]["eps"] == 1e-10
+    assert (gp.penalty, gp.penalty_weight, gp.betas, gp.penalty_every) == ("gradient", 10.0, (0.5, 0.9), 1)
+    adam = OBJECTIVES["r1"].make_optimizer([nn.Parameter(torch.zeros(1))], 1e-3)
+    assert isinstance(adam, torch.optim.Adam)
+    assert adam.param_groups[0]["betas"] == (0.0, 0.99)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_critic_loss_is_loss_plus_weighted_penalty(name: str) -> None:
+    objective = replace(OBJECTIVES[name], penalty_every=3)
+    critic = smooth_critic(normal(2, 4, seed=7))
+    real, fake = normal(2, 5, 4), normal(2, 5, 4, seed=1)
+    plain = (gan.wgan_critic_loss if objective.loss == "wasserstein" else gan.logistic_critic_loss)(
+        critic(real), critic(fake)
+    )
+    penalty = {
+        None: lambda: 0.0,
+        "r1": lambda: gan.r1_penalty(critic, real),
+        "gradient": lambda: gan.gradient_penalty(critic, real, fake, generator(9)),
+    }[objective.penalty]()
+    for step, times in ((0, 3), (1, 0), (2, 0), (3, 3)):
+        found = objective.critic_loss(critic, real, fake, step, generator(9))
+        torch.testing.assert_close(found, plain + times * objective.penalty_weight * penalty)
+
+
+def test_a_lazy_penalty_has_the_same_mean_weight() -> None:
+    critic, real, fake = linear_critic(normal(1, 4)), normal(1, 5, 4), normal(1, 5, 4, seed=1)
+    means = []
+    for every in (1, 2, 8):
+        objective = Adversarial("wasserstein", "r1", 0.7, every)
+        losses = [objective.critic_loss(critic, real, fake, step, generator()) for step in range(16)]
+        means.append(torch.stack(losses).mean())
+    torch.testing.assert_close(means[0], means[1])
+    torch.testing.assert_close(means[0], means[2])
+
+
+def test_published_critics_normalise_real_and_generated_batches_apart() -> None:
+    """Together, batch normalisation would tell the two apart by their shared statistics."""
+    critic = StackedMLP(2, (3,), (), generator(), hidden=(8,), norm="batch").double()
+    assert isinstance(critic.norms[0], StackedNorm)
+    real, fake = normal(2, 6, 3), normal(2, 6, 3, seed=1) + 5
+    found = OBJECTIVES["wgan"].critic_loss(critic, real, fake, 0, generator())
+    torch.testing.assert_close(found, gan.wgan_critic_loss(critic(real), critic(fake)))
+    both = critic(torch.cat([real, fake], 1))
+    assert not torch.isclose(found, gan.wgan_critic_loss(both[:, :6], both[:, 6:]), rtol=1e-3)
+
+
+def test_generator_loss_by_objective() -> None:
+    scores = normal(2, 6)
+    assert torch.equal(OBJECTIVES["wgan"].generator_loss(scores), gan.wgan_generator_loss(scores))
+    assert torch.equal(OBJECTIVES["wgan-gp"].generator_loss(scores), gan.wgan_generator_loss(scores))
+    assert torch.equal(OBJECTIVES["r1"].generator_loss(scores), gan.logistic_generator_loss(scores))
+
+
+def test_an_objective_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(AttributeError):
+        OBJECTIVES["r1"].clip = 0.1  # type: ignore[misc]
