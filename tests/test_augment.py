@@ -55,7 +55,9 @@ def test_affine_shift_moves_by_whole_pixels(monkeypatch: pytest.MonkeyPatch, pix
     draws(monkeypatch, [0.5, 0.5, 0.5, (across / 4 + 1) / 2, 0.5, (down / 4 + 1) / 2])
     view = Affine(**{**STILL, "shift": 0.25})(x, generator())
     rows, columns = np.clip(np.arange(16) + down, 0, 15), np.clip(np.arange(16) + across, 0, 15)
-    torch.testing.assert_close(view, x[:, :, rows][:, :, :, columns], atol=1e-4, rtol=0)  # border: nearest pixel
+    torch.testing.assert_close(
+        view, x[:, :, rows][:, :, :, columns], atol=1e-4, rtol=0
+    )  # border: nearest pixel
 
 
 def test_affine_rotation_by_a_quarter_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,10 +189,14 @@ def test_no_augmentation_changes_nothing_and_seeks_no_neighbours(monkeypatch: py
 
 @pytest.mark.parametrize(
     ("items", "augmentation"),
-    [(table(), Neighbors()), (images(30, 1, 8, 8), Affine()), (images(30, 1, 8, 8), Neighbors(2)),
-     (table(), lambda x, g: x * 2)],
+    [
+        (table(), Neighbors()),
+        (images(30, 1, 8, 8), Affine()),
+        (images(30, 1, 8, 8), Neighbors(2)),
+        (table(), lambda x, g: x * 2),
+    ],
     ids=["table", "images", "images with neighbours", "callable"],
-)  # fmt: skip
+)
 def test_drawn_views_belong_to_their_items(items: Tensor, augmentation) -> None:
     index, both = Views(items, augmentation, Engine("cpu", 0)).draw(3, 20)
     again = Views(items, augmentation, Engine("cpu", 0)).draw(3, 20)

@@ -10,7 +10,13 @@ import torch
 
 from genmix.data import Preprocessing, as_array, is_images
 
-LAYOUTS = {"table": (12, 5), "hw": (12, 7, 6), "hwc": (12, 7, 6, 3), "chw": (12, 3, 7, 6), "hw1": (12, 7, 6, 1)}
+LAYOUTS = {
+    "table": (12, 5),
+    "hw": (12, 7, 6),
+    "hwc": (12, 7, 6, 3),
+    "chw": (12, 3, 7, 6),
+    "hw1": (12, 7, 6, 1),
+}
 DTYPES = ["uint8", "int16", "int64", "bool", "float32", "float64"]
 
 
@@ -20,7 +26,11 @@ def make(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
         return rng.random(shape) < 0.5
     if dtype.startswith("float"):
         return (rng.normal(size=shape) * 7 + 3).astype(dtype)
-    return rng.integers(0, 256, shape).astype(dtype) if dtype == "uint8" else rng.integers(-999, 999, shape, dtype)
+    return (
+        rng.integers(0, 256, shape).astype(dtype)
+        if dtype == "uint8"
+        else rng.integers(-999, 999, shape, dtype)
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -50,7 +60,9 @@ def test_tables_survive_every_scaling(scaling: str) -> None:
     np.testing.assert_allclose(back / np.abs(X).max(0), X / np.abs(X).max(0), atol=1e-6)
 
 
-@pytest.mark.parametrize(("layout", "shape"), [("hw", (1, 7, 6)), ("hwc", (3, 7, 6)), ("chw", (3, 7, 6)), ("hw1", (1, 7, 6))])
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("hw", (1, 7, 6)), ("hwc", (3, 7, 6)), ("chw", (3, 7, 6)), ("hw1", (1, 7, 6))]
+)
 def test_images_are_channels_first_inside(layout: str, shape: tuple[int, ...]) -> None:
     X = make(LAYOUTS[layout], "uint8")
     made = Preprocessing.fit(X)
@@ -99,7 +111,10 @@ def test_generated_integers_are_clipped_and_rounded() -> None:
     table = Preprocessing.fit(make((9, 2), "int16"))
     assert table.restore(torch.full((1, 2), 1e9)).tolist() == [[32767, 32767]]
     flags = Preprocessing.fit(make((9, 4, 4), "bool"))
-    assert flags.restore(torch.tensor([0.2, 0.8]).view(2, 1, 1, 1).expand(2, 1, 4, 4))[:, 0, 0].tolist() == [False, True]
+    assert flags.restore(torch.tensor([0.2, 0.8]).view(2, 1, 1, 1).expand(2, 1, 4, 4))[:, 0, 0].tolist() == [
+        False,
+        True,
+    ]
 
 
 # ---------------------------------------------------------------- scaling of tables
@@ -137,7 +152,9 @@ def test_scaling_is_idempotent(scaling: str) -> None:
     X = make((80, 5), "float64") * np.arange(1, 6) + 100
     made = Preprocessing.fit(X, scaling)
     once = (X - made.center) / made.scale
-    np.testing.assert_allclose(Preprocessing.fit(once, scaling).apply(once).numpy(), once, atol=2e-5, rtol=1e-6)
+    np.testing.assert_allclose(
+        Preprocessing.fit(once, scaling).apply(once).numpy(), once, atol=2e-5, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("scaling", ["unit", "range", "standard"])
@@ -178,7 +195,7 @@ def test_images_with_other_channels_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_unknown_scaling_is_refused_with_its_name() -> None:
-    with pytest.raises(ValueError, match="'minmax'.*'standard'"):
+    with pytest.raises(ValueError, match=r"'minmax'.*'standard'"):
         Preprocessing.fit(np.zeros((3, 2)), "minmax")
 
 
@@ -205,7 +222,9 @@ def test_torch_tensors_come_as_arrays_and_others_pass() -> None:
     assert as_array(frame) is frame
 
 
-@pytest.mark.parametrize(("shape", "expected"), [((3, 2), False), ((3, 2, 2), True), ((3, 2, 2, 1), True), ((3,), False)])
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((3, 2), False), ((3, 2, 2), True), ((3, 2, 2, 1), True), ((3,), False)]
+)
 def test_images_are_known_by_their_dimensions(shape: tuple[int, ...], expected: bool) -> None:
     assert is_images(np.zeros(shape)) is expected
     assert is_images([[1.0]]) is False

@@ -112,7 +112,8 @@ def test_balanced_memberships_of_extreme_scores_are_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("iteration", "own"), [(0, 25), (499, 25), (500, 40), (999, 40), (1000, 45), (1999, 45), (2000, 48), (10**6, 48)]
+    ("iteration", "own"),
+    [(0, 25), (499, 25), (500, 40), (999, 40), (1000, 45), (1999, 45), (2000, 48), (10**6, 48)],
 )
 def test_published_code_keeps_25_40_45_48_of_50(iteration: int, own: int) -> None:
     epsilon = em.epsilon_at(iteration, PRESETS["ganmm-2018-code"]["epsilon"])
@@ -193,7 +194,9 @@ def test_an_empty_component_comes_back_with_its_most_likely_items(extras: str) -
     labels = posterior[:, :3].argmax(1)  # nobody is in component 3
     own, extra = em.component_distributions(labels, posterior, 0.2, extras)
     fair = 80 // 40
-    assert set(own[3].nonzero()[:, 0].tolist()) == set(posterior[:, 3].argsort(descending=True)[:fair].tolist())
+    assert set(own[3].nonzero()[:, 0].tolist()) == set(
+        posterior[:, 3].argsort(descending=True)[:fair].tolist()
+    )
     assert extra[3].sum() > 0
     assert ((own[3] > 0) & (extra[3] > 0)).sum() == 0
 
@@ -290,7 +293,9 @@ def test_label_smoothing_equals_torch(smoothing: float) -> None:
     targets = torch.randint(4, (2, 9), generator=generator())
     found = em.cross_entropy(logits, targets, "label_smoothing", smoothing)
     oracle = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
-    torch.testing.assert_close(found, torch.stack([oracle(*pair) for pair in zip(logits, targets, strict=True)]))
+    torch.testing.assert_close(
+        found, torch.stack([oracle(*pair) for pair in zip(logits, targets, strict=True)])
+    )
 
 
 # ---------------------------------------------------------------- information
@@ -313,7 +318,9 @@ def test_information_loss_equals_plain_numpy_for_every_head() -> None:
     assert found.shape == (3, 2)
     for r in range(3):
         for h in range(2):
-            assert float(found[r, h]) == pytest.approx(numpy_information(logits[:, r, h].numpy(), 0.3, 1.7), abs=1e-10)
+            assert float(found[r, h]) == pytest.approx(
+                numpy_information(logits[:, r, h].numpy(), 0.3, 1.7), abs=1e-10
+            )
 
 
 @pytest.mark.parametrize("k", [2, 5, 10])
@@ -355,6 +362,18 @@ def test_view_information_equals_sklearn_on_the_symmetrised_table() -> None:
         for row in range(2):
             both = torch.cat([first[row], second[row]]), torch.cat([second[row], first[row]])
             assert float(found[row]) == pytest.approx(mutual_info_score(*both), abs=1e-5)
+
+
+def test_view_information_charges_doubt_by_the_conditional_entropy() -> None:
+    first, second = (
+        torch.randint(3, (80,), generator=generator()),
+        torch.randint(3, (80,), generator=generator(1)),
+    )
+    both = torch.cat([first, second]), torch.cat([second, first])
+    shares = np.bincount(both[0], minlength=3) / 160
+    mutual = mutual_info_score(*both)
+    expected = mutual - 2.5 * (scipy_entropy(shares) - mutual)
+    assert float(em.view_information(first, second, 3, 2.5)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_view_information_lies_between_zero_and_log_k() -> None:

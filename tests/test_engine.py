@@ -93,7 +93,7 @@ def test_auto_is_the_best_device_there_is() -> None:
 
 
 def test_unknown_precision_is_refused() -> None:
-    with pytest.raises(ValueError, match="'float16'.*'bfloat16'"):
+    with pytest.raises(ValueError, match=r"'float16'.*'bfloat16'"):
         Engine("cpu", 0, precision="float16")
 
 

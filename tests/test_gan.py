@@ -1,4 +1,4 @@
-"""Adversarial losses, penalties and TensorFlow's RMSProp against analytic values and plain numpy, in float64."""
+"""Adversarial losses, penalties and TensorFlow's RMSProp against analytic values and numpy, in float64."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def test_section_3_loss_g_falls_with_fake_scores() -> None:
 def test_logistic_losses_are_binary_cross_entropies() -> None:
     real, fake = normal(2, 9), normal(2, 9, seed=1)
     bce = nn.BCEWithLogitsLoss()
-    expected = sum(bce(real[i], torch.ones(9).double()) + bce(fake[i], torch.zeros(9).double()) for i in range(2))
+    expected = sum(
+        bce(real[i], torch.ones(9).double()) + bce(fake[i], torch.zeros(9).double()) for i in range(2)
+    )
     torch.testing.assert_close(gan.logistic_critic_loss(real, fake), expected)
     expected = sum(bce(fake[i], torch.ones(9).double()) for i in range(2))
     torch.testing.assert_close(gan.logistic_generator_loss(fake), expected)
@@ -112,7 +114,9 @@ def test_gradient_penalty_of_a_1_lipschitz_linear_critic_is_zero() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 2, 3)])
-def test_gradient_penalty_of_a_linear_critic_is_its_squared_distance_to_norm_1(shape: tuple[int, ...]) -> None:
+def test_gradient_penalty_of_a_linear_critic_is_its_squared_distance_to_norm_1(
+    shape: tuple[int, ...],
+) -> None:
     weights = normal(4, 6)
     found = gan.gradient_penalty(
         linear_critic(weights), normal(4, 5, *shape), normal(4, 5, *shape, seed=1), generator()
@@ -151,7 +155,9 @@ def test_gradient_of_penalties_by_the_critics_weights(penalty: str) -> None:
 
 def test_gradient_penalty_of_a_dead_critic_has_a_finite_gradient() -> None:
     weights = torch.zeros(2, 4, dtype=torch.float64, requires_grad=True)
-    value = gan.gradient_penalty(linear_critic(weights), normal(2, 3, 4), normal(2, 3, 4, seed=1), generator())
+    value = gan.gradient_penalty(
+        linear_critic(weights), normal(2, 3, 4), normal(2, 3, 4, seed=1), generator()
+    )
     (gradient,) = torch.autograd.grad(value, weights)
     assert value.item() == pytest.approx(2)
     assert gradient.isfinite().all()
@@ -180,7 +186,9 @@ def test_clipping_is_numpy_clip_in_place() -> None:
 # ---------------------------------------------------------------- RMSProp
 
 
-def numpy_rmsprop(start: np.ndarray, gradients: list[np.ndarray], lr: float, decay: float, eps: float) -> np.ndarray:
+def numpy_rmsprop(
+    start: np.ndarray, gradients: list[np.ndarray], lr: float, decay: float, eps: float
+) -> np.ndarray:
     """TensorFlow 1's formula: mean squares begin at one, epsilon under the root, no momentum."""
     x, mean_square = start.copy(), np.ones_like(start)
     for g in gradients:
