@@ -68,13 +68,13 @@ def test_a_stack_of_gans_equals_gans_trained_one_by_one(
         for role in ("generator", "critic", "averaged"):
             part = torch.tensor([k])
             copy_networks(getattr(stack, role), N, part, getattr(single, role), 1, torch.tensor([0]))
-    batches = em.draw_batches(own, own, 8, 10 * objective.critic_steps, 0.0, generator(1))
+    batches = em.draw_batches(own, own, 8, 5 * objective.critic_steps, 0.0, generator(1))
 
     def train(components: Components, part: slice) -> Tensor:
         noise = generator(2)
         monkeypatch.setattr(em, "draw_batches", lambda *_: batches[:, part])
         monkeypatch.setattr(components, "noise", lambda n: torch.randn(N, n, 3, generator=noise)[part])
-        return torch.stack(components.train(items, own[part], own[part], 0.0, 10))
+        return torch.stack(components.train(items, own[part], own[part], 0.0, 5))
 
     losses = train(stack, slice(None))
     alone = torch.stack([train(single, slice(k, k + 1)) for k, single in enumerate(singles)])
