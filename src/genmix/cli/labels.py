@@ -91,8 +91,9 @@ def _read_columns(path: Path) -> dict[str, Array]:
             case ".npy":
                 return {"labels": np.load(path, allow_pickle=False)}
             case ".npz":
-                with np.load(path, allow_pickle=False) as file:
-                    return {name: file[name] for name in file.files}
+                # opened here, because numpy leaves the file of a broken archive open
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                    return {name: arrays[name] for name in arrays.files}
             case ".parquet":
                 _, parquet = pyarrow_modules()
                 table = parquet.read_table(path)
