@@ -38,7 +38,7 @@ class MStep:
 
     objective: str | Adversarial = "r1"
     steps: int = 100
-    pretrain_steps: int = 0
+    pretrain_steps: int = 200
     batch_size: int = 32
     latent_dim: int | None = 32
     average: float = 0.998

@@ -226,10 +226,12 @@ def confident_loss(logits: Tensor, targets: Tensor, confidence: float = 0.9) -> 
     return (losses * (best >= confidence)).mean(1)
 
 
-def view_information(first: Tensor, second: Tensor, n_components: int) -> Tensor:
-    """Mutual information in nats between the components of two views of the same items.
+def view_information(first: Tensor, second: Tensor, n_components: int, doubt: float = 0.0) -> Tensor:
+    """Mutual information in nats between the components k and k' of two views of the same items.
 
     High where views agree and components differ; free of labels, so it ranks partitions of the same data.
+    ``I(k; k') - doubt H(k | k')``: mutual information alone would rather cut a large group in two, at the price of
+    views that disagree, than keep a small one; `doubt` raises that price.
 
     Parameters
     ----------
@@ -237,13 +239,16 @@ def view_information(first: Tensor, second: Tensor, n_components: int) -> Tensor
         Component of each item in either view.
     n_components : int
         K.
+    doubt : float
+        Price of disagreement (>= 0).
 
     Returns
     -------
     Tensor [...]
-        Between 0 and log K.
+        At most log K; at least 0 where `doubt` is 0.
     """
     k = n_components
     joint = component_shares(torch.cat([first * k + second, second * k + first], -1), k * k).unflatten(-1, (k, k))
     marginal = joint.sum(-1)
-    return 2 * entropy(marginal) - entropy(joint.flatten(-2))
+    unsure = entropy(joint.flatten(-2)) - entropy(marginal)
+    return entropy(marginal) - (1 + doubt) * unsure

@@ -59,13 +59,13 @@ class ClassifierEStep:
     batch_size: int = 16
     loss: Literal["cross_entropy", "double_softmax", "label_smoothing"] = "cross_entropy"
     single_class: bool = False
-    rate: float = 3e-4
+    rate: float = 1e-4
     optimizer: Literal["adam", "rmsprop"] = "adam"
     generated: bool = True
     augment_generated: bool = True
     real: Literal["information", "confident"] | None = "information"
     real_batch_size: int = 256
-    information_balance: float = 2.0
+    information_balance: float = 0.5
     balance: float = 0.0
     extras: Literal["highest", "proportional"] = "highest"
     pool: int | None = None
@@ -117,7 +117,7 @@ class Classifier:
 
     def reset_optimizer(self, rate: float) -> None:
         """Start a fresh optimiser at one learning rate."""
-        from genmix.gan import TFRMSprop
+        from genmix.gan import TFRMSprop, adam
         from genmix.nets import dense_output
 
         frozen = {id(p) for p in dense_output(self.network)} if self.step.freeze_dense_output else set()
@@ -125,7 +125,7 @@ class Classifier:
         if self.step.optimizer == "rmsprop":
             self.optimizer: torch.optim.Optimizer = TFRMSprop(parameters, rate)
         else:
-            self.optimizer = torch.optim.Adam(parameters, rate, foreach=True)
+            self.optimizer = adam(parameters, rate)
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``; H is 1 once a head is chosen."""
@@ -207,11 +207,15 @@ class Classifier:
         return labels.transpose(1, 2).flatten(0, 1)
 
 
+#: Price of two views in different components when restarts and starts are compared.
+DOUBT = 2.0
+
+
 @torch.no_grad()
 def agreement(
     assign: Callable[[Tensor], Tensor], views: Views, n_components: int, batches: int = 16, batch_size: int = 1024
 ) -> Tensor:
-    """Mutual information of two views' components (`em.view_information`) on a sample of the data.
+    """How much two views' components tell about each other (`em.view_information`) on a sample of the data.
 
     Parameters
     ----------
@@ -230,7 +234,7 @@ def agreement(
     """
     drawn = [views.draw(1, batch_size)[1][:, 0] for _ in range(batches)]
     pairs = torch.cat([torch.stack([assign(view) for view in both]) for both in drawn], -1)
-    return em.view_information(pairs[0], pairs[1], n_components)
+    return em.view_information(pairs[0], pairs[1], n_components, DOUBT)
 
 
 class CriticJudge:

@@ -106,6 +106,15 @@ class TFRMSprop(torch.optim.Optimizer):
             torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
 
 
+def adam(
+    parameters: Iterable[Tensor], rate: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Optimizer:
+    """Adam in one fused pass where the device has it, which on a CPU halves the cost of a step of small networks."""
+    parameters = list(parameters)
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    return torch.optim.Adam(parameters, rate, betas=betas, fused=fused or None)
+
+
 @dataclass(frozen=True)
 class Adversarial:
     """How one GAN is trained: losses, penalty, optimiser and the balance of steps.
@@ -150,7 +159,7 @@ class Adversarial:
         """Optimiser of one stack of networks."""
         if self.optimizer == "rmsprop":
             return TFRMSprop(parameters, rate)
-        return torch.optim.Adam(parameters, rate, betas=self.betas, foreach=True)
+        return adam(parameters, rate, self.betas)
 
     def critic_loss(self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator) -> Tensor:
         """Loss of the critic step number `step`, its penalty included."""

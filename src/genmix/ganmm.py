@@ -25,7 +25,7 @@ from genmix.components import Components, MStep
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
 from genmix.gan import Adversarial
-from genmix.nets import build_stack, copy_slices
+from genmix.nets import build_stack, copy_networks
 from genmix.presets import PRESETS, Plan, make_plan
 from genmix.starts import InformationStart, learn_information, partition
 
@@ -129,7 +129,7 @@ class GANMixture(BaseMixture):
         augmentation: Any = "auto",
         scaling: str = "auto",
         max_iter: int = 40,
-        tol: float | None = 2e-3,
+        tol: float | None = 5e-3,
         n_init: int = 1,
         random_state: Any = None,
         verbose: int = 0,
@@ -227,7 +227,8 @@ class GANMixture(BaseMixture):
             loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
             pool = plan.draw_pool(len(D), run)
             p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance)
-            before, labels[:, pool] = labels[:, pool], p.argmax(-1)  # line 8
+            before = labels[:, pool].clone()
+            labels[:, pool] = p.argmax(-1)  # line 8
             own, extra = em.component_distributions(labels[:, pool], p, epsilon, plan.e_step.extras)  # lines 9-11
             own, extra = own.flatten(0, 1), extra.flatten(0, 1)
             losses = gans.train(D[pool], own, extra, epsilon, plan.m_step.steps)  # line 12
@@ -302,7 +303,8 @@ class GANMixture(BaseMixture):
         self.preprocessing_ = plan.preprocessing
         self._networks = self._make_networks(plan.item_shape, plan.m_step.latent_dim, plan.networks).to(run.device)
         for role, (network, n, index) in source.items():
-            copy_slices(network, self._networks[role], n, index)
+            places = torch.arange(len(index), device=run.device)
+            copy_networks(network, n, index, self._networks[role], len(index), places)
         self._networks.eval().requires_grad_(False)
         self.criterion_ = float(information[best])
         self.n_iter_ = len(self.history_)
@@ -319,9 +321,11 @@ class GANMixture(BaseMixture):
                 stacklevel=3,
             )
         if not self.converged_ and self.tol is not None:
+            last = self.history_[-1]
             warnings.warn(
-                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one changed "
-                f"{self.history_[-1]['changed']:.2%} of the assignments (tol is {self.tol:.2%}); raise max_iter or tol",
+                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one had epsilon="
+                f"{last['epsilon']:g} and changed {last['changed']:.2%} of the assignments; it takes {PATIENCE} in a "
+                f"row with at most tol={self.tol:.2%} after iteration {plan.last_change}. Raise max_iter or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -356,15 +356,25 @@ def dense_output(network: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def copy_slices(source: nn.Module, target: nn.Module, n: int, chosen: Tensor) -> None:
-    """Copy the networks `chosen` of a stack of `n` into a smaller stack of the same architecture, in that order."""
+def copy_networks(
+    source: nn.Module, n_source: int, chosen: Tensor, target: nn.Module, n_target: int, places: Tensor
+) -> None:
+    """Copy networks of one stack into another of the same architecture.
+
+    Parameters
+    ----------
+    source, target : nn.Module
+        Stacks of `n_source` and `n_target` networks.
+    chosen, places : Tensor of int64 [M]
+        Which networks of the source go to which places of the target.
+    """
     for (name, to), part in zip(target.state_dict().items(), source.state_dict().values(), strict=True):
         if part.dim() == 0:  # counters of batch normalisation
             to.copy_(part)
-        elif part.shape[0] % n:
-            raise ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n}")
+        elif part.shape[0] % n_source or to.shape[0] % n_target:
+            raise ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n_source}")
         else:
-            to.copy_(part.view(n, -1)[chosen].view_as(to))
+            to.view(n_target, -1)[places] = part.view(n_source, -1)[chosen]
 
 
 #: Roles a network can play, and the range of sizes for which "auto" takes dense networks for the GANs. Measured on

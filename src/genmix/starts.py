@@ -15,7 +15,7 @@ from genmix import em
 from genmix.augment import Views
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, agreement
-from genmix.nets import copy_slices
+from genmix.nets import copy_networks
 
 #: Classical partitions by name.
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
@@ -122,6 +122,9 @@ def learn_information(
 ) -> Classifier:
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
+    For each restart compete P networks that know a classical partition, the same P after information maximisation,
+    and networks that learnt by it from random weights. `agreement` of their views decides.
+
     Parameters
     ----------
     start : InformationStart
@@ -140,35 +143,50 @@ def learn_information(
     Classifier
         R networks, one head of each in use.
     """
-    run, each = views.run, len(start.partitions) + start.networks
-    learner = Classifier(
-        build(n := restarts * each, start.heads), n_components, replace(step, rate=start.rate), run,
-        restarts=n, n_heads=start.heads,
-    )  # fmt: skip
-    taught = [partition(name, views.items, n_components, run) for _ in range(restarts) for name in start.partitions]
+    run, taught = views.run, len(start.partitions)
+
+    def classifier(n: int) -> Classifier:
+        fast = replace(step, rate=start.rate)
+        return Classifier(build(n, start.heads), n_components, fast, run, restarts=n, n_heads=start.heads)
+
+    def move(source: Classifier, chosen: Tensor, target: Classifier, places: Tensor) -> None:
+        copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
+
+    each = taught + start.networks
+    learner = classifier(restarts * each)
+    grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
+    contenders = [learner]
     if taught:
-        _teach(learner, torch.from_numpy(np.stack(taught)).to(run.device), start, views, each)
+        contenders.append(classifier(restarts * taught))
+        _teach(contenders[1], start, views)
+        move(contenders[1], torch.arange(restarts * taught, device=run.device), learner, grid[:, :taught].flatten())
     for index in run.progress(start.steps, "start"):
         learner.set_rate(start.rate * (0.51 + 0.49 * math.cos(math.pi * index / start.steps)))
         run.minimize(learner.optimizer, learner.information(views, start.balance, start.sharpness).sum())
-    quality = agreement(learner.head_labels, views, n_components).view(restarts, -1)  # [R, networks * heads]
-    best = quality.argmax(1)
-    chosen = best // start.heads + each * torch.arange(restarts, device=best.device)
-    network = build(restarts, start.heads)
-    copy_slices(learner.network, network, n, chosen)
-    kept = Classifier(network, n_components, step, run, restarts=restarts, n_heads=start.heads)
+
+    def labels(items: Tensor) -> Tensor:  # [R, contenders * heads, B]
+        return torch.cat([c.head_labels(items).unflatten(0, (restarts, -1)) for c in contenders], 1)
+
+    best = agreement(labels, views, n_components).argmax(1)
+    kept = Classifier(build(restarts, start.heads), n_components, step, run, restarts=restarts, n_heads=start.heads)
     kept.head = best % start.heads
+    for r, number in enumerate((best // start.heads).tolist()):
+        place = torch.tensor([r], device=run.device)
+        if number < each:
+            move(learner, grid[r, number : number + 1], kept, place)
+        else:
+            move(contenders[1], place * taught + number - each, kept, place)
     return kept
 
 
-def _teach(learner: Classifier, labels: Tensor, start: InformationStart, views: Views, each: int) -> None:
-    """Cross-entropy on the classical partitions, for the first networks of each restart."""
-    count = len(start.partitions)
-    restarts = learner.restarts // each
+def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
+    """Cross-entropy on the classical partitions, one for each network."""
+    restarts = learner.restarts // len(start.partitions)
+    found = [partition(n, views.items, learner.k, views.run) for _ in range(restarts) for n in start.partitions]
+    labels = torch.from_numpy(np.stack(found)).to(views.run.device)
     for _ in range(start.teach_steps):
         index, both = views.draw(learner.restarts, learner.step.real_batch_size)
-        scores = learner.logits(both[0]).unflatten(0, (restarts, each))[:, :count].flatten(0, 1)  # [RP, B, H, K]
-        wanted = labels.gather(1, index.unflatten(0, (restarts, each))[:, :count].flatten(0, 1))
-        wanted = wanted[..., None].expand(scores.shape[:-1])
-        run_loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
-        views.run.minimize(learner.optimizer, run_loss)
+        scores = learner.logits(both[0])  # [RP, B, H, K]
+        wanted = labels.gather(1, index)[..., None].expand(scores.shape[:-1])
+        loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
+        views.run.minimize(learner.optimizer, loss)
