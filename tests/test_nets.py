@@ -295,6 +295,17 @@ def test_dropout_of_users_rests_in_evaluation_and_follows_the_seed() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_dropout_differs_among_the_networks_of_a_stack() -> None:
+    def factory(in_shape: tuple[int, ...], out_dim: int) -> nn.Module:
+        layer = nn.Linear(in_shape[0], out_dim)
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        return nn.Sequential(nn.Dropout(0.5), layer)
+
+    out = StackedModules(2, (40,), (3,), generator(), factory=factory)(torch.ones(2, 5, 40))
+    assert not torch.equal(out[0], out[1])
+
+
 # ---------------------------------------------------------------- initial weights
 
 

@@ -135,7 +135,7 @@ def test_information_start_can_begin_with_a_classical_partition(groups) -> None:
     assert adjusted_rand_score(partition("kmeans", items, 3, Engine("cpu", 0)), labels) > 0.95
 
 
-@pytest.mark.parametrize("pick", [0, 3, 5, 7])
+@pytest.mark.parametrize("pick", [0, 3, 5, 8, 10, 11])
 def test_information_start_keeps_the_contender_that_the_views_prefer(
     monkeypatch: pytest.MonkeyPatch, groups, pick: int
 ) -> None:
@@ -146,17 +146,17 @@ def test_information_start_keeps_the_contender_that_the_views_prefer(
     def judge(assign: Callable[[Tensor], Tensor], *_: object) -> Tensor:
         seen.append(assign(items))
         quality = torch.zeros(seen[0].shape[:2])
-        quality[0, pick] = quality[1, (pick + 1) % 8] = 1
+        quality[0, pick] = quality[1, (pick + 1) % 12] = 1
         return quality
 
     monkeypatch.setattr(starts, "agreement", judge)
-    start = InformationStart(steps=3, heads=2, networks=2, partitions=("random",), teach_steps=3)
+    start = InformationStart(steps=3, heads=2, networks=2, partitions=("random", "random"), teach_steps=3)
     h_q = informed(items, start, restarts=2)
-    assert seen[0].shape == (2, 8, 150)  # (2 new + 1 taught and trained on + 1 taught) networks x 2 heads
-    assert len({tuple(labels.tolist()) for labels in seen[0].flatten(0, 1)}) > 8
+    assert seen[0].shape == (2, 12, 150)  # (2 taught and trained on + 2 new + 2 taught) networks x 2 heads
+    assert len({tuple(labels.tolist()) for labels in seen[0].flatten(0, 1)}) > 12
     found = h_q.log_posterior(items).argmax(-1)
     assert torch.equal(found[0], seen[0][0, pick])
-    assert torch.equal(found[1], seen[0][1, (pick + 1) % 8])
+    assert torch.equal(found[1], seen[0][1, (pick + 1) % 12])
 
 
 def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -> None:
