@@ -257,6 +257,13 @@ def test_noise_is_standard_normal_and_samples_have_the_items_shape() -> None:
     assert not components.generate(2).requires_grad
 
 
+@pytest.mark.parametrize(("shape", "expected"), [((4,), 64), ((1, 8, 8), 128)])
+def test_noise_has_the_published_dimensions_unless_told(shape: tuple[int, ...], expected: int) -> None:
+    components = make(shape=shape, latent_dim=None, networks=PUBLISHED)
+    assert components.noise(2).shape == (N, 2, expected)
+    assert components.generate(2).shape == (N, 2, *shape)
+
+
 @pytest.mark.parametrize("n_items", [1, 3])
 def test_few_samples_are_drawn_with_full_batches(n_items: int) -> None:
     """Generators with batch normalisation would give one item its own mean: a batch of one is no batch."""

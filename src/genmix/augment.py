@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from genmix.engine import Engine
@@ -48,8 +48,12 @@ class Affine:
 
         angle, across = uniform(self.rotate), 1 + uniform(self.scale)
         if self.flip:
-            across = across * (torch.rand(n, generator=generator, device=x.device) < 0.5).to(x.dtype).mul(2).sub(1)
-        top = torch.stack([across * angle.cos(), uniform(self.shear) - angle.sin(), uniform(2 * self.shift)], 1)
+            across = across * (torch.rand(n, generator=generator, device=x.device) < 0.5).to(x.dtype).mul(
+                2
+            ).sub(1)
+        top = torch.stack(
+            [across * angle.cos(), uniform(self.shear) - angle.sin(), uniform(2 * self.shift)], 1
+        )
         down = 1 + uniform(self.scale)
         low = torch.stack([angle.sin(), down * angle.cos(), uniform(2 * self.shift)], 1)
         grid = F.affine_grid(torch.stack([top, low], 1), list(images.shape), align_corners=False)
@@ -76,7 +80,9 @@ class Neighbors:
 REFERENCE_LIMIT = 20_000
 
 
-def nearest_neighbors(x: np.ndarray, n_neighbors: int, rng: np.random.RandomState) -> tuple[np.ndarray, float]:
+def nearest_neighbors(
+    x: np.ndarray, n_neighbors: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, float]:
     """Nearest neighbours of every row and the typical distance to one.
 
     Parameters
@@ -149,11 +155,13 @@ class Views:
         if self.neighbors is None:
             return index
         generator = self.run.generator
-        column = torch.randint(self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device)
+        column = torch.randint(
+            self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
+        )
         return self.neighbors[index].gather(-1, column)[..., 0]
 
     def draw(self, restarts: int, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""
+        """Draw indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""
         shape, generator = (restarts, batch_size), self.run.generator
         index = torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
         return index, self.perturb(self.items[torch.stack([index, self.partners(index)])])

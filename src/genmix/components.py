@@ -31,7 +31,8 @@ class MStep:
     batch_size : int
         Real, and as many generated, items of a step.
     latent_dim : int or None
-        Dimensions of the standard normal noise; None is 128 for images and 64 for tables, as in the GANMM code.
+        Dimensions of the standard normal noise; None is 128 for images and 64 for tables, as in the GANMM
+        code.
     average : float
         Forgetting factor of the averaged generators that `sample` uses; 0 uses the generators as they are.
     """
@@ -65,10 +66,13 @@ class Components:
         self, n: int, item_shape: tuple[int, ...], step: MStep, networks: Mapping[str, Any], run: Engine
     ) -> None:
         self.n, self.step, self.run = n, step, run
+        self.latent_dim = step.latent_dim or (128 if len(item_shape) == 3 else 64)
         self.objective = OBJECTIVES[step.objective] if isinstance(step.objective, str) else step.objective
 
         def build() -> tuple[torch.nn.Module, torch.nn.Module]:
-            g = build_stack("generator", networks["generator"], n, (step.latent_dim,), item_shape, run.cpu_generator)
+            g = build_stack(
+                "generator", networks["generator"], n, (self.latent_dim,), item_shape, run.cpu_generator
+            )
             d = build_stack("critic", networks["critic"], n, item_shape, (), run.cpu_generator)
             return run.place(g), run.place(d)
 
@@ -78,13 +82,15 @@ class Components:
         self.generator_optimizer = self.objective.make_optimizer(
             self.generator.parameters(), self.objective.generator_rate
         )
-        self.critic_optimizer = self.objective.make_optimizer(self.critic.parameters(), self.objective.critic_rate)
+        self.critic_optimizer = self.objective.make_optimizer(
+            self.critic.parameters(), self.objective.critic_rate
+        )
         self.steps_done = 0
         self.collapsed_components = torch.zeros(n, dtype=torch.bool, device=run.device)
 
     def noise(self, n_items: int) -> Tensor:
-        """Standard normal noise ``[C, n_items, latent_dim]``."""
-        shape = (self.n, n_items, self.step.latent_dim)
+        """Draw standard normal noise ``[C, n_items, latent_dim]``."""
+        shape = (self.n, n_items, self.latent_dim)
         return torch.randn(shape, generator=self.run.generator, device=self.run.device)
 
     @torch.no_grad()
@@ -96,7 +102,14 @@ class Components:
             return network(self.noise(full))[:, :n_items].float()
 
     def train(
-        self, items: Tensor, own: Tensor, extra: Tensor, epsilon: float, steps: int, *, pretraining: bool = False
+        self,
+        items: Tensor,
+        own: Tensor,
+        extra: Tensor,
+        epsilon: float,
+        steps: int,
+        *,
+        pretraining: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Train every GAN on its own D_i; returns the mean critic and generator loss of a component.
 
@@ -119,7 +132,9 @@ class Components:
         batches = em.draw_batches(own, extra, batch, steps * per_step, epsilon, run.generator)
         for step in range(steps):
             with run.autocast():
-                generator_loss = objective.generator_loss(self.critic(self.generator(self.noise(batch))).float())
+                generator_loss = objective.generator_loss(
+                    self.critic(self.generator(self.noise(batch))).float()
+                )
             run.minimize(self.generator_optimizer, generator_loss)
             for index in batches[step * per_step : (step + 1) * per_step]:
                 fake = self.generate(batch)
@@ -177,7 +192,10 @@ class Components:
     def revive(self, which: Tensor) -> None:
         """Give the GANs marked in `which` [C] a fresh start: new weights, no optimiser memory."""
         for network, optimizer, fresh in zip(
-            (self.generator, self.critic), (self.generator_optimizer, self.critic_optimizer), self._build(), strict=True
+            (self.generator, self.critic),
+            (self.generator_optimizer, self.critic_optimizer),
+            self._build(),
+            strict=True,
         ):
             for parameter, start in zip(network.parameters(), fresh.parameters(), strict=True):
                 part = (self.n, -1)

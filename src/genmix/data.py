@@ -38,10 +38,10 @@ class Preprocessing:
     dtype : str
         Numpy dtype of the user's items; `restore` returns it.
     scaling : str
-        "range": tables are centred, each column divided by its largest absolute deviation (the scaling of the GANMM
-        paper's UCI data), then everything by one number so that the columns' mean variance is 1. "unit" is the same
-        without that last number, "standard" divides by standard deviations, "none" changes nothing. Images are
-        mapped from their range to [0, 1].
+        "range": tables are centred, each column divided by its largest absolute deviation (the scaling of the
+        GANMM paper's UCI data), then everything by one number so that the columns' mean variance is 1. "unit"
+        is the same without that last number, "standard" divides by standard deviations, "none" changes
+        nothing. Images are mapped from their range to [0, 1].
     center, scale : list of float
         Per column, or one number each for images: scaled = (x - center) / scale.
     constant : list of int
@@ -85,7 +85,9 @@ class Preprocessing:
     def apply(self, X: np.ndarray) -> Tensor:
         """Scale items to a float32 tensor ``[N, *item_shape]``."""
         if self.layout == "table":
-            return torch.from_numpy(((X - np.asarray(self.center)) / np.asarray(self.scale)).astype(np.float32))
+            return torch.from_numpy(
+                ((X - np.asarray(self.center)) / np.asarray(self.scale)).astype(np.float32)
+            )
         scaled = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))  # a copy: X is the user's
         scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
         return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
@@ -107,7 +109,9 @@ class Preprocessing:
     def check(self, X: np.ndarray) -> None:
         """Refuse items of another shape than those the model was fitted on."""
         if tuple(X.shape[1:]) != tuple(self.shape):
-            raise ValueError(f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on {self.shape}")
+            raise ValueError(
+                f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on {self.shape}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able record."""
@@ -129,7 +133,8 @@ def _layout(X: np.ndarray) -> str:
     if X.shape[1] in (1, 3):
         return "chw"
     raise ValueError(
-        f"images of shape {X.shape} have neither 1 nor 3 channels; expected [N, H, W], [N, H, W, C] or [N, C, H, W]"
+        f"images of shape {X.shape} have neither 1 nor 3 channels; "
+        "expected [N, H, W], [N, H, W, C] or [N, C, H, W]"
     )
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -42,8 +42,8 @@ def component_shares(labels: Tensor, n_components: int) -> Tensor:
 def balanced_memberships(log_posterior: Tensor, balance: float, n_iter: int = 20) -> Tensor:
     """Memberships whose component masses are pulled towards equal shares: unbalanced Sinkhorn iterations.
 
-    Solves ``max_Q <Q, log p> + H(Q)`` with rows of Q on the simplex and a Kullback-Leibler price for column masses
-    that differ from N/K; `balance` is the relaxed exponent ``rho / (rho + 1)`` of that price.
+    Solves ``max_Q <Q, log p> + H(Q)`` with rows of Q on the simplex and a Kullback-Leibler price for column
+    masses that differ from N/K; `balance` is the relaxed exponent ``rho / (rho + 1)`` of that price.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def epsilon_at(iteration: int, schedule: Sequence[tuple[int, float]]) -> float:
 def component_distributions(
     labels: Tensor, posterior: Tensor, epsilon: float, extras: str = "highest"
 ) -> tuple[Tensor, Tensor]:
-    """Sampling weights of D_i and of the points that augment it (Yu & Zhou 2018, Algorithm 1, lines 9-11).
+    """Weigh D_i and the points that augment it for sampling (Yu & Zhou 2018, Algorithm 1, lines 9-11).
 
     Parameters
     ----------
@@ -94,16 +94,17 @@ def component_distributions(
     posterior : Tensor [..., N, K]
         Memberships h_q.
     epsilon : float
-        Share of the augmented set that comes from outside, in [0, 1); fixes ``sigma = epsilon / (1 - epsilon) |D_i|``
-        points for ``extras="highest"``.
+        Share of the augmented set that comes from outside, in [0, 1); it fixes
+        ``sigma = epsilon / (1 - epsilon) |D_i|`` points for ``extras="highest"``.
     extras : {"highest", "proportional"}
-        The sigma points of D - D_i of highest posterior, evenly (the paper's text), or all of D - D_i in proportion
-        to the posterior (its code).
+        The sigma points of D - D_i of highest posterior, evenly (the paper's text), or all of D - D_i in
+        proportion to the posterior (its code).
 
     Returns
     -------
     own, extra : Tensor [..., K, N]
-        Unnormalised weights. A component without members owns its most likely points, so that it can come back.
+        Unnormalised weights. A component without members owns its most likely points, so that it can come
+        back.
     """
     k, n = posterior.shape[-1], posterior.shape[-2]
     p = posterior.transpose(-1, -2)
@@ -126,7 +127,7 @@ def component_distributions(
 def draw_batches(
     own: Tensor, extra: Tensor, batch_size: int, n_batches: int, epsilon: float, generator: torch.Generator
 ) -> Tensor:
-    """Indices of M-step batches: ``round(epsilon * batch_size)`` items of each from outside the component.
+    """Draw M-step batches: ``round(epsilon * batch_size)`` items of each are from outside the component.
 
     Parameters
     ----------
@@ -154,8 +155,10 @@ def draw_batches(
     return torch.cat([empty, *drawn], -1).transpose(0, 1)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, kind: str = "cross_entropy", smoothing: float = 0.1) -> Tensor:
-    """Loss of the moderate classifier on generated items (Algorithm 1, line 6), a mean over all but the first dimension.
+def cross_entropy(
+    logits: Tensor, targets: Tensor, kind: str = "cross_entropy", smoothing: float = 0.1
+) -> Tensor:
+    """Loss of the moderate classifier on generated items (Algorithm 1, line 6), a mean over each batch.
 
     Parameters
     ----------
@@ -164,8 +167,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, kind: str = "cross_entropy", 
     targets : Tensor of int64 [R, B]
         Component that made each item.
     kind : {"cross_entropy", "double_softmax", "label_smoothing"}
-        "double_softmax" passes probabilities where logits belong, as the published code does: the loss then stays
-        within ``[log(e + K - 1) - 1, log(e + K - 1)]``, so that the classifier never becomes sure.
+        "double_softmax" passes probabilities where logits belong, as the published code does: the loss then
+        stays within ``[log(e + K - 1) - 1, log(e + K - 1)]``, so that the classifier never becomes sure.
     smoothing : float
         For "label_smoothing", in [0, 1).
 
@@ -176,15 +179,17 @@ def cross_entropy(logits: Tensor, targets: Tensor, kind: str = "cross_entropy", 
     if kind == "double_softmax":
         logits = logits.softmax(-1)
     smooth = smoothing if kind == "label_smoothing" else 0.0
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=smooth)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=smooth
+    )
     return losses.view(targets.shape).mean(1)
 
 
 def information_loss(logits: Tensor, sharpness: float = 0.2, balance: float = 2.0) -> Tensor:
     """Information maximisation under augmentation: items should be told apart, and alike in two views.
 
-    ``CE(p_1, p_2) + sharpness * mean H(p) - balance * H(mean p)``, with p_1 and p_2 the memberships of two views of
-    the same items.
+    ``CE(p_1, p_2) + sharpness * mean H(p) - balance * H(mean p)``, with p_1 and p_2 the memberships of two
+    views of the same items.
 
     Parameters
     ----------
@@ -206,7 +211,7 @@ def information_loss(logits: Tensor, sharpness: float = 0.2, balance: float = 2.
 
 
 def confident_loss(logits: Tensor, targets: Tensor, confidence: float = 0.9) -> Tensor:
-    """Cross-entropy to the memberships of the items that are assigned with confidence; the others weigh nothing.
+    """Cross-entropy to the memberships of items assigned with confidence; the others weigh nothing.
 
     Parameters
     ----------
@@ -230,8 +235,8 @@ def view_information(first: Tensor, second: Tensor, n_components: int, doubt: fl
     """Mutual information in nats between the components k and k' of two views of the same items.
 
     High where views agree and components differ; free of labels, so it ranks partitions of the same data.
-    ``I(k; k') - doubt H(k | k')``: mutual information alone would rather cut a large group in two, at the price of
-    views that disagree, than keep a small one; `doubt` raises that price.
+    ``I(k; k') - doubt H(k | k')``: mutual information alone would rather cut a large group in two, at the
+    price of views that disagree, than keep a small one; `doubt` raises that price.
 
     Parameters
     ----------
@@ -248,7 +253,9 @@ def view_information(first: Tensor, second: Tensor, n_components: int, doubt: fl
         At most log K; at least 0 where `doubt` is 0.
     """
     k = n_components
-    joint = component_shares(torch.cat([first * k + second, second * k + first], -1), k * k).unflatten(-1, (k, k))
+    joint = component_shares(torch.cat([first * k + second, second * k + first], -1), k * k).unflatten(
+        -1, (k, k)
+    )
     marginal = joint.sum(-1)
     unsure = entropy(joint.flatten(-2)) - entropy(marginal)
     return entropy(marginal) - (1 + doubt) * unsure

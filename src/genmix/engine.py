@@ -26,12 +26,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device={device!r} cannot be used here; pass 'auto', 'cpu' or a device of this machine") from error
+        raise ValueError(
+            f"device={device!r} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
+        ) from error
     return found
 
 
 class Engine:
-    """Device, precision and random generators of one fit; the single place that several processes would change.
+    """Device, precision and random generators of one fit; the one place that several processes would change.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class Engine:
     def __init__(
         self,
         device: str | torch.device = "auto",
-        random_state: None | int | np.random.RandomState = None,
+        random_state: int | np.random.RandomState | None = None,
         *,
         precision: str = "float32",
         verbose: int = 0,

@@ -38,8 +38,8 @@ class ClassifierEStep:
     augment_generated : bool
         Show the classifier augmented views of the generated items.
     real : {"information", "confident", None}
-        What it learns from real items: `em.information_loss` of two views; cross-entropy on a view to the balanced
-        memberships where they are confident; or nothing, as in the paper.
+        What it learns from real items: `em.information_loss` of two views; cross-entropy on a view to the
+        balanced memberships where they are confident; or nothing, as in the paper.
     real_batch_size : int
         Real items in a step.
     information_balance : float
@@ -50,9 +50,11 @@ class ClassifierEStep:
     extras : {"highest", "proportional"}
         Which points augment D_i: see `em.component_distributions`.
     pool : int or None
-        Classify only so many random items in an iteration, as the published code does online; None is all of them.
+        Classify only so many random items in an iteration, as the published code does online; None is all of
+        them.
     freeze_dense_output : bool
-        Leave the last layer of a dense classifier at its random start, as the published code's UCI networks do.
+        Leave the last layer of a dense classifier at its random start, as the published code's UCI networks
+        do.
     """
 
     steps: int = 20
@@ -79,8 +81,8 @@ class CriticEStep:
     Parameters
     ----------
     centred : bool
-        Standardise each critic by its scores of its own generated items first. WGAN critics have arbitrary offset
-        and scale, so the raw comparison (False, the paper's words) is between different units.
+        Standardise each critic by its scores of its own generated items first. WGAN critics have arbitrary
+        offset and scale, so the raw comparison (False, the paper's words) is between different units.
     extras, pool
         As in `ClassifierEStep`.
     """
@@ -108,7 +110,14 @@ class Classifier:
     """
 
     def __init__(
-        self, network: nn.Module, n_components: int, step: ClassifierEStep, run: Engine, *, restarts: int, n_heads: int
+        self,
+        network: nn.Module,
+        n_components: int,
+        step: ClassifierEStep,
+        run: Engine,
+        *,
+        restarts: int,
+        n_heads: int,
     ) -> None:
         self.network, self.k, self.step, self.run = network, n_components, step, run
         self.restarts, self.n_heads = restarts, n_heads
@@ -176,7 +185,9 @@ class Classifier:
                 fakes = views.perturb(fakes)
             targets = torch.arange(self.k, device=fakes.device).view(1, -1, 1).expand(r, -1, step.batch_size)
             if step.single_class:
-                for k in range(self.k):  # in turn, each an optimiser step of its own: the published code's order
+                for k in range(
+                    self.k
+                ):  # in turn, each an optimiser step of its own: the published code's order
                     yield self._generated_loss(fakes[:, k], targets[:, k])
                 return
             loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2))
@@ -200,7 +211,7 @@ class Classifier:
 
     @torch.no_grad()
     def head_labels(self, items: Tensor) -> Tensor:
-        """Components ``[R * H, B]`` that every head of every network gives the same items, in evaluation mode."""
+        """Components ``[R * H, B]`` that every head of every network gives the same items."""
         self.network.eval()
         labels = self.logits(items.expand(self.restarts, *items.shape)).argmax(-1)
         self.network.train()
@@ -213,14 +224,19 @@ DOUBT = 2.0
 
 @torch.no_grad()
 def agreement(
-    assign: Callable[[Tensor], Tensor], views: Views, n_components: int, batches: int = 16, batch_size: int = 1024
+    assign: Callable[[Tensor], Tensor],
+    views: Views,
+    n_components: int,
+    batches: int = 16,
+    batch_size: int = 1024,
 ) -> Tensor:
     """How much two views' components tell about each other (`em.view_information`) on a sample of the data.
 
     Parameters
     ----------
     assign : callable
-        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same views.
+        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same
+        views.
     views : Views
         Data and augmentation.
     n_components : int

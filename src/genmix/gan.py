@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 Critic = Callable[[Tensor], Tensor]
 
 
 def wgan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Wasserstein critic loss ``E f(fake) - E f(real)`` (Yu & Zhou 2018, section 3, loss_D), summed over the stack.
+    """Wasserstein critic loss ``E f(fake) - E f(real)`` (Yu & Zhou 2018, section 3), summed over the stack.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def wgan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def wgan_generator_loss(fake: Tensor) -> Tensor:
-    """Wasserstein generator loss ``-E f(fake)`` (Yu & Zhou 2018, section 3, loss_G), summed over the stack."""
+    """Wasserstein generator loss ``-E f(fake)`` (Yu & Zhou 2018, section 3), summed over the stack."""
     return -fake.mean(1).sum()
 
 
 def logistic_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross-entropy of the critic: ``-log sigmoid(f(real)) - log(1 - sigmoid(f(fake)))``, summed over the stack."""
+    """Binary cross-entropy ``-log sigmoid(f(real)) - log(1 - sigmoid(f(fake)))``, summed over the stack."""
     return (F.softplus(-real).mean(1) + F.softplus(fake).mean(1)).sum()
 
 
@@ -40,7 +40,7 @@ def logistic_generator_loss(fake: Tensor) -> Tensor:
 
 
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
-    """Half the squared gradient norm of the critic on real items (Mescheder et al. 2018), summed over the stack.
+    """Half the squared gradient norm on real items (Mescheder et al. 2018), summed over the stack.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed over the stack."""
+    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed."""
     share = torch.rand(real.shape[:2], generator=generator, device=real.device)
     share = share.view(*real.shape[:2], *[1] * (real.dim() - 2))
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
@@ -73,7 +73,8 @@ def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
 class TFRMSprop(torch.optim.Optimizer):
     """RMSProp as TensorFlow 1 computes it, which the published GANMM code relies on.
 
-    Squared gradients start at one (a warm-up of about ``1 / (1 - decay)`` steps) and epsilon stands inside the root.
+    Squared gradients start at one (a warm-up of about ``1 / (1 - decay)`` steps) and epsilon stands inside
+    the root.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ class TFRMSprop(torch.optim.Optimizer):
 def adam(
     parameters: Iterable[Tensor], rate: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
-    """Adam in one fused pass where the device has it, which on a CPU halves the cost of a step of small networks."""
+    """Adam in one fused pass where the device has it: on a CPU half the cost of a step of small networks."""
     parameters = list(parameters)
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     return torch.optim.Adam(parameters, rate, betas=betas, fused=fused or None)
@@ -161,10 +162,14 @@ class Adversarial:
             return TFRMSprop(parameters, rate)
         return adam(parameters, rate, self.betas)
 
-    def critic_loss(self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator) -> Tensor:
+    def critic_loss(
+        self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
+    ) -> Tensor:
         """Loss of the critic step number `step`, its penalty included."""
-        n, batch = real.shape[:2]
-        scores = critic(torch.cat([real, fake], 1)) if self.joint else torch.cat([critic(real), critic(fake)], 1)
+        batch = real.shape[1]
+        scores = (
+            critic(torch.cat([real, fake], 1)) if self.joint else torch.cat([critic(real), critic(fake)], 1)
+        )
         f_real, f_fake = scores[:, :batch], scores[:, batch:]
         loss = (wgan_critic_loss if self.loss == "wasserstein" else logistic_critic_loss)(f_real, f_fake)
         if self.penalty is not None and step % self.penalty_every == 0:
@@ -180,15 +185,23 @@ class Adversarial:
 
     @property
     def joint(self) -> bool:
-        """Whether real and generated items may share a forward pass (batch normalisation keeps them apart)."""
+        """Whether real and generated items share a forward pass; published critics normalise them apart."""
         return self.penalty is not None
 
 
 #: Objectives by name.
 OBJECTIVES = {
     "r1": Adversarial(),
-    "wgan-gp": Adversarial("wasserstein", "gradient", 10.0, 1, generator_rate=2e-4, critic_rate=2e-4, betas=(0.5, 0.9)),
+    "wgan-gp": Adversarial(
+        "wasserstein", "gradient", 10.0, 1, generator_rate=2e-4, critic_rate=2e-4, betas=(0.5, 0.9)
+    ),
     "wgan": Adversarial(
-        "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_rate=5e-5, critic_rate=5e-5, critic_steps=5
+        "wasserstein",
+        None,
+        clip=0.01,
+        optimizer="rmsprop",
+        generator_rate=5e-5,
+        critic_rate=5e-5,
+        critic_steps=5,
     ),
 }

@@ -1,8 +1,8 @@
 """GANMM: a mixture of generative adversarial networks, learned by epsilon-EM.
 
-Yu & Zhou, "Mixture of GANs for Clustering", IJCAI 2018. Symbols follow the paper: D_i are the data of component i,
-S the generated sample, h_q the moderate classifier, epsilon the error of the E-step, sigma_t the points that augment
-D_i. `GANMixture._epsilon_em` is Algorithm 1.
+Yu & Zhou, "Mixture of GANs for Clustering", IJCAI 2018. Symbols follow the paper: D_i are the data of
+component i, S the generated sample, h_q the moderate classifier, epsilon the error of the E-step, sigma_t the
+points that augment D_i. `GANMixture._epsilon_em` is Algorithm 1.
 """
 
 from __future__ import annotations
@@ -36,41 +36,43 @@ PATIENCE = 3
 class GANMixture(BaseMixture):
     """Mixture of K generative adversarial networks for tables and images (Yu & Zhou 2018).
 
-    Each component is a GAN. The E-step is a classifier of moderate size that learns from generated items which
-    component makes what, and then assigns the data; the M-step trains every GAN on its share of the data, augmented
-    by a share epsilon of other points so that the procedure does not stop at once. The defaults improve on the paper
-    (see docs/ganmm.md for what each departure brings); `preset` gives the published settings.
+    Each component is a GAN. The E-step is a classifier of moderate size that learns from generated items
+    which component makes what, and then assigns the data; the M-step trains every GAN on its share of the
+    data, augmented by a share epsilon of other points so that the procedure does not stop at once. The
+    defaults improve on the paper (see docs/ganmm.md for what each departure brings); `preset` gives the
+    published settings.
 
     Parameters
     ----------
     n_components : int
         Number of components K (at least 1).
     start : str, InformationStart or array of int [N]
-        The partition to begin with (Algorithm 1, line 1): "auto"; "information" (the E-step classifier learns by
-        information maximisation under augmentation; the default); "random" (the paper); "kmeans", "gmm-full",
-        "gmm-tied", "gmm-diag", "spectral"; or the components of all items.
+        The partition to begin with (Algorithm 1, line 1): "auto"; "information" (the E-step classifier learns
+        by information maximisation under augmentation; the default); "random" (the paper); "kmeans",
+        "gmm-full", "gmm-tied", "gmm-diag", "spectral"; or the components of all items.
     e_step : {"classifier", "critic"}, ClassifierEStep or CriticEStep
         "critic" is the paper's ablation GANMM(EM).
     m_step : {"r1", "wgan", "wgan-gp"} or MStep
         How the GANs are trained.
     epsilon : "auto", float or sequence of (int, float)
-        Share of every M-step batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which the
-        last holds for ever.
+        Share of every M-step batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which
+        the last holds for ever.
     networks : str, dict or callable
-        "auto", "mlp", "conv", "ganmm-2018"; or a dictionary with such a choice, a dictionary of options or a factory
-        ``(in_shape, out_dim) -> nn.Module`` for "generator", "critic" and "classifier".
+        "auto", "mlp", "conv", "ganmm-2018"; or a dictionary with such a choice, a dictionary of options or a
+        factory ``(in_shape, out_dim) -> nn.Module`` for "generator", "critic" and "classifier".
     augmentation : "auto", Affine, Neighbors, None or callable
-        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for tables.
+        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for
+        tables.
     scaling : {"auto", "range", "unit", "standard", "none"}
         Of tables; see `genmix.data.Preprocessing`. "auto" is "range".
     max_iter : int
         Largest number of EM iterations.
     tol : float or None
-        Converged once at most this share of the items changes component in three iterations in a row, after the
-        schedule of epsilon has ended. None runs `max_iter` iterations.
+        Converged once at most this share of the items changes component in three iterations in a row, after
+        the schedule of epsilon has ended. None runs `max_iter` iterations.
     n_init : int
-        Restarts; all are trained at once in the same batched computation, and the one whose memberships of two views
-        of an item tell most about each other is kept (no labels are involved).
+        Restarts; all are trained at once in the same batched computation, and the one whose memberships of
+        two views of an item tell most about each other is kept (no labels are involved).
     random_state : None, int or RandomState
         Seed of everything random.
     verbose : int
@@ -94,8 +96,8 @@ class GANMixture(BaseMixture):
         Whether `tol` was reached.
     history_ : list of dict
         One record an EM iteration: iteration, changed (share of items that changed component), epsilon,
-        classifier_loss, critic_loss, generator_loss (means over components), revived (components given a fresh GAN),
-        smallest_share, seconds since the fit began.
+        classifier_loss, critic_loss, generator_loss (means over components), revived (components given a
+        fresh GAN), smallest_share, seconds since the fit began.
     dead_components_ : list of int
         Components without data, or whose generator makes one item only.
     criterion_ : float
@@ -114,7 +116,8 @@ class GANMixture(BaseMixture):
     """
 
     _settings: ClassVar[dict[str, type]] = {
-        t.__name__: t for t in (InformationStart, ClassifierEStep, CriticEStep, MStep, Adversarial, Affine, Neighbors)
+        t.__name__: t
+        for t in (InformationStart, ClassifierEStep, CriticEStep, MStep, Adversarial, Affine, Neighbors)
     }
 
     def __init__(
@@ -212,14 +215,22 @@ class GANMixture(BaseMixture):
         return self
 
     def _epsilon_em(
-        self, views: Views, plan: Plan, gans: Components, h_q: Classifier | CriticJudge, labels: Tensor,
-        begun: float, warm: bool,
+        self,
+        views: Views,
+        plan: Plan,
+        gans: Components,
+        h_q: Classifier | CriticJudge,
+        labels: Tensor,
+        begun: float,
+        warm: bool,
     ) -> None:
         """Algorithm 1 of Yu & Zhou 2018 for all restarts at once; the line numbers are the paper's."""
-        D, K, run = views.items, self.n_components, views.run  # noqa: N806
-        self.history_, self.converged_, calm = [], False, 0
+        D, K, run = views.items, self.n_components, views.run
+        self.history_: list[dict[str, Any]] = []
+        self.converged_, calm = False, 0
         if not warm:  # line 2: the GANs are pretrained on the partition of line 1
-            own = em.component_distributions(labels, torch.ones(*labels.shape, K, device=run.device) / K, 0.0)[0]
+            even = torch.ones(*labels.shape, K, device=run.device) / K
+            own = em.component_distributions(labels, even, 0.0)[0]
             flat = own.flatten(0, 1)
             gans.train(D, flat, flat, 0.0, plan.m_step.pretrain_steps, pretraining=True)
         for t in run.progress(self.max_iter, "epsilon-EM"):  # lines 3-4
@@ -229,7 +240,8 @@ class GANMixture(BaseMixture):
             p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance)
             before = labels[:, pool].clone()
             labels[:, pool] = p.argmax(-1)  # line 8
-            own, extra = em.component_distributions(labels[:, pool], p, epsilon, plan.e_step.extras)  # lines 9-11
+            # lines 9-11: D_i, and the sigma_t points that augment it
+            own, extra = em.component_distributions(labels[:, pool], p, epsilon, plan.e_step.extras)
             own, extra = own.flatten(0, 1), extra.flatten(0, 1)
             losses = gans.train(D[pool], own, extra, epsilon, plan.m_step.steps)  # line 12
             revived = gans.revive_collapsed(D[pool], own)
@@ -246,7 +258,9 @@ class GANMixture(BaseMixture):
         names = ("changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share")
         values = dict(zip(names, numbers.tolist(), strict=True))
         if not all(np.isfinite(list(values.values()))):
-            raise FloatingPointError(f"training diverged in EM iteration {t + 1} ({values}); lower the learning rates")
+            raise FloatingPointError(
+                f"training diverged in EM iteration {t + 1} ({values}); lower the learning rates"
+            )
         record: dict[str, Any] = {"iteration": t + 1, "epsilon": epsilon, **values}
         record["revived"] = sorted({int(c) % self.n_components for c in revived.nonzero()})
         record["seconds"] = time.perf_counter() - begun
@@ -258,7 +272,11 @@ class GANMixture(BaseMixture):
         """Line 1: h_q and a first assignment ``[R, N]``, from a start or from the networks fitted before."""
         run, restarts = views.run, self.n_init
         if fitted is not None:
-            for role, network in (("generator", gans.generator), ("generator", gans.averaged), ("critic", gans.critic)):
+            for role, network in (
+                ("generator", gans.generator),
+                ("generator", gans.averaged),
+                ("critic", gans.critic),
+            ):
                 network.load_state_dict(fitted[role].state_dict())
         if isinstance(plan.e_step, CriticEStep):
             judge: Classifier | CriticJudge = CriticJudge(gans, self.n_components, plan.e_step)
@@ -283,13 +301,15 @@ class GANMixture(BaseMixture):
 
     def _classifier_stack(self, n: int, heads: int, plan: Plan, run: Engine) -> nn.Module:
         choice, shape = plan.networks["classifier"], plan.item_shape
-        return run.place(build_stack("classifier", choice, n, shape, (heads * self.n_components,), run.cpu_generator))
+        return run.place(
+            build_stack("classifier", choice, n, shape, (heads * self.n_components,), run.cpu_generator)
+        )
 
     def _conclude(
         self, views: Views, plan: Plan, gans: Components, h_q: Classifier | CriticJudge, X: np.ndarray
     ) -> None:
         """Keep the restart of highest `criterion_`, assign the data a last time, and say what is wrong."""
-        run, K = views.run, self.n_components  # noqa: N806
+        run, K = views.run, self.n_components
         information = agreement(lambda x: h_q.log_posterior(x).argmax(-1), views, K)
         best = int(information.argmax())
         chosen = torch.arange(best * K, (best + 1) * K, device=run.device)
@@ -301,7 +321,7 @@ class GANMixture(BaseMixture):
             source["classifier"] = (h_q.network, self.n_init, torch.tensor([best], device=run.device))
             self._heads, self._head = h_q.n_heads, int(h_q.head[best])
         self.preprocessing_ = plan.preprocessing
-        self._networks = self._make_networks(plan.item_shape, plan.m_step.latent_dim, plan.networks).to(run.device)
+        self._networks = self._make_networks(plan.item_shape, gans.latent_dim, plan.networks).to(run.device)
         for role, (network, n, index) in source.items():
             places = torch.arange(len(index), device=run.device)
             copy_networks(network, n, index, self._networks[role], len(index), places)
@@ -315,17 +335,18 @@ class GANMixture(BaseMixture):
         self.dead_components_ = np.flatnonzero(dead).tolist()
         if self.dead_components_:
             warnings.warn(
-                f"components {self.dead_components_} stand for no data or generate one item only; fit with fewer "
-                "components or another random_state",
+                f"components {self.dead_components_} stand for no data or generate one item only; "
+                "fit with fewer components or another random_state",
                 DeadComponentWarning,
                 stacklevel=3,
             )
         if not self.converged_ and self.tol is not None:
             last = self.history_[-1]
             warnings.warn(
-                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one had epsilon="
-                f"{last['epsilon']:g} and changed {last['changed']:.2%} of the assignments; it takes {PATIENCE} in a "
-                f"row with at most tol={self.tol:.2%} after iteration {plan.last_change}. Raise max_iter or tol",
+                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one had "
+                f"epsilon={last['epsilon']:g} and changed {last['changed']:.2%} of the assignments; it takes "
+                f"{PATIENCE} in a row with at most tol={self.tol:.2%} after iteration {plan.last_change}. "
+                "Raise max_iter or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -335,9 +356,9 @@ class GANMixture(BaseMixture):
     def score_samples(self, X: Any) -> np.ndarray:
         """How much each item looks like the data of its likely components: a critic score, **not** a density.
 
-        ``sum_k p(k | x) (f_k(x) - m_k) / s_k`` with f_k the critic of component k and m_k, s_k its mean and standard
-        deviation on items generated by that component. Low for items unlike anything seen; comparable within one
-        fitted model only.
+        ``sum_k p(k | x) (f_k(x) - m_k) / s_k`` with f_k the critic of component k and m_k, s_k its mean and
+        standard deviation on items generated by that component. Low for items unlike anything seen;
+        comparable within one fitted model only.
 
         Parameters
         ----------
@@ -355,10 +376,11 @@ class GANMixture(BaseMixture):
 
     @torch.no_grad()
     def _outputs(self, role: str, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
-        """What the `n` networks of a role say of the same items, ``[n, N, ...]``; in float64 for tables."""
+        """Return what `n` networks say of the same items, ``[n, N, ...]``; in float64 for tables."""
         network = self._networks[role]
         device = next(network.parameters()).device
-        exact = items.dim() == 2 and device.type != "mps"  # cheap, and independent of how the items are batched
+        # Cheap for tables, and then the answer does not depend on how the items are batched.
+        exact = items.dim() == 2 and device.type != "mps"
         if exact:
             network, items = copy.deepcopy(network).double(), items.double()
         parts = [network(x.to(device).expand(n, *x.shape)).double().cpu() for x in items.split(batch_size)]
@@ -389,16 +411,22 @@ class GANMixture(BaseMixture):
         every = torch.cat(made, 1)
         return torch.cat([every[k, :count] for k, count in enumerate(counts)])
 
-    def _make_networks(self, item_shape: tuple[int, ...], latent_dim: int, choices: dict[str, Any]) -> nn.ModuleDict:
+    def _make_networks(
+        self, item_shape: tuple[int, ...], latent_dim: int, choices: dict[str, Any]
+    ) -> nn.ModuleDict:
         """Untrained networks of the fitted model's shapes."""
-        K, generator = self.n_components, torch.Generator()  # noqa: N806
+        K, generator = self.n_components, torch.Generator()
         self._latent_dim = latent_dim
         networks = nn.ModuleDict()
-        networks["generator"] = build_stack("generator", choices["generator"], K, (latent_dim,), item_shape, generator)
+        networks["generator"] = build_stack(
+            "generator", choices["generator"], K, (latent_dim,), item_shape, generator
+        )
         networks["critic"] = build_stack("critic", choices["critic"], K, item_shape, (), generator)
         if self._heads:
             shape = (self._heads * K,)
-            networks["classifier"] = build_stack("classifier", choices["classifier"], 1, item_shape, shape, generator)
+            networks["classifier"] = build_stack(
+                "classifier", choices["classifier"], 1, item_shape, shape, generator
+            )
         return networks
 
     def _fitted_networks(self, plan: Plan) -> nn.ModuleDict | None:
@@ -406,7 +434,9 @@ class GANMixture(BaseMixture):
         if not hasattr(self, "_networks"):
             return None
         if plan.item_shape != self.preprocessing_.item_shape or len(self.weights_) != self.n_components:
-            raise ValueError("warm_start=True needs items of the shape, and as many components, as fitted before")
+            raise ValueError(
+                "warm_start=True needs items of the shape, and as many components, as fitted before"
+            )
         if self.n_init != 1 or isinstance(plan.e_step, ClassifierEStep) != ("classifier" in self._networks):
             raise ValueError("warm_start=True needs n_init=1 and the kind of E-step fitted before")
         return self._networks

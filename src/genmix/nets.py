@@ -1,8 +1,8 @@
 """Networks for K components, computed as one.
 
 Every network here is a *stack*: ``n`` networks of one architecture whose weights share one tensor, mapping
-``[n, B, *in_shape]`` to ``[n, B, *out_shape]``. Tables use batched matrix products, images grouped convolutions,
-networks of the user's own ``torch.func.vmap``; no Python loop runs over the components.
+``[n, B, *in_shape]`` to ``[n, B, *out_shape]``. Tables use batched matrix products, images grouped
+convolutions, networks of the user's own ``torch.func.vmap``; no Python loop runs over the components.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from typing import Protocol, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 
 
 class Factory(Protocol):
-    """Builds one network: ``(in_shape, out_dim) -> nn.Module`` mapping ``[B, *in_shape]`` to ``[B, out_dim]``."""
+    """Build one network: ``(in_shape, out_dim) -> nn.Module`` from ``[B, *in_shape]`` to ``[B, out_dim]``."""
 
-    def __call__(self, in_shape: Shape, out_dim: int) -> nn.Module: ...
+    def __call__(self, in_shape: Shape, out_dim: int) -> nn.Module:
+        """Build the network."""
+        ...
 
 
 Builder = Callable[[int, Shape, Shape, torch.Generator], nn.Module]
@@ -99,7 +102,7 @@ class StackedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, n * in_channels, H, W]`` to ``[B, n * out_channels, H', W']``."""
         convolve = F.conv_transpose2d if self.transposed else F.conv2d
-        return convolve(x, self.weight, self.bias, **self.options)  # type: ignore[operator]
+        return convolve(x, self.weight, self.bias, **self.options)
 
 
 class StackedNorm(nn.Module):
@@ -122,7 +125,9 @@ class StackedNorm(nn.Module):
         if x.dim() == 4:
             return self.norm(x.flatten(2)).view_as(x)
         n, batch, features = x.shape
-        return self.norm(x.transpose(0, 1).reshape(batch, n * features)).view(batch, n, features).transpose(0, 1)
+        return (
+            self.norm(x.transpose(0, 1).reshape(batch, n * features)).view(batch, n, features).transpose(0, 1)
+        )
 
 
 class StackedMLP(nn.Module):
@@ -160,8 +165,10 @@ class StackedMLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = [math.prod(in_shape), *hidden, math.prod(out_shape)]
-        self.layers = nn.ModuleList(StackedLinear(n, a, b, generator) for a, b in zip(widths, widths[1:], strict=False))
-        self.norms = nn.ModuleList(StackedNorm(n * width, running=norm == "running") for width in hidden if norm)
+        self.layers = nn.ModuleList(StackedLinear(n, a, b, generator) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(
+            StackedNorm(n * width, running=norm == "running") for width in hidden if norm
+        )
         self.out_shape, self.slope, self.squash = out_shape, slope, squash
 
     def forward(self, x: Tensor) -> Tensor:
@@ -226,7 +233,9 @@ class StackedConvNet(nn.Module):
             width, size = out, tuple((side + 2 * padding - kernel) // 2 + 1 for side in size)
         self.convs, self.norms, self.slope = nn.ModuleList(convs), nn.ModuleList(norms), slope
         hidden = (dense,) if dense else ()
-        self.head = StackedMLP(n, (width * math.prod(size),), out_shape, generator, hidden=hidden, norm=norm, slope=slope)
+        self.head = StackedMLP(
+            n, (width * math.prod(size),), out_shape, generator, hidden=hidden, norm=norm, slope=slope
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, B, C, H, W]`` to ``[n, B, *out_shape]``."""
@@ -240,8 +249,8 @@ class StackedConvNet(nn.Module):
 class StackedConvGenerator(nn.Module):
     """``n`` generators from noise to images ``[C, H, W]`` in [0, 1].
 
-    A dense layer to a small image, then transposed convolutions (kernel 4, stride 2) that double it; the last one is
-    cropped to the wanted size.
+    A dense layer to a small image, then transposed convolutions (kernel 4, stride 2) that double it; the last
+    one is cropped to the wanted size.
 
     Parameters
     ----------
@@ -296,8 +305,8 @@ class StackedModules(nn.Module):
     Parameters
     ----------
     factory : callable
-        ``(in_shape, out_dim) -> nn.Module``, mapping ``[B, *in_shape]`` to ``[B, out_dim]``. Layers that update
-        buffers in training (batch normalisation with running statistics) cannot be stacked: use
+        ``(in_shape, out_dim) -> nn.Module``, mapping ``[B, *in_shape]`` to ``[B, out_dim]``. Layers that
+        update buffers in training (batch normalisation with running statistics) cannot be stacked: use
         ``track_running_stats=False`` or layer normalisation.
     n, in_shape, out_shape, generator
         As in `StackedMLP`; the output is reshaped to `out_shape`.
@@ -316,7 +325,9 @@ class StackedModules(nn.Module):
         self.buffer_names = list(buffers)
         for index, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer_{index}", value)
-        self.template = [modules[0].to("meta")]  # in a list, so that its parameters are not registered as ours
+        self.template = [
+            modules[0].to("meta")
+        ]  # in a list, so that its parameters are not registered as ours
         self.out_shape = out_shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -340,7 +351,7 @@ class StackedModules(nn.Module):
 
 @contextmanager
 def _forked(seed: int, device: torch.device) -> Iterator[None]:
-    """Layers made by the user draw from the global generators: seed a fork of them, so nothing outside changes."""
+    """Seed a fork of the global generators that users' layers draw from, so that nothing outside changes."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(seed)
@@ -377,13 +388,18 @@ def copy_networks(
             to.view(n_target, -1)[places] = part.view(n_source, -1)[chosen]
 
 
-#: Roles a network can play, and the range of sizes for which "auto" takes dense networks for the GANs. Measured on
-#: 28 x 28 images (docs/measurements.md): on a CPU dense GANs reach a given Frechet distance several times sooner.
+#: Roles a network can play, and the range of sizes for which "auto" takes dense networks for the GANs.
+#: Measured on 28 x 28 images (docs/measurements.md): on a CPU dense GANs reach a given Frechet distance
+#: several times sooner.
 DENSE_LIMIT = 1024
 
 
 def build_stack(
-    role: str, choice: str | dict[str, object] | Factory, n: int, in_shape: Shape, out_shape: Shape,
+    role: str,
+    choice: str | dict[str, object] | Factory,
+    n: int,
+    in_shape: Shape,
+    out_shape: Shape,
     generator: torch.Generator,
 ) -> nn.Module:
     """Build ``n`` stacked networks for one role.
@@ -393,8 +409,9 @@ def build_stack(
     role : {"generator", "critic", "classifier"}
         What the network is for.
     choice : str, dict or callable
-        "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`,
-        `StackedConvNet` or `StackedConvGenerator`; or a factory ``(in_shape, out_dim) -> nn.Module``.
+        "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary
+        ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`, `StackedConvNet` or
+        `StackedConvGenerator`; or a factory ``(in_shape, out_dim) -> nn.Module``.
     n : int
         Number of networks.
     in_shape, out_shape : tuple of int
@@ -419,16 +436,22 @@ def build_stack(
     if published:
         kind = "conv" if len(data_shape) == 3 else "mlp"
     if kind not in ("mlp", "conv"):
-        raise ValueError(f"networks: {role}={kind!r} is unknown; expected 'auto', 'mlp', 'conv', a dict or a factory")
+        raise ValueError(
+            f"networks: {role}={kind!r} is unknown; expected 'auto', 'mlp', 'conv', a dict or a factory"
+        )
     if kind == "conv" and len(data_shape) != 3:
-        raise ValueError(f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'")
+        raise ValueError(
+            f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
+        )
     built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
     if role == "generator":
         built.setdefault("squash", len(data_shape) == 3) if kind == "mlp" else None
     make = StackedMLP if kind == "mlp" else StackedConvGenerator if role == "generator" else StackedConvNet
     unknown = set(built) - set(inspect.signature(make).parameters)
     if unknown:
-        raise ValueError(f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}")
+        raise ValueError(
+            f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}"
+        )
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 
@@ -441,14 +464,21 @@ _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running"},
 }
 
-#: Networks of the published GANMM code: one hidden layer of 64 for the UCI tables, WGAN's networks for images.
+#: Networks of the published GANMM code: one hidden layer of 64 for the UCI tables, WGAN's networks for
+#: images.
 _PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "mlp"): {"hidden": (64,)},
     ("critic", "mlp"): {"hidden": (64,)},
     ("classifier", "mlp"): {"hidden": (64,)},
     ("generator", "conv"): {"channels": 64, "kernel": 5, "smallest": 4},
     ("critic", "conv"): {
-        "channels": 64, "kernel": 5, "smallest": 4, "dense": 0, "norm": "batch", "norm_first": False, "slope": 0.2
+        "channels": 64,
+        "kernel": 5,
+        "smallest": 4,
+        "dense": 0,
+        "norm": "batch",
+        "norm_first": False,
+        "slope": 0.2,
     },
     ("classifier", "conv"): {"channels": 64, "kernel": 5, "dense": 0},
 }

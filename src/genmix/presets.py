@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,14 +29,16 @@ _WGAN_2018 = Adversarial(
 
 #: Arguments of `GANMixture` by preset name.
 PRESETS: dict[str, dict[str, Any]] = {
-    # The text of Yu & Zhou 2018. It gives no numbers for the steps inside an EM iteration and for sigma_t: ten
-    # of each, and the published code's shares, are our reading.
+    # The text of Yu & Zhou 2018. It gives no numbers for the steps inside an EM iteration and for sigma_t:
+    # ten of each, and the published code's shares, are our reading.
     "ganmm-2018-paper": {
         "start": "random",
         "e_step": ClassifierEStep(
             steps=10, batch_size=50, rate=5e-5, optimizer="rmsprop", augment_generated=False, real=None
         ),
-        "m_step": MStep(_WGAN_2018, steps=10, pretrain_steps=500, batch_size=50, latent_dim=None, average=0.0),
+        "m_step": MStep(
+            _WGAN_2018, steps=10, pretrain_steps=500, batch_size=50, latent_dim=None, average=0.0
+        ),
         "epsilon": ((50, 0.5), (100, 0.2), (200, 0.1), (201, 0.04)),
         "networks": "ganmm-2018",
         "scaling": "unit",
@@ -77,13 +79,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-#: epsilon of our default: after an informed start little exploration is needed, and none at the end, so that every
-#: component is learned from its own data.
+#: epsilon of our default: after an informed start little exploration is needed, and none at the end, so that
+#: every component is learned from its own data.
 DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
 
 
 def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
-    """Views that keep the component: small affine changes of images, near neighbours of table rows."""
+    """Choose views that keep the component: small affine changes of images, near neighbours of table rows."""
     return Affine() if len(item_shape) == 3 and min(item_shape[1:]) > 1 else Neighbors()
 
 
@@ -143,8 +145,6 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     e_step = _resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
     m_step = _resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
-    if m_step.latent_dim is None:
-        m_step = replace(m_step, latent_dim=128 if preprocessing.layout != "table" else 64)
     return Plan(
         preprocessing,
         _augmentation(model.augmentation, preprocessing.item_shape),
@@ -160,7 +160,9 @@ def network_choices(networks: Any) -> dict[str, Any]:
     """Choice of each role from the argument `networks`."""
     if isinstance(networks, dict):
         if not set(networks) <= set(ROLES):
-            raise ValueError(f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(ROLES)}")
+            raise ValueError(
+                f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(ROLES)}"
+            )
         return {role: networks.get(role, "auto") for role in ROLES}
     return dict.fromkeys(ROLES, networks)
 
@@ -183,11 +185,13 @@ def _augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
     if isinstance(value, Affine) and len(item_shape) != 3:
         raise ValueError("augmentation=Affine() needs images; tables take Neighbors() or 'auto'")
     if isinstance(value, Neighbors) or callable(value):
-        return value  # type: ignore[no-any-return]
+        return value
     raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
 
 
-def _start(value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int) -> str | InformationStart | np.ndarray:
+def _start(
+    value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int
+) -> str | InformationStart | np.ndarray:
     informed = isinstance(e_step, ClassifierEStep)
     if isinstance(value, str) and value in ("auto", "information"):
         if value == "auto" and not informed:
@@ -195,7 +199,9 @@ def _start(value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int)
         value = default_start(item_shape)
     if isinstance(value, InformationStart):
         if not informed:
-            raise ValueError("start='information' trains the classifier of the E-step; e_step='critic' has none")
+            raise ValueError(
+                "start='information' trains the classifier of the E-step; e_step='critic' has none"
+            )
         return value
     if isinstance(value, str):
         if value not in PARTITIONS:
@@ -211,7 +217,11 @@ def _start(value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int)
 def _schedule(epsilon: Any) -> Sequence[tuple[int, float]]:
     if isinstance(epsilon, str) and epsilon == "auto":
         return DEFAULT_EPSILON
-    pairs = ((1, float(epsilon)),) if isinstance(epsilon, (int, float)) else tuple((int(t), float(e)) for t, e in epsilon)
+    pairs = (
+        ((1, float(epsilon)),)
+        if isinstance(epsilon, (int, float))
+        else tuple((int(t), float(e)) for t, e in epsilon)
+    )
     if not pairs or any(not 0 <= share < 1 for _, share in pairs):
         raise ValueError(f"epsilon={epsilon!r}: expected 'auto', or shares of at least 0 and below 1")
     return pairs

@@ -25,8 +25,8 @@ PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral"
 class InformationStart:
     """Train the E-step classifier by information maximisation under augmentation before the first E-step.
 
-    Several networks and heads learn at once and the one whose memberships of two views of an item tell most about
-    each other is taken; no labels are involved. See `em.information_loss`.
+    Several networks and heads learn at once and the one whose memberships of two views of an item tell most
+    about each other is taken; no labels are involved. See `em.information_loss`.
 
     Parameters
     ----------
@@ -94,12 +94,18 @@ def _classical(name: str, n_components: int, seed: int) -> Any:
         return KMeans(n_components, n_init=10, random_state=seed)
     if name in PARTITIONS and name.startswith("gmm-"):
         kind = name.removeprefix("gmm-")
-        return GaussianMixture(n_components, covariance_type=kind, n_init=3, reg_covar=1e-3, random_state=seed)
-    raise ValueError(f"start={name!r} is unknown; expected 'information', one of {', '.join(PARTITIONS)}, or labels")
+        return GaussianMixture(
+            n_components, covariance_type=kind, n_init=3, reg_covar=1e-3, random_state=seed
+        )
+    raise ValueError(
+        f"start={name!r} is unknown; expected 'information', one of {', '.join(PARTITIONS)}, or labels"
+    )
 
 
-def _spectral(flat: np.ndarray, n_components: int, run: Engine, limit: int = 4000, n_neighbors: int = 10) -> np.ndarray:
-    """Spectral clustering of the neighbour graph of at most `limit` items; the others follow their neighbours."""
+def _spectral(
+    flat: np.ndarray, n_components: int, run: Engine, limit: int = 4000, n_neighbors: int = 10
+) -> np.ndarray:
+    """Spectral clustering of the neighbours of at most `limit` items; the others follow theirs."""
     from sklearn.cluster import SpectralClustering
     from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
@@ -117,13 +123,17 @@ def _spectral(flat: np.ndarray, n_components: int, run: Engine, limit: int = 400
 
 
 def learn_information(
-    start: InformationStart, build: Callable[[int, int], nn.Module], views: Views, step: ClassifierEStep,
-    n_components: int, restarts: int,
+    start: InformationStart,
+    build: Callable[[int, int], nn.Module],
+    views: Views,
+    step: ClassifierEStep,
+    n_components: int,
+    restarts: int,
 ) -> Classifier:
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
-    For each restart compete P networks that know a classical partition, the same P after information maximisation,
-    and networks that learnt by it from random weights. `agreement` of their views decides.
+    For each restart compete P networks that know a classical partition, the same P after information
+    maximisation, and networks that learnt by it from random weights. `agreement` of their views decides.
 
     Parameters
     ----------
@@ -159,7 +169,12 @@ def learn_information(
     if taught:
         contenders.append(classifier(restarts * taught))
         _teach(contenders[1], start, views)
-        move(contenders[1], torch.arange(restarts * taught, device=run.device), learner, grid[:, :taught].flatten())
+        move(
+            contenders[1],
+            torch.arange(restarts * taught, device=run.device),
+            learner,
+            grid[:, :taught].flatten(),
+        )
     for index in run.progress(start.steps, "start"):
         learner.set_rate(start.rate * (0.51 + 0.49 * math.cos(math.pi * index / start.steps)))
         run.minimize(learner.optimizer, learner.information(views, start.balance, start.sharpness).sum())
@@ -168,7 +183,9 @@ def learn_information(
         return torch.cat([c.head_labels(items).unflatten(0, (restarts, -1)) for c in contenders], 1)
 
     best = agreement(labels, views, n_components).argmax(1)
-    kept = Classifier(build(restarts, start.heads), n_components, step, run, restarts=restarts, n_heads=start.heads)
+    kept = Classifier(
+        build(restarts, start.heads), n_components, step, run, restarts=restarts, n_heads=start.heads
+    )
     kept.head = best % start.heads
     for r, number in enumerate((best // start.heads).tolist()):
         place = torch.tensor([r], device=run.device)
@@ -182,7 +199,9 @@ def learn_information(
 def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
     """Cross-entropy on the classical partitions, one for each network."""
     restarts = learner.restarts // len(start.partitions)
-    found = [partition(n, views.items, learner.k, views.run) for _ in range(restarts) for n in start.partitions]
+    found = [
+        partition(n, views.items, learner.k, views.run) for _ in range(restarts) for n in start.partitions
+    ]
     labels = torch.from_numpy(np.stack(found)).to(views.run.device)
     for _ in range(start.teach_steps):
         index, both = views.draw(learner.restarts, learner.step.real_batch_size)
