@@ -18,7 +18,7 @@ def judge(steps: int = 1640) -> nn.Module:
     """Train (once a process) a small convolutional network; about 0.99 accuracy on the digits it has seen."""
     if not _JUDGE:
         data = datasets.load("mnist")
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
             _JUDGE.append(_train(torch.from_numpy(np.array(data.X))[:, None], torch.from_numpy(data.y), steps))
     return _JUDGE[0]

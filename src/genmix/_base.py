@@ -52,9 +52,7 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             Another item shape, NaN, infinity, or no items.
         """
-        log_p = self._log_proba(self._items(X))
-        p = np.exp(log_p - log_p.max(1, keepdims=True))
-        return np.asarray(p / p.sum(1, keepdims=True))
+        return self._memberships(self._items(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Most likely component of each item, ``predict_proba(X).argmax(1)``.
@@ -68,7 +66,7 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         -------
         ndarray of int64 [N]
         """
-        return np.asarray(self.predict_proba(X).argmax(1))
+        return self._assign(self._items(X))
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit and return `labels_`, which equal ``fit(X, y).predict(X)``."""
@@ -133,7 +131,7 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         else:
             X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
             limit = 1e150  # squares of anything larger overflow
-            if np.abs(X).max() > limit:
+            if float(np.abs(X).max()) > limit:
                 raise ValueError(f"X has values beyond {limit:g}; rescale that column")
         if reset and len(X) < self.n_components:
             raise ValueError(
@@ -147,6 +145,15 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         X = self._validated(X, reset=False)
         self.preprocessing_.check(X)
         return self.preprocessing_.apply(X)
+
+    def _memberships(self, items: Tensor) -> np.ndarray:
+        log_p = self._log_proba(items)
+        p = np.exp(log_p - log_p.max(1, keepdims=True))
+        return np.asarray(p / p.sum(1, keepdims=True))
+
+    def _assign(self, items: Tensor) -> np.ndarray:
+        """Components of scaled items; what `predict` and `labels_` share."""
+        return np.asarray(self._memberships(items).argmax(1))
 
     def _check_count(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -168,8 +175,8 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (networks of your own)."""
-        parameters = {name: decode(value, cls._settings) for name, value in meta["parameters"].items()}
-        model = cls(**{**parameters, **replaced})
+        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
+        model = cls(**{name: decode(value, cls._settings) for name, value in kept.items()}, **replaced)
         model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
         for name, value in meta["fitted"].items():
             if name not in cls._fitted_names:
@@ -222,7 +229,9 @@ def encode(value: Any) -> Any:
         return {"$type": type(value).__name__, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item) for item in value]}
+    if isinstance(value, list):
         return [encode(item) for item in value]
     if callable(value):
         return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
@@ -235,6 +244,8 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
         return [decode(item, settings) for item in value]
     if not isinstance(value, dict):
         return value
+    if "$tuple" in value:
+        return tuple(decode(item, settings) for item in value["$tuple"])
     if "$number" in value:
         return float(value["$number"])
     if "$array" in value:

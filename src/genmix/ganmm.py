@@ -237,7 +237,7 @@ class GANMixture(BaseMixture):
             epsilon = em.epsilon_at(t, plan.epsilon)
             loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
             pool = plan.draw_pool(len(D), run)
-            p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance)
+            p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance).nan_to_num()  # NaN: see _record
             before = labels[:, pool].clone()
             labels[:, pool] = p.argmax(-1)  # line 8
             # lines 9-11: D_i, and the sigma_t points that augment it
@@ -329,7 +329,7 @@ class GANMixture(BaseMixture):
         self.criterion_ = float(information[best])
         self.n_iter_ = len(self.history_)
         self.fingerprint_ = fingerprint(X)
-        self.labels_ = self.predict(X)
+        self.labels_ = self._assign(plan.preprocessing.apply(X))
         self.weights_ = np.bincount(self.labels_, minlength=K) / len(X)
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()

@@ -80,13 +80,15 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     return Path(folder)
 
 
-def load(folder: str | os.PathLike[str]) -> Any:
+def load(folder: str | os.PathLike[str], *, networks: Any = None) -> Any:
     """Read a model written by :func:`save`; its predictions are those of the saved one, bit for bit.
 
     Parameters
     ----------
     folder : path
         A model folder. It may come from somebody else: nothing in it is executed or unpickled.
+    networks : as in the model's constructor, optional
+        Needed where the model was fitted with network factories of your own, which no file can hold.
 
     Returns
     -------
@@ -106,8 +108,10 @@ def load(folder: str | os.PathLike[str]) -> Any:
     module = importlib.import_module(MODELS[document["class"]])
     import safetensors.torch
 
+    given = {} if networks is None else {"networks": networks}
     try:
-        return getattr(module, document["class"])._restore(safetensors.torch.load(content), document["meta"])
+        kind = getattr(module, document["class"])
+        return kind._restore(safetensors.torch.load(content), document["meta"], **given)
     except MemoryError:
         raise
     except Exception as error:  # both files may be forged: whatever they provoke is the files' fault

@@ -144,6 +144,8 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
         raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     e_step = _resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
+    if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):
+        raise ValueError("e_step: generated=False and real=None leave the classifier nothing to learn from")
     m_step = _resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
     return Plan(
         preprocessing,

@@ -113,13 +113,35 @@ def _spectral(
     count = min(n_neighbors, len(sample) - 1)
     graph = kneighbors_graph(flat[sample], count, include_self=True)
     model = SpectralClustering(n_components, affinity="precomputed")
-    labels = model.set_params(random_state=run.seed()).fit_predict(0.5 * (graph + graph.T))
+    graph = _connected(0.5 * (graph + graph.T), flat[sample])
+    labels = model.set_params(random_state=run.seed()).fit_predict(graph)
     if len(sample) == len(flat):
         found = np.empty(len(flat), dtype=np.int64)
         found[sample] = labels
         return found
     voter = KNeighborsClassifier(5).fit(flat[sample], labels)
     return np.asarray(voter.predict(flat), dtype=np.int64)
+
+
+def _connected(graph: Any, points: np.ndarray) -> Any:
+    """Join the parts of a neighbour graph by their nearest pairs; spectral embedding needs one part."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    while True:
+        count, part = connected_components(graph, directed=False)
+        if count == 1:
+            return graph
+        rows, columns = [], []
+        for number in range(count):
+            inside, outside = np.flatnonzero(part == number), np.flatnonzero(part != number)
+            nearest, distance = pairwise_distances_argmin_min(points[inside], points[outside])
+            closest = distance.argmin()
+            rows.append(inside[closest])
+            columns.append(outside[nearest[closest]])
+        links = csr_matrix((np.ones(count), (rows, columns)), shape=graph.shape)
+        graph = graph.maximum(links).maximum(links.T)
 
 
 def learn_information(

@@ -1,0 +1,454 @@
+"""GANMixture: the estimator contract, Algorithm 1, presets, and what it promises."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import genmix
+from genmix import (
+    Affine,
+    ClassifierEStep,
+    CriticEStep,
+    DeadComponentWarning,
+    GANMixture,
+    InformationStart,
+    MStep,
+    metrics,
+)
+from genmix.presets import PRESETS
+
+SMALL: dict[str, Any] = {
+    "start": InformationStart(steps=60, heads=1, networks=1, partitions=("kmeans",), teach_steps=30),
+    "e_step": ClassifierEStep(steps=3, real_batch_size=64),
+    "m_step": MStep(steps=5, pretrain_steps=5, batch_size=16),
+    "epsilon": ((1, 0.1), (2, 0.0)),
+    "max_iter": 4,
+    "tol": None,
+    "random_state": 0,
+    "device": "cpu",
+}
+
+
+def small(k: int = 3, **changes: Any) -> GANMixture:
+    return GANMixture(k, **{**SMALL, **changes})
+
+
+@parametrize_with_checks([small(3, max_iter=2)])
+def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadComponentWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
+
+
+# ---------------------------------------------------------------- the contract
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs: Any) -> GANMixture:
+    return small(max_iter=8).fit(blobs[0])
+
+
+@pytest.fixture(scope="module")
+def fitted_images(squares: Any) -> GANMixture:
+    start = InformationStart(steps=60, heads=2)
+    return small(2, start=start, augmentation=Affine(shift=0.03)).fit(squares[0])
+
+
+def test_finds_separated_groups(fitted: GANMixture, blobs: Any) -> None:
+    assert metrics.accuracy(blobs[1], fitted.labels_) >= 0.99
+
+
+def test_finds_groups_of_images(fitted_images: GANMixture, squares: Any) -> None:
+    assert metrics.accuracy(squares[1], fitted_images.labels_) >= 0.99
+
+
+def test_predictions_agree_with_each_other(fitted: GANMixture, blobs: Any) -> None:
+    p = fitted.predict_proba(blobs[0])
+    assert p.shape == (600, 3) and p.dtype == np.float64 and (p >= 0).all()
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
+    np.testing.assert_array_equal(p.argmax(1), fitted.predict(blobs[0]))
+    np.testing.assert_array_equal(fitted.labels_, fitted.predict(blobs[0]))
+    np.testing.assert_array_equal(small(max_iter=8).fit_predict(blobs[0]), fitted.labels_)
+    np.testing.assert_allclose(fitted.weights_, np.bincount(fitted.labels_, minlength=3) / 600)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_predictions_do_not_depend_on_batches(fitted: GANMixture, blobs: Any, batch: int) -> None:
+    X = blobs[0][:128]
+    parts = np.concatenate([fitted.predict_proba(X[i : i + batch]) for i in range(0, len(X), batch)])
+    np.testing.assert_allclose(parts, fitted.predict_proba(X), atol=1e-9)
+
+
+def test_predictions_of_images_do_not_depend_on_batches(fitted_images: GANMixture, squares: Any) -> None:
+    X = squares[0][:20]
+    parts = np.concatenate([fitted_images.predict_proba(image[None]) for image in X])
+    np.testing.assert_allclose(parts, fitted_images.predict_proba(X), atol=1e-5)
+
+
+def test_far_away_items_have_finite_memberships(fitted: GANMixture, blobs: Any) -> None:
+    p = fitted.predict_proba(blobs[0][:5] * 1e6)
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-9)
+
+
+def test_history_has_a_finite_record_an_iteration(fitted: GANMixture) -> None:
+    assert fitted.n_iter_ == len(fitted.history_) == 8
+    table = pd.DataFrame(fitted.history_)
+    assert list(table["iteration"]) == list(range(1, 9))
+    assert list(table["epsilon"]) == [0.1] + [0.0] * 7
+    numbers = table[["changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share", "seconds"]]
+    assert np.isfinite(numbers.to_numpy()).all() and (np.diff(table["seconds"]) > 0).all()
+
+
+def test_same_seed_same_bits_and_other_seed_other_bits(blobs: Any) -> None:
+    first, again, other = (small(max_iter=2, random_state=s).fit(blobs[0]) for s in (0, 0, 1))
+    tensors, same, different = first._tensors(), again._tensors(), other._tensors()
+    assert all(torch.equal(tensors[name], same[name]) for name in tensors)
+    assert not all(torch.equal(tensors[name], different[name]) for name in tensors)
+
+
+def test_nothing_global_changes(blobs: Any) -> None:
+    def state() -> list[Any]:
+        return [
+            torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
+            torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters),
+            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
+        ]  # fmt: skip
+
+    X = blobs[0].copy()
+    before = state()
+    factory = {"critic": lambda shape, out: torch.nn.Linear(int(np.prod(shape)), out)}
+    model = small(max_iter=1, networks=factory).fit(X)
+    model.sample(3)
+    assert state() == before
+    np.testing.assert_array_equal(X, blobs[0])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X.tolist(),
+        lambda X: pd.DataFrame(X, columns=["a", "b"]),
+        lambda X: pl.DataFrame({"a": X[:, 0], "b": X[:, 1]}),
+        torch.from_numpy,
+        np.asfortranarray,
+    ],
+)
+def test_every_kind_of_table_gives_the_same_model(blobs: Any, convert: Any) -> None:
+    X = blobs[0][:120]
+    expected = small(max_iter=1).fit(X).predict_proba(X)
+    np.testing.assert_array_equal(small(max_iter=1).fit(convert(X)).predict_proba(convert(X)), expected)
+
+
+def test_memory_maps_are_read_only(blobs: Any, tmp_path: Any) -> None:
+    np.save(tmp_path / "X.npy", blobs[0])
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    np.testing.assert_array_equal(small(max_iter=1).fit_predict(mapped), small(max_iter=1).fit_predict(blobs[0]))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda X: X,
+        lambda X: X[..., None],
+        lambda X: X[:, None],
+        lambda X: np.repeat(X[..., None], 3, -1),
+        lambda X: np.repeat(X[:, None], 3, 1),
+        lambda X: X.astype(np.float32) / 255,
+        lambda X: X.astype(float) * 7 - 100,
+        lambda X: torch.from_numpy(X),
+    ],
+)
+def test_images_of_every_layout(squares: Any, layout: Any) -> None:
+    X = layout(squares[0][:60])
+    model = small(2, max_iter=1, start=InformationStart(steps=5, heads=2)).fit(X)
+    made, component = model.sample(7)
+    assert made.shape == (7, *X.shape[1:]) and str(made.dtype) in str(X.dtype) and component.shape == (7,)
+    low, high = (0, 255) if "uint8" in str(X.dtype) else (float(X.min()), float(X.max()))
+    if high <= 1:  # taken for shares of white
+        low, high = 0, 1
+    assert made.min() >= low - 1e-3 and made.max() <= high + 1e-3
+    assert model.n_features_in_ == np.prod(X.shape[1:])
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (32, 32, 3), (64, 64, 3), (3, 40, 30), (5, 9)])
+def test_images_of_every_size(shape: tuple[int, ...]) -> None:
+    X = np.random.default_rng(0).random((24, *shape)).astype(np.float32)
+    networks = {"generator": "conv", "critic": "conv", "classifier": "conv"} if min(shape[:2]) > 3 else "auto"
+    step = ClassifierEStep(steps=1, batch_size=2, real_batch_size=8)
+    model = small(2, max_iter=1, m_step=MStep(steps=1, pretrain_steps=1, batch_size=4), e_step=step, networks=networks,
+                  start=InformationStart(steps=1, heads=1)).fit(X)  # fmt: skip
+    assert model.sample(3, component=1)[0].shape == (3, *shape)
+
+
+# ---------------------------------------------------------------- sampling and scores
+
+
+def test_samples_are_in_the_users_units_and_belong_to_their_component(blobs: Any) -> None:
+    X = blobs[0] * [1, 1000] + [5, -3000]
+    model = GANMixture(3, start="kmeans", random_state=0, m_step=MStep(steps=100), max_iter=8, tol=None).fit(X)
+    for k in range(3):
+        made, component = model.sample(300, component=k)
+        assert (component == k).all()
+        assert (model.predict(made) == k).mean() >= 0.9
+        real = X[model.labels_ == k]
+        assert (np.abs(made.mean(0) - real.mean(0)) <= real.std(0)).all()
+
+
+def test_components_are_drawn_by_weight(fitted: GANMixture) -> None:
+    _, component = fitted.sample(3000)
+    assert (np.diff(component) >= 0).all()
+    np.testing.assert_allclose(np.bincount(component, minlength=3) / 3000, fitted.weights_, atol=0.04)
+
+
+def test_scores_are_lower_far_from_the_data(blobs: Any) -> None:
+    model = GANMixture(3, start="kmeans", random_state=0, max_iter=6, tol=None).fit(blobs[0])
+    far = np.array([[-60.0, -60.0], [80.0, 80.0], [60.0, -80.0]])
+    assert model.score_samples(far).max() < np.median(model.score_samples(blobs[0]))
+
+
+@pytest.mark.parametrize("bad", [{"n_samples": 0}, {"n_samples": 2.5}, {"component": 3}, {"component": -1}])
+def test_sample_refuses(fitted: GANMixture, bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        fitted.sample(**bad)
+
+
+def test_unfitted() -> None:
+    for verb in (GANMixture().sample, lambda: GANMixture().predict([[0.0]]), lambda: GANMixture().save("x")):
+        with pytest.raises(NotFittedError):
+            verb()
+
+
+# ---------------------------------------------------------------- E-steps, starts, presets
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_fit(blobs: Any, name: str) -> None:
+    quick = replace(PRESETS[name]["m_step"], pretrain_steps=5)
+    model = GANMixture.preset(name, 3, random_state=0, max_iter=3, m_step=quick)
+    model.fit(blobs[0][:100])
+    assert model.n_iter_ == 3 and not model.converged_ and model.preprocessing_.scaling == "unit"
+    assert model.get_params()["epsilon"][0][1] == 0.5
+
+
+def test_preset_of_the_code_learns_nothing_in_the_output_layer_of_tables(blobs: Any) -> None:
+    quick = replace(PRESETS["ganmm-2018-code"]["m_step"], pretrain_steps=5)
+    model = GANMixture.preset("ganmm-2018-code", 3, random_state=0, max_iter=1, m_step=quick)
+    first = model.fit(blobs[0][:100])._networks["classifier"].layers
+    later = model.set_params(max_iter=6).fit(blobs[0][:100])._networks["classifier"].layers
+    assert torch.equal(first[-1].weight, later[-1].weight)
+    assert not torch.equal(first[0].weight, later[0].weight)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_critics_as_e_step(blobs: Any, centred: bool) -> None:
+    model = small(e_step=CriticEStep(centred=centred), start="random", max_iter=3).fit(blobs[0])
+    assert model.predict_proba(blobs[0]).shape == (600, 3)
+    np.testing.assert_array_equal(model.labels_, model.predict(blobs[0]))
+
+
+@pytest.mark.parametrize("start", ["random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral", "labels"])
+def test_every_start(blobs: Any, start: str) -> None:
+    model = small(start=blobs[1] if start == "labels" else start, max_iter=1).fit(blobs[0])
+    assert set(model.labels_) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("real", [None, "information", "confident"])
+@pytest.mark.parametrize("generated", [True, False])
+def test_what_the_classifier_learns_from(blobs: Any, real: str | None, generated: bool) -> None:
+    step = ClassifierEStep(steps=2, real=real, generated=generated, balance=0.5)  # type: ignore[arg-type]
+    model = small(e_step=step, max_iter=2)
+    if not generated and real is None:
+        with pytest.raises(ValueError, match="nothing to learn from"):
+            model.fit(blobs[0])
+    else:
+        assert metrics.accuracy(blobs[1], model.fit(blobs[0]).labels_) >= 0.9
+
+
+def test_restarts_ride_on_one_batch_and_the_most_informative_is_kept(blobs: Any) -> None:
+    model = small(n_init=3, max_iter=3).fit(blobs[0])
+    assert metrics.accuracy(blobs[1], model.labels_) >= 0.99
+    assert model._tensors()["critic_units"].shape == (3, 2)
+    assert 0.9 * np.log(3) <= model.criterion_ <= np.log(3) + 1e-6
+
+
+def test_warm_start_continues(blobs: Any) -> None:
+    model = small(warm_start=True, max_iter=2).fit(blobs[0])
+    before = model.labels_
+    model.set_params(max_iter=1).fit(blobs[0])
+    assert metrics.adjusted_rand_index(before, model.labels_) > 0.95
+    assert (before == model.labels_).mean() > 0.95  # components keep their numbers
+    with pytest.raises(ValueError, match="warm_start"):
+        model.fit(np.c_[blobs[0], blobs[0]])
+
+
+def test_converges_only_after_the_schedule_and_says_when_it_does_not(blobs: Any) -> None:
+    model = small(epsilon=((3, 0.2), (4, 0.0)), tol=0.01, max_iter=20).fit(blobs[0])
+    assert model.converged_ and 4 <= model.n_iter_ < 20
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        assert not small(tol=0.0, max_iter=2).fit(blobs[0]).converged_
+
+
+def test_dead_components_are_named(blobs: Any) -> None:
+    tight = np.repeat([[0.0, 0.0], [5.0, 5.0]], 50, 0) + np.random.default_rng(0).normal(0, 0.01, (100, 2))
+    e_step = ClassifierEStep(steps=0, real="information")
+    with pytest.warns(DeadComponentWarning, match=r"components \[.*2.*\]"):
+        model = small(e_step=e_step, start=np.repeat([0, 1], 50), networks={"classifier": _two_of_three}).fit(tight)
+    assert 2 in model.dead_components_ and model.weights_[2] == 0
+
+
+def _two_of_three(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+    """Scores the first two components by the first column; the third never wins."""
+    net = torch.nn.Linear(in_shape[0], out_dim)
+    with torch.no_grad():
+        net.weight.zero_()
+        net.weight[0, 0], net.weight[1, 0] = -1.0, 1.0
+        net.bias.copy_(torch.tensor([0.0, 0.0, -50.0]))
+    return net
+
+
+def test_divergence_is_an_error(blobs: Any) -> None:
+    from genmix import Adversarial
+
+    wild = Adversarial("wasserstein", None, generator_rate=1e12, critic_rate=1e12)
+    with pytest.raises(FloatingPointError, match="learning rates"):
+        small(m_step=MStep(wild, steps=50), max_iter=5).fit(blobs[0])
+
+
+# ---------------------------------------------------------------- files, copies, scikit-learn's tools
+
+
+def test_saved_models_predict_the_same_bits(fitted: GANMixture, blobs: Any, tmp_path: Any) -> None:
+    folder = fitted.save(tmp_path / "model")
+    again = genmix.load(folder)
+    np.testing.assert_array_equal(again.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+    np.testing.assert_array_equal(again.score_samples(blobs[0]), fitted.score_samples(blobs[0]))
+    np.testing.assert_array_equal(again.sample(9)[0], fitted.sample(9)[0])
+    for name in ("labels_", "weights_"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(fitted, name))
+    assert again.history_ == fitted.history_ and again.fingerprint_ == fitted.fingerprint_
+    assert again.get_params() == fitted.get_params()
+    document = json.loads((folder / "model.json").read_text())
+    assert document["class"] == "GANMixture"
+
+
+def test_saved_image_models_predict_the_same_bits(fitted_images: GANMixture, squares: Any, tmp_path: Any) -> None:
+    again = genmix.load(fitted_images.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.predict_proba(squares[0]), fitted_images.predict_proba(squares[0]))
+    np.testing.assert_array_equal(again.sample(4)[0], fitted_images.sample(4)[0])
+
+
+def test_networks_of_the_user_are_given_again_when_loading(blobs: Any, tmp_path: Any) -> None:
+    model = small(networks={"critic": _critic}, max_iter=1).fit(blobs[0])
+    folder = model.save(tmp_path / "model")
+    with pytest.raises(genmix.ModelFileError, match="_critic"):
+        genmix.load(folder)
+    again = genmix.load(folder, networks={"critic": _critic})
+    np.testing.assert_array_equal(again.score_samples(blobs[0]), model.score_samples(blobs[0]))
+
+
+def _critic(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(in_shape[0], 8), torch.nn.Tanh(), torch.nn.Linear(8, out_dim))
+
+
+def test_copies_and_pickles(fitted: GANMixture, blobs: Any) -> None:
+    for twin in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):  # noqa: S301 - our own bytes
+        np.testing.assert_array_equal(twin.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+    assert clone(fitted).get_params() == fitted.get_params() and not hasattr(clone(fitted), "labels_")
+
+
+def test_works_in_a_pipeline_and_a_grid_search(blobs: Any) -> None:
+    pipeline = make_pipeline(StandardScaler(), small(max_iter=1))
+    assert metrics.accuracy(blobs[1], pipeline.fit_predict(blobs[0])) >= 0.95
+
+    def information(estimator: GANMixture, X: Any, y: Any = None) -> float:
+        return estimator.criterion_
+
+    search = GridSearchCV(small(max_iter=1), {"n_components": [2, 3]}, scoring=information, cv=2).fit(blobs[0])
+    assert search.best_params_ == {"n_components": 3}
+
+
+# ---------------------------------------------------------------- wrong input
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.empty((0, 2)), "0 sample"),
+        (np.ones(5), "1D array"),
+        (np.array([[1.0, np.nan]] * 9), "NaN"),
+        (np.array([[1.0, np.inf]] * 9), "infinity"),
+        (np.array([["a", "b"]] * 9), "string"),
+        (np.ones((9, 2), dtype=complex), "omplex"),
+        (np.ones((2, 2)), "n_samples=2.*n_components=3"),
+        (np.full((9, 2), 1e200) * np.arange(9)[:, None], "rescale"),
+        (np.ones((9, 4, 4, 7)), "neither 1 nor 3 channels"),
+        (np.full((9, 4, 4), np.nan), "NaN"),
+    ],
+)
+def test_bad_data_are_refused(X: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        small().fit(X)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"n_components": 0}, {"n_components": 2.5}, {"max_iter": 0}, {"n_init": 0}, {"tol": -1}, {"start": "magic"},
+        {"start": [0, 1]}, {"start": np.full(600, 3)}, {"e_step": "oracle"}, {"m_step": "lsgan"}, {"epsilon": 1.0},
+        {"epsilon": ()}, {"networks": "transformer"}, {"networks": {"decoder": "mlp"}}, {"networks": "conv"},
+        {"augmentation": Affine()}, {"augmentation": 3}, {"scaling": "log"}, {"device": "toaster"},
+        {"precision": "float8"}, {"start": "information", "e_step": "critic"},
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused_by_name(blobs: Any, arguments: dict[str, Any]) -> None:
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=name):
+        small(**{"k": 3, **arguments}).fit(blobs[0]) if "n_components" not in arguments else GANMixture(
+            **arguments
+        ).fit(blobs[0])
+
+
+def test_another_width_is_refused(fitted: GANMixture, fitted_images: GANMixture) -> None:
+    with pytest.raises(ValueError, match="3 features"):
+        fitted.predict(np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"\(28, 28\)"):
+        fitted_images.predict(np.ones((4, 28, 28)))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.random.default_rng(0).normal(size=(3, 2)),  # as many items as components
+        np.random.default_rng(0).normal(size=(40, 1)),  # one column
+        np.c_[np.random.default_rng(0).normal(size=(40, 2)), np.full(40, 7.0)],  # a constant column
+        np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 10, 0),  # repeated rows
+        np.ones((10, 2)),  # nothing but one point
+        np.random.default_rng(0).normal(size=(40, 2)) * 9999 + 1e7,
+        np.random.default_rng(0).integers(0, 2, (40, 3)).astype(bool),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_but_valid_tables(X: np.ndarray) -> None:
+    model = small(max_iter=1).fit(X)
+    assert np.isfinite(model.predict_proba(X)).all() and np.isfinite(model.sample(5)[0].astype(float)).all()
+    assert GANMixture(1, **{**SMALL, "max_iter": 1}).fit(X).weights_.tolist() == [1.0]
