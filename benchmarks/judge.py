@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 
 from genmix import datasets
@@ -15,18 +15,21 @@ _JUDGE: list[nn.Module] = []
 
 
 def judge(steps: int = 1640) -> nn.Module:
-    """Train (once a process) a small convolutional network; about 0.99 accuracy on the digits it has seen."""
+    """Train (once a process) a small convolutional network; 0.99 accuracy on the digits it has seen."""
     if not _JUDGE:
         data = datasets.load("mnist")
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
-            _JUDGE.append(_train(torch.from_numpy(np.array(data.X))[:, None], torch.from_numpy(data.y), steps))
+            _JUDGE.append(
+                _train(torch.from_numpy(np.array(data.X))[:, None], torch.from_numpy(data.y), steps)
+            )
     return _JUDGE[0]
 
 
 def _train(X: torch.Tensor, y: torch.Tensor, steps: int) -> nn.Module:
     net = nn.Sequential(
-        nn.Conv2d(1, 24, 5, 2, 2), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 48, 5, 2, 2), nn.BatchNorm2d(48),
+        nn.Conv2d(1, 24, 5, 2, 2), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.Conv2d(24, 48, 5, 2, 2), nn.BatchNorm2d(48),
         nn.ReLU(), nn.Flatten(), nn.Linear(48 * 49, 128), nn.ReLU(), nn.Linear(128, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
@@ -49,5 +52,7 @@ def sample_consistency(model: Any, y: np.ndarray, n_samples: int = 500) -> list[
         members = y[model.labels_ == k]
         images = torch.from_numpy(model.sample(n_samples, component=k)[0])[:, None].float() / 255
         found = judge()(images).argmax(1).numpy()
-        shares.append(round(float((found == np.bincount(members).argmax()).mean()), 4) if len(members) else 0.0)
+        shares.append(
+            round(float((found == np.bincount(members).argmax()).mean()), 4) if len(members) else 0.0
+        )
     return shares

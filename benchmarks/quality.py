@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py EXPERIMENT [EXPERIMENT ...] [--seeds 0 1 2 3 4] [--threads 2]
 
-Records are appended to results/runs/EXPERIMENT.jsonl; runs that are there already are not repeated. Labels are used
-for scoring only, after the fit. `python benchmarks/quality.py --list` names the experiments.
+Records are appended to results/runs/EXPERIMENT.jsonl; runs that are there already are not repeated. Labels
+are used for scoring only, after the fit. `python benchmarks/quality.py --list` names the experiments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from judge import sample_consistency
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -26,6 +25,7 @@ from sklearn.mixture import GaussianMixture
 import genmix
 from genmix import ClassifierEStep, CriticEStep, GANMixture, MStep, datasets, metrics
 from genmix.data import Preprocessing
+from judge import sample_consistency
 
 RUNS = Path(__file__).parents[1] / "results" / "runs"
 COVARIANCES = ("full", "tied", "diag", "spherical")
@@ -33,7 +33,7 @@ COMPONENTS = {"mnist-test": 10, "image-segmentation": 7, "artificial-characters-
 
 
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Data and labels; tables in the scaling of the GANMM paper."""
+    """Return data and labels; tables in the scaling of the GANMM paper."""
     data = datasets.load("mnist", split="test") if name == "mnist-test" else datasets.load(name)
     X = data.X
     if X.ndim == 2:
@@ -47,7 +47,7 @@ def ours(**arguments: Any) -> Callable[[int, int], Any]:
 
 
 def published(preset: str, **arguments: Any) -> Callable[[int, int], Any]:
-    """A named preset."""
+    """Set up a named preset."""
     return lambda k, seed: GANMixture.preset(preset, k, random_state=seed, device="cpu", **arguments)
 
 
@@ -71,7 +71,9 @@ PLAIN = {
     "kmeans": lambda k, seed: Plain(KMeans(k, n_init=10, random_state=seed)),
     **{
         f"gmm-{kind}": lambda k, seed, kind=kind: Plain(
-            GaussianMixture(k, covariance_type=kind, n_init=10, reg_covar=1e-3, max_iter=500, random_state=seed)
+            GaussianMixture(
+                k, covariance_type=kind, n_init=10, reg_covar=1e-3, max_iter=500, random_state=seed
+            )
         )
         for kind in COVARIANCES
     },
@@ -84,7 +86,7 @@ PLAIN = {
 }
 NO_GAN = {"e_step": ClassifierEStep(generated=False), "m_step": MStep(steps=0)}
 NO_REAL = {"e_step": ClassifierEStep(real=None)}
-# What GANMM alone reaches with our critics and views: nothing is learned from real items, nor before the first E-step.
+# GANMM alone with our critics and views: nothing is learned from real items, nor before the first E-step.
 GAN_ONLY = {
     "start": "random",
     "e_step": ClassifierEStep(real=None, balance=0.95, steps=20),
@@ -101,13 +103,19 @@ METHODS: dict[str, Callable[[int, int], Any]] = {
     "ganmm-2018-code": published("ganmm-2018-code"),
     "ganmm-2018-paper": published("ganmm-2018-paper"),
     "ganmm-em-raw": published("ganmm-2018-code", e_step=CriticEStep(), epsilon=0.0, max_iter=2000),
-    "ganmm-em-centred": published("ganmm-2018-code", e_step=CriticEStep(centred=True), epsilon=0.0, max_iter=2000),
+    "ganmm-em-centred": published(
+        "ganmm-2018-code", e_step=CriticEStep(centred=True), epsilon=0.0, max_iter=2000
+    ),
 }
 OURS = ["default", "control-without-gan", "default-without-real-items", "gan-only"]
 TABLES = [*METHODS]
 EXPERIMENTS = {
     **{f"mnist-test/{m}": ("mnist-test", m) for m in [*PLAIN, *OURS]},
-    **{f"{data}/{m}": (data, m) for data in ("image-segmentation", "artificial-characters-ganmm") for m in TABLES},
+    **{
+        f"{data}/{m}": (data, m)
+        for data in ("image-segmentation", "artificial-characters-ganmm")
+        for m in TABLES
+    },
     **{f"digits/{m}": ("digits", m) for m in [*PLAIN, *OURS]},
 }
 
@@ -137,7 +145,9 @@ def run(experiment: str, seed: int, threads: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("experiments", nargs="*")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--threads", type=int, default=2)

@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py [--components 10] [--threads 2] [--steps 200]
 
-Both do one generator step and five critic steps of every GAN (the balance of the published code), with Adam and
-networks of two hidden layers. The ratio is what counts; it is written to results/speed.json.
+Both do one generator step and five critic steps of every GAN (the balance of the published code), with Adam
+and networks of two hidden layers. The ratio is what counts; it is written to results/speed.json.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from genmix.gan import Adversarial
 def mlp(widths: list[int], slope: float) -> nn.Sequential:
     """Build the network that `StackedMLP` stacks, as plain torch modules."""
     layers: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in pairwise(widths):
         layers += [nn.Linear(a, b), nn.LeakyReLU(slope)]
     return nn.Sequential(*layers[:-1])
 
@@ -41,7 +42,9 @@ def looped(k: int, d: int, step: MStep, objective: Adversarial, steps: int) -> f
     for _ in range(steps):
         for g, c, g_opt, d_opt in zip(generators, critics, g_opts, d_opts, strict=True):
             loss = objective.generator_loss(c(g(torch.randn(batch, step.latent_dim or 32))).T)
-            for p, gradient in zip(g.parameters(), torch.autograd.grad(loss, list(g.parameters())), strict=True):
+            for p, gradient in zip(
+                g.parameters(), torch.autograd.grad(loss, list(g.parameters())), strict=True
+            ):
                 p.grad = gradient
             g_opt.step()
             for _ in range(objective.critic_steps):
@@ -49,8 +52,12 @@ def looped(k: int, d: int, step: MStep, objective: Adversarial, steps: int) -> f
                 with torch.no_grad():
                     fake = g(torch.randn(batch, step.latent_dim or 32))
                 scores = c(torch.cat([real, fake])).T
-                loss = (nn.functional.softplus(-scores[:, :batch]) + nn.functional.softplus(scores[:, batch:])).mean()
-                for p, gradient in zip(c.parameters(), torch.autograd.grad(loss, list(c.parameters())), strict=True):
+                loss = (
+                    nn.functional.softplus(-scores[:, :batch]) + nn.functional.softplus(scores[:, batch:])
+                ).mean()
+                for p, gradient in zip(
+                    c.parameters(), torch.autograd.grad(loss, list(c.parameters())), strict=True
+                ):
                     p.grad = gradient
                 d_opt.step()
     return time.perf_counter() - begun
@@ -69,7 +76,9 @@ def batched(k: int, d: int, step: MStep, steps: int) -> float:
 
 def main() -> None:
     """Measure both, alternating, and write the ratio of the medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--components", type=int, default=10)
     parser.add_argument("--features", type=int, default=19)
     parser.add_argument("--threads", type=int, default=2)
@@ -80,7 +89,10 @@ def main() -> None:
     objective = Adversarial(penalty=None, critic_steps=5)
     step = MStep(objective, average=0.0)
     pairs = [
-        (looped(o.components, o.features, step, objective, o.steps), batched(o.components, o.features, step, o.steps))
+        (
+            looped(o.components, o.features, step, objective, o.steps),
+            batched(o.components, o.features, step, o.steps),
+        )
         for _ in range(o.repeats)
     ]
     loop, stack = (sorted(side)[o.repeats // 2] / o.steps * 1000 for side in zip(*pairs, strict=True))

@@ -17,7 +17,7 @@ if "GENMIX_DATA" not in os.environ and SHARED.is_dir():
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Bit-equality holds for one thread count; small tensors gain nothing from more, and lose on a busy machine."""
+    """Bits are equal for one thread count only; small tensors gain nothing from more."""
     torch.set_num_threads(1)
 
 

@@ -23,7 +23,7 @@ class DeadComponentWarning(UserWarning):
     """A component stands for no data, or its generator makes one and the same item."""
 
 
-class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class BaseMixture(ClusterMixin, BaseEstimator):
     """What every mixture of genmix does, as scikit-learn's mixtures do it.
 
     Subclasses implement `fit`, `_log_proba`, `_generate`, `_tensors` and `_from_tensors`.
@@ -70,7 +70,7 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit and return `labels_`, which equal ``fit(X, y).predict(X)``."""
-        return np.asarray(self.fit(X, y).labels_)  # type: ignore[attr-defined]
+        return np.asarray(self.fit(X, y).labels_)
 
     def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Generate items.
@@ -99,7 +99,9 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"n_samples={n_samples!r}: expected a whole number of at least 1")
         k = len(self.weights_)
         if component is not None and not (isinstance(component, (int, np.integer)) and 0 <= component < k):
-            raise ValueError(f"component={component!r}: expected a whole number from 0 to {k - 1}, or None for all")
+            raise ValueError(
+                f"component={component!r}: expected a whole number from 0 to {k - 1}, or None for all"
+            )
         from genmix.engine import Engine
 
         run = Engine(self.device, self.random_state, precision=self.precision)
@@ -135,7 +137,8 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"X has values beyond {limit:g}; rescale that column")
         if reset and len(X) < self.n_components:
             raise ValueError(
-                f"n_samples={len(X)} is smaller than n_components={self.n_components}; give more data or ask for less"
+                f"n_samples={len(X)} is smaller than n_components={self.n_components}; "
+                "give more data or ask for fewer"
             )
         return np.asarray(X)
 
@@ -168,7 +171,9 @@ class BaseMixture(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         meta = {
             "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
             "preprocessing": self.preprocessing_.to_dict(),
-            "fitted": {name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)},
+            "fitted": {
+                name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)
+            },
         }
         return self._tensors(), meta
 
@@ -226,7 +231,10 @@ def encode(value: Any) -> Any:
     if isinstance(value, np.random.RandomState):
         return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
     if is_dataclass(value) and not isinstance(value, type):
-        return {"$type": type(value).__name__, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+        return {
+            "$type": type(value).__name__,
+            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
+        }
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -252,7 +260,9 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
         dtype = value["dtype"]
         return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
     if "$callable" in value:
-        raise ValueError(f"the model uses a network of your own, {value['$callable']}: give it again to load()")
+        raise ValueError(
+            f"the model uses a network of your own, {value['$callable']}: give it again to load()"
+        )
     items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
     return settings[value["$type"]](**items) if "$type" in value else items
 

@@ -35,6 +35,8 @@ class MStep:
         code.
     average : float
         Forgetting factor of the averaged generators that `sample` uses; 0 uses the generators as they are.
+    revive : bool
+        Give a GAN that makes nearly one item only a fresh start. The published presets do not.
     """
 
     objective: str | Adversarial = "r1"
@@ -43,6 +45,7 @@ class MStep:
     batch_size: int = 32
     latent_dim: int | None = 32
     average: float = 0.998
+    revive: bool = True
 
 
 class Components:
@@ -93,10 +96,15 @@ class Components:
         shape = (self.n, n_items, self.latent_dim)
         return torch.randn(shape, generator=self.run.generator, device=self.run.device)
 
+    @property
+    def sampler(self) -> torch.nn.Module:
+        """The generators that samples are drawn from: averaged over steps where that is asked for."""
+        return self.averaged if self.step.average else self.generator
+
     @torch.no_grad()
     def generate(self, n_items: int, *, averaged: bool = False) -> Tensor:
         """Sample ``[C, n_items, *item_shape]``; generators with batch normalisation see full batches."""
-        network = self.averaged if averaged and self.step.average else self.generator
+        network = self.sampler if averaged else self.generator
         full = max(n_items, self.step.batch_size) if averaged else n_items
         with self.run.autocast():
             return network(self.noise(full))[:, :n_items].float()
@@ -182,7 +190,9 @@ class Components:
         return (made < share * real) | ~made.isfinite()
 
     def revive_collapsed(self, items: Tensor, own: Tensor) -> Tensor:
-        """Revive what `collapsed` finds; returns which [C]."""
+        """Revive what `collapsed` finds, where `MStep.revive` asks for it; returns which [C]."""
+        if not self.step.revive:
+            return self.collapsed_components
         self.collapsed_components = self.collapsed(items, own)
         if self.collapsed_components.any():
             self.revive(self.collapsed_components)

@@ -237,7 +237,9 @@ class GANMixture(BaseMixture):
             epsilon = em.epsilon_at(t, plan.epsilon)
             loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
             pool = plan.draw_pool(len(D), run)
-            p = em.balanced_memberships(h_q.log_posterior(D[pool]), plan.balance).nan_to_num()  # NaN: see _record
+            p = em.balanced_memberships(
+                h_q.log_posterior(D[pool]), plan.balance
+            ).nan_to_num()  # NaN: see _record
             before = labels[:, pool].clone()
             labels[:, pool] = p.argmax(-1)  # line 8
             # lines 9-11: D_i, and the sigma_t points that augment it
@@ -315,7 +317,7 @@ class GANMixture(BaseMixture):
         chosen = torch.arange(best * K, (best + 1) * K, device=run.device)
         mean, sd = gans.critic_units()
         self._critic_units = torch.cat([mean, sd], 1)[chosen].cpu()
-        source = {"generator": (gans.averaged, gans.n, chosen), "critic": (gans.critic, gans.n, chosen)}
+        source = {"generator": (gans.sampler, gans.n, chosen), "critic": (gans.critic, gans.n, chosen)}
         self._heads = self._head = 0
         if isinstance(h_q, Classifier) and h_q.head is not None:
             source["classifier"] = (h_q.network, self.n_init, torch.tensor([best], device=run.device))

@@ -37,7 +37,13 @@ PRESETS: dict[str, dict[str, Any]] = {
             steps=10, batch_size=50, rate=5e-5, optimizer="rmsprop", augment_generated=False, real=None
         ),
         "m_step": MStep(
-            _WGAN_2018, steps=10, pretrain_steps=500, batch_size=50, latent_dim=None, average=0.0
+            _WGAN_2018,
+            steps=10,
+            pretrain_steps=500,
+            batch_size=50,
+            latent_dim=None,
+            average=0.0,
+            revive=False,
         ),
         "epsilon": ((50, 0.5), (100, 0.2), (200, 0.1), (201, 0.04)),
         "networks": "ganmm-2018",
@@ -70,6 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             batch_size=50,
             latent_dim=None,
             average=0.0,
+            revive=False,
         ),
         "epsilon": ((500, 0.5), (1000, 0.2), (2000, 0.1), (2001, 0.04)),
         "networks": "ganmm-2018",
@@ -93,7 +100,7 @@ def default_start(item_shape: tuple[int, ...]) -> InformationStart:
     """One network with several heads for images; for tables several networks, some of them taught first."""
     if len(item_shape) == 3 and min(item_shape[1:]) > 1:
         return InformationStart()
-    return InformationStart(heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
+    return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
 
 
 @dataclass(frozen=True)

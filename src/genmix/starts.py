@@ -46,7 +46,7 @@ class InformationStart:
         Weights in `em.information_loss`.
     """
 
-    steps: int = 800
+    steps: int = 1200
     heads: int = 5
     networks: int = 1
     partitions: Sequence[str] = ()

@@ -1,0 +1,125 @@
+"""Write results/README.md: every table of measured quality, from the records in results/runs.
+
+    python benchmarks/tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parents[1] / "results"
+#: The paper's rows (Yu & Zhou 2018, Tables 1, 4 and 5): purity, ARI, NMI.
+PAPER = {
+    "mnist-test": {
+        "GANMM, Table 1 (60,000 images)": (0.6430, 0.4924, 0.6159),
+        "GMM, Table 1 (60,000 images)": (0.3261, 0.0991, 0.1414),
+    },
+    "image-segmentation": {
+        "GANMM, Table 4": (0.7241, 0.5523, 0.6428),
+        "GMM, Table 4": (0.4532, 0.2214, 0.4124),
+        "GANMM(EM), Table 4": (0.5791, 0.4101, 0.5386),
+    },
+    "artificial-characters-ganmm": {
+        "GANMM, Table 5": (0.2568, 0.0887, 0.2027),
+        "GMM, Table 5": (0.2184, 0.0452, 0.1206),
+        "GANMM(EM), Table 5": (0.2495, 0.0645, 0.1309),
+    },
+    "digits": {},
+}
+TITLES = {
+    "mnist-test": "MNIST, raw pixels, the 10,000 test images, 10 components",
+    "image-segmentation": "Image Segmentation, 2,310 x 19, GANMM's scaling, 7 components",
+    "artificial-characters-ganmm": "Artificial Characters, GANMM's version, 30,654 x 6, 10 components",
+    "digits": "scikit-learn's digits, 1,797 images of 8 x 8, 10 components",
+}
+NOTES = {
+    "default": "`GANMixture(K)`",
+    "control-without-gan": "control: the same start and classifier, no GAN",
+    "default-without-real-items": "default, but the E-step learns from generated items only",
+    "gan-only": "GAN only: random start, nothing learned from real items",
+    "ganmm-2018-code": "`preset('ganmm-2018-code')`, 10,000 iterations",
+    "ganmm-2018-paper": "`preset('ganmm-2018-paper')`, 1,000 iterations",
+    "ganmm-em-raw": "GANMM(EM), raw critics, 2,000 iterations",
+    "ganmm-em-centred": "GANMM(EM), centred critics, 2,000 iterations",
+}
+
+
+def plain_name(method: str) -> str:
+    """Name a classical model's row."""
+    if method == "kmeans":
+        return "k-means, best of 10 starts"
+    kind = method.removeprefix("gmm-").removesuffix("-one-start")
+    starts = "scikit-learn's defaults" if method.endswith("-one-start") else "best of 10 starts, reg_covar 1e-3"
+    return f"GMM, {kind} covariance, {starts}"
+
+
+def row(name: str, runs: list[dict[str, Any]]) -> str:
+    """Mean and sd over seeds."""
+    cells = []
+    for key in ("purity", "ari", "nmi", "accuracy"):
+        values = [run[key] for run in runs]
+        cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}")
+    seconds = [run["seconds"] for run in runs]
+    threads = sorted({run["threads"] for run in runs})
+    return f"| {name} | {' | '.join(cells)} | {len(runs)} | {np.mean(seconds):.0f} ({'/'.join(map(str, threads))}) |"
+
+
+def table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """One data set's table."""
+    lines = [f"## {TITLES[data]}", "", "| method | purity | ARI | NMI | accuracy | seeds | seconds (threads) |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    known = [method for method in NOTES if method in runs]
+    for method in [*known, *sorted(set(runs) - set(known))]:
+        lines.append(row(NOTES.get(method) or plain_name(method), runs[method]))
+    for name, (purity, ari, nmi) in PAPER[data].items():
+        lines.append(f"| *paper: {name}* | {purity:.3f} | {ari:.3f} | {nmi:.3f} | | 10 | |")
+    judged = {m: [r["sample_consistency"] for r in runs[m]] for m in runs if "sample_consistency" in runs[m][0]}
+    for method, shares in judged.items():
+        mean, least = np.mean(shares), np.min(shares)
+        lines += [
+            "",
+            f"Samples, {NOTES[method]}: 500 of each component, judged by a classifier trained on all of MNIST; "
+            f"{mean:.3f} are the digit that is most frequent in their component (least component of any seed: "
+            f"{least:.3f}).",
+        ]
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Read all records and write the page."""
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for path in sorted((RESULTS / "runs").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            runs.setdefault(record["data"], {}).setdefault(record["method"], []).append(record)
+    lines = [
+        "# Measured",
+        "",
+        "Made by `python benchmarks/tables.py` from the records in `runs/`, one JSON line a fit; each was made by",
+        "`python benchmarks/quality.py DATA/METHOD --threads N`, the file's name being `DATA--METHOD`. Mean ± sd over",
+        "seeds 0, 1, ...; last iterate; labels are used for scoring only. Two cores of an Intel Xeon, shared with",
+        "other work while these ran: the seconds are upper bounds (see `timing.json` for quiet ones).",
+        "",
+    ]
+    for data in TITLES:
+        if data in runs:
+            lines += table(data, runs[data])
+    speed = RESULTS / "speed.json"
+    if speed.exists():
+        record = json.loads(speed.read_text())
+        lines += [
+            "## Speed",
+            "",
+            f"{record['components']} GANs, {record['what']}: {record['batched_ms']} ms batched, {record['loop_ms']} ms "
+            f"in a Python loop, a ratio of {record['ratio']} (`python benchmarks/speed.py`).",
+            "",
+        ]
+    (RESULTS / "README.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
