@@ -23,7 +23,16 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
 import genmix
-from genmix import ClassifierEStep, CriticEStep, GANMixture, MStep, datasets, metrics
+from genmix import (
+    ClassifierEStep,
+    CriticEStep,
+    GANMixture,
+    InformationStart,
+    MStep,
+    Neighbors,
+    datasets,
+    metrics,
+)
 from genmix.data import Preprocessing
 from judge import sample_consistency
 
@@ -107,6 +116,17 @@ METHODS: dict[str, Callable[[int, int], Any]] = {
         "ganmm-2018-code", e_step=CriticEStep(centred=True), epsilon=0.0, max_iter=2000
     ),
 }
+#: One choice of the default undone at a time.
+ABLATIONS: dict[str, Callable[[int, int], Any]] = {
+    "start-random": ours(start="random"),
+    "start-kmeans": ours(start="kmeans"),
+    "start-without-partitions": ours(start=InformationStart(steps=800, heads=1, networks=6)),
+    "no-neighbors": ours(augmentation=Neighbors(n_neighbors=0)),
+    "scaling-standard": ours(scaling="standard"),
+    "epsilon-0": ours(epsilon=0.0),
+    "wgan": ours(m_step="wgan"),
+}
+METHODS |= ABLATIONS
 OURS = ["default", "control-without-gan", "default-without-real-items", "gan-only"]
 TABLES = [*METHODS]
 EXPERIMENTS = {

@@ -1,6 +1,6 @@
 """Write results/README.md: every table of measured quality, from the records in results/runs.
 
-    python benchmarks/tables.py
+python benchmarks/tables.py
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ NOTES = {
     "control-without-gan": "control: the same start and classifier, no GAN",
     "default-without-real-items": "default, but the E-step learns from generated items only",
     "gan-only": "GAN only: random start, nothing learned from real items",
+    "start-random": "`start='random'`",
+    "start-kmeans": "`start='kmeans'`",
+    "start-without-partitions": "start without classical partitions",
+    "no-neighbors": "noise, but no neighbours, as views",
+    "scaling-standard": "`scaling='standard'`",
+    "epsilon-0": "`epsilon=0`",
+    "wgan": "`m_step='wgan'`",
     "ganmm-2018-code": "`preset('ganmm-2018-code')`, 10,000 iterations",
     "ganmm-2018-paper": "`preset('ganmm-2018-paper')`, 1,000 iterations",
     "ganmm-em-raw": "GANMM(EM), raw critics, 2,000 iterations",
@@ -53,7 +60,9 @@ def plain_name(method: str) -> str:
     if method == "kmeans":
         return "k-means, best of 10 starts"
     kind = method.removeprefix("gmm-").removesuffix("-one-start")
-    starts = "scikit-learn's defaults" if method.endswith("-one-start") else "best of 10 starts, reg_covar 1e-3"
+    starts = (
+        "scikit-learn's defaults" if method.endswith("-one-start") else "best of 10 starts, reg_covar 1e-3"
+    )
     return f"GMM, {kind} covariance, {starts}"
 
 
@@ -70,14 +79,20 @@ def row(name: str, runs: list[dict[str, Any]]) -> str:
 
 def table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """One data set's table."""
-    lines = [f"## {TITLES[data]}", "", "| method | purity | ARI | NMI | accuracy | seeds | seconds (threads) |"]
+    lines = [
+        f"## {TITLES[data]}",
+        "",
+        "| method | purity | ARI | NMI | accuracy | seeds | seconds (threads) |",
+    ]
     lines.append("|---|---|---|---|---|---|---|")
     known = [method for method in NOTES if method in runs]
     for method in [*known, *sorted(set(runs) - set(known))]:
         lines.append(row(NOTES.get(method) or plain_name(method), runs[method]))
     for name, (purity, ari, nmi) in PAPER[data].items():
         lines.append(f"| *paper: {name}* | {purity:.3f} | {ari:.3f} | {nmi:.3f} | | 10 | |")
-    judged = {m: [r["sample_consistency"] for r in runs[m]] for m in runs if "sample_consistency" in runs[m][0]}
+    judged = {
+        m: [r["sample_consistency"] for r in runs[m]] for m in runs if "sample_consistency" in runs[m][0]
+    }
     for method, shares in judged.items():
         mean, least = np.mean(shares), np.min(shares)
         lines += [
