@@ -68,13 +68,14 @@ def plain_name(method: str) -> str:
 
 def row(name: str, runs: list[dict[str, Any]]) -> str:
     """Mean and sd over seeds."""
-    cells = []
+    cells: list[str] = []
     for key in ("purity", "ari", "nmi", "accuracy"):
         values = [run[key] for run in runs]
         cells.append(f"{np.mean(values):.3f} ± {np.std(values):.3f}")
     seconds = [run["seconds"] for run in runs]
     threads = sorted({run["threads"] for run in runs})
-    return f"| {name} | {' | '.join(cells)} | {len(runs)} | {np.mean(seconds):.0f} ({'/'.join(map(str, threads))}) |"
+    time = f"{np.mean(seconds):.0f} ({'/'.join(map(str, threads))})"
+    return f"| {name} | {' | '.join(cells)} | {len(runs)} | {time} |"
 
 
 def table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -97,9 +98,8 @@ def table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
         mean, least = np.mean(shares), np.min(shares)
         lines += [
             "",
-            f"Samples, {NOTES[method]}: 500 of each component, judged by a classifier trained on all of MNIST; "
-            f"{mean:.3f} are the digit that is most frequent in their component (least component of any seed: "
-            f"{least:.3f}).",
+            f"Samples, {NOTES[method]}: 500 of each component; judged by a classifier of all MNIST, "
+            f"{mean:.3f} are the digit most frequent in their component (least: {least:.3f}).",
         ]
     return [*lines, ""]
 
@@ -114,10 +114,10 @@ def main() -> None:
     lines = [
         "# Measured",
         "",
-        "Made by `python benchmarks/tables.py` from the records in `runs/`, one JSON line a fit; each was made by",
-        "`python benchmarks/quality.py DATA/METHOD --threads N`, the file's name being `DATA--METHOD`. Mean ± sd over",
-        "seeds 0, 1, ...; last iterate; labels are used for scoring only. Two cores of an Intel Xeon, shared with",
-        "other work while these ran: the seconds are upper bounds (see `timing.json` for quiet ones).",
+        "Made by `python benchmarks/tables.py` from the records in `runs/`, one JSON line a fit, made by",
+        "`python benchmarks/quality.py DATA/METHOD --threads N` (in the file `DATA--METHOD.jsonl`). Mean and",
+        "sd over seeds 0, 1, ...; last iterate; labels are used for scoring only. Two cores of an Intel Xeon;",
+        "one fit on each, other work beside them at times: the seconds are upper bounds.",
         "",
     ]
     for data in TITLES:
@@ -129,8 +129,8 @@ def main() -> None:
         lines += [
             "## Speed",
             "",
-            f"{record['components']} GANs, {record['what']}: {record['batched_ms']} ms batched, {record['loop_ms']} ms "
-            f"in a Python loop, a ratio of {record['ratio']} (`python benchmarks/speed.py`).",
+            f"{record['components']} GANs, {record['what']}: {record['batched_ms']} ms batched, "
+            f"{record['loop_ms']} ms in a Python loop, a ratio of {record['ratio']} (`benchmarks/speed.py`).",
             "",
         ]
     (RESULTS / "README.md").write_text("\n".join(lines))

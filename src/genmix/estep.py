@@ -13,6 +13,7 @@ from genmix import em
 from genmix.augment import Views
 from genmix.components import Components
 from genmix.engine import Engine
+from genmix.nets import dense_output, kept_statistics
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,12 @@ class Classifier:
         self.network, self.k, self.step, self.run = network, n_components, step, run
         self.restarts, self.n_heads = restarts, n_heads
         self.head: Tensor | None = None  # [R], set once one head is chosen
+        self.has_seen_data = step.real is not None  # then running statistics are the data's, and stay so
         self.reset_optimizer(step.rate)
 
     def reset_optimizer(self, rate: float) -> None:
         """Start a fresh optimiser at one learning rate."""
         from genmix.gan import TFRMSprop, adam
-        from genmix.nets import dense_output
 
         frozen = {id(p) for p in dense_output(self.network)} if self.step.freeze_dense_output else set()
         parameters = [p for p in self.network.parameters() if id(p) not in frozen]
@@ -198,7 +199,7 @@ class Classifier:
         yield loss
 
     def _generated_loss(self, fakes: Tensor, targets: Tensor) -> Tensor:
-        with self.run.autocast():
+        with self.run.autocast(), kept_statistics(self.network, self.has_seen_data):
             return em.cross_entropy(self.logits(fakes)[:, :, 0], targets, self.step.loss).sum()
 
     @torch.no_grad()

@@ -370,6 +370,20 @@ def _forked(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def kept_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
+    """Leave running statistics as they are while items pass that are not the data (generated ones)."""
+    norms = [m for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
     """Parameters of the last layer of a dense stack; none for other networks."""
     return list(network.layers[-1].parameters()) if isinstance(network, StackedMLP) else []

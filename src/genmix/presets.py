@@ -99,7 +99,7 @@ def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
 def default_start(item_shape: tuple[int, ...]) -> InformationStart:
     """One network with several heads for images; for tables several networks, some of them taught first."""
     if len(item_shape) == 3 and min(item_shape[1:]) > 1:
-        return InformationStart()
+        return InformationStart(networks=3, trial_steps=400)
     return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
 
 

@@ -44,6 +44,8 @@ class InformationStart:
         Learning rate at the start; it falls to nearly 0 along a cosine.
     sharpness, balance : float
         Weights in `em.information_loss`.
+    trial_steps : int
+        After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
     """
 
     steps: int = 1200
@@ -54,6 +56,7 @@ class InformationStart:
     rate: float = 1e-3
     sharpness: float = 0.2
     balance: float = 2.0
+    trial_steps: int = 0
 
 
 def partition(name: str, items: Tensor, n_components: int, run: Engine) -> np.ndarray:
@@ -197,9 +200,7 @@ def learn_information(
             learner,
             grid[:, :taught].flatten(),
         )
-    for index in run.progress(start.steps, "start"):
-        learner.set_rate(start.rate * (0.51 + 0.49 * math.cos(math.pi * index / start.steps)))
-        run.minimize(learner.optimizer, learner.information(views, start.balance, start.sharpness).sum())
+    _learn(learner, views, start, start.trial_steps or start.steps, falling=not start.trial_steps)
 
     def labels(items: Tensor) -> Tensor:  # [R, contenders * heads, B]
         return torch.cat([c.head_labels(items).unflatten(0, (restarts, -1)) for c in contenders], 1)
@@ -208,14 +209,30 @@ def learn_information(
     kept = Classifier(
         build(restarts, start.heads), n_components, step, run, restarts=restarts, n_heads=start.heads
     )
-    kept.head = best % start.heads
+    kept.has_seen_data = True
     for r, number in enumerate((best // start.heads).tolist()):
         place = torch.tensor([r], device=run.device)
         if number < each:
             move(learner, grid[r, number : number + 1], kept, place)
         else:
             move(contenders[1], place * taught + number - each, kept, place)
+    kept.head = best % start.heads
+    if start.trial_steps:
+        kept.head = None  # all heads of the best networks learn on
+        _learn(kept, views, start, start.steps - start.trial_steps, falling=True)
+        kept.head = agreement(kept.head_labels, views, n_components).view(restarts, -1).argmax(1)
+        kept.reset_optimizer(step.rate)
     return kept
+
+
+def _learn(learner: Classifier, views: Views, start: InformationStart, steps: int, *, falling: bool) -> None:
+    """Information maximisation at a constant rate, or one that falls along a cosine."""
+    for index in views.run.progress(steps, "start"):
+        fall = 0.51 + 0.49 * math.cos(math.pi * index / steps) if falling else 1.0
+        learner.set_rate(start.rate * fall)
+        views.run.minimize(
+            learner.optimizer, learner.information(views, start.balance, start.sharpness).sum()
+        )
 
 
 def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
