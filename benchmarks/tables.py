@@ -116,8 +116,8 @@ def main() -> None:
         "",
         "Made by `python benchmarks/tables.py` from the records in `runs/`, one JSON line a fit, made by",
         "`python benchmarks/quality.py DATA/METHOD --threads N` (in the file `DATA--METHOD.jsonl`). Mean and",
-        "sd over seeds 0, 1, ...; last iterate; labels are used for scoring only. Two cores of an Intel Xeon;",
-        "one fit on each, other work beside them at times: the seconds are upper bounds.",
+        "sd over seeds 0, 1, ...; last iterate; labels are used for scoring only. Two cores of an Intel",
+        "Xeon, one fit on each and other work beside them at times: the seconds are upper bounds.",
         "",
     ]
     for data in TITLES:

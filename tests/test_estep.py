@@ -1,0 +1,156 @@
+"""The epsilon-E-step: the classifier, its running statistics, and the critics as judges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from genmix import metrics
+from genmix.augment import Neighbors, Views
+from genmix.components import Components, MStep
+from genmix.engine import Engine
+from genmix.estep import DOUBT, Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
+from genmix.nets import build_stack
+from genmix.starts import InformationStart, learn_information
+
+STEP = ClassifierEStep(steps=3, batch_size=8, real_batch_size=64)
+
+
+def make_views(X: Any, seed: int = 0) -> Views:
+    items = torch.from_numpy((X - X.mean(0)) / X.std(0)).float()
+    return Views(items, Neighbors(), Engine("cpu", seed))
+
+
+def make_classifier(
+    views: Views, step: ClassifierEStep, k: int = 3, restarts: int = 1, heads: int = 1
+) -> Classifier:
+    shape = tuple(views.items.shape[1:])
+    network = build_stack("classifier", "auto", restarts, shape, (heads * k,), views.run.cpu_generator)
+    made = Classifier(network, k, step, views.run, restarts=restarts, n_heads=heads)
+    made.head = torch.zeros(restarts, dtype=torch.long)
+    return made
+
+
+def running_statistics(classifier: Classifier) -> Tensor:
+    buffers = [b.flatten().double() for b in classifier.network.buffers() if b.dim()]
+    return torch.cat(buffers).clone()
+
+
+def far_away(n: int) -> Tensor:
+    """Items of three components that are nothing like the data."""
+    return 50 + torch.randn(3, n, 2, generator=torch.Generator().manual_seed(0))
+
+
+def test_generated_items_leave_the_running_statistics_of_the_data_alone(blobs: Any) -> None:
+    views = make_views(blobs[0])
+    for seen in (True, False):
+        classifier = make_classifier(views, replace(STEP, real=None))
+        classifier.has_seen_data = seen
+        before = running_statistics(classifier)
+        classifier.learn(far_away, views)
+        assert torch.equal(before, running_statistics(classifier)) is seen
+
+
+def test_real_items_move_the_running_statistics(blobs: Any) -> None:
+    views = make_views(blobs[0])
+    classifier = make_classifier(views, STEP)
+    before = running_statistics(classifier)
+    classifier.learn(far_away, views)
+    after = running_statistics(classifier)
+    assert not torch.equal(before, after)
+    assert after.abs().max() < 20  # what the items 50 away give is larger
+
+
+@pytest.mark.parametrize(("single_class", "optimizer_steps"), [(False, 3), (True, 9)])
+def test_algorithm_1_line_7_single_class_batches_take_a_step_each(
+    blobs: Any, single_class: bool, optimizer_steps: int
+) -> None:
+    views = make_views(blobs[0])
+    classifier = make_classifier(views, replace(STEP, real=None, single_class=single_class))
+    count = 0
+
+    def counted(optimizer: Any, loss: Tensor) -> None:
+        nonlocal count
+        count += 1
+
+    classifier.run.minimize = counted  # type: ignore[method-assign]
+    classifier.learn(far_away, views)
+    assert count == optimizer_steps
+
+
+def test_algorithm_1_lines_5_to_7_the_classifier_learns_which_component_made_what(blobs: Any) -> None:
+    views = make_views(blobs[0])
+    groups = torch.stack([views.items[blobs[1] == k] for k in range(3)])
+
+    def generate(n: int) -> Tensor:
+        return groups[:, torch.randint(200, (n,), generator=views.run.generator)]
+
+    classifier = make_classifier(views, replace(STEP, real=None, steps=80, rate=1e-2))
+    classifier.learn(generate, views)
+    assert (classifier.log_posterior(views.items)[0].argmax(-1).numpy() == blobs[1]).mean() > 0.99
+
+
+def test_memberships_of_all_restarts_are_normalised_and_evaluated_without_dropping_to_training(
+    blobs: Any,
+) -> None:
+    views = make_views(blobs[0])
+    classifier = make_classifier(views, STEP, restarts=2)
+    log_p = classifier.log_posterior(views.items)
+    assert log_p.shape == (2, 600, 3)
+    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(2, 600))
+    torch.testing.assert_close(classifier.log_posterior(views.items[:10]), log_p[:, :10])
+    assert classifier.network.training
+
+
+def test_agreement_prefers_the_true_groups_to_a_cut_and_to_chance() -> None:
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, (1000, 2)), rng.normal(12, 1, (100, 2))])
+    views = make_views(X)
+    middle = float(views.items[:1000, 0].median())
+
+    def contenders(items: Tensor) -> Tensor:
+        groups = (items[:, 0] > 1).long()
+        cut = (items[:, 0] > middle).long()
+        return torch.stack([groups, cut, torch.randint(2, cut.shape), torch.zeros_like(cut)])
+
+    true, cut, chance, single = agreement(contenders, views, 2).tolist()
+    assert true > cut > chance and true > single
+    shares = np.array([1000, 100]) / 1100
+    np.testing.assert_allclose(true, -(shares * np.log(shares)).sum(), atol=0.03)
+    assert chance == pytest.approx(-DOUBT * np.log(2), abs=0.05) and single == 0
+
+
+@pytest.mark.parametrize("trial", [0, 30])
+def test_the_start_finds_groups_with_and_without_a_trial(blobs: Any, trial: int) -> None:
+    views = make_views(blobs[0])
+    start = InformationStart(
+        steps=90, heads=2, networks=3, trial_steps=trial, partitions=("kmeans",), teach_steps=20
+    )
+
+    def build(n: int, heads: int) -> torch.nn.Module:
+        return build_stack("classifier", "auto", n, (2,), (heads * 3,), views.run.cpu_generator)
+
+    classifier = learn_information(start, build, views, STEP, 3, 2)
+    assert classifier.restarts == 2 and classifier.head is not None and classifier.head.shape == (2,)
+    for labels in classifier.log_posterior(views.items).argmax(-1):
+        assert metrics.accuracy(blobs[1], labels.numpy()) > 0.98
+    assert {group["lr"] for group in classifier.optimizer.param_groups} == {STEP.rate}
+
+
+def test_critics_judge_by_their_scores_raw_or_in_units_of_their_own_samples(blobs: Any) -> None:
+    views = make_views(blobs[0])
+    networks = {"generator": "auto", "critic": "auto"}
+    gans = Components(6, (2,), MStep(batch_size=8), networks, views.run)
+    raw = CriticJudge(gans, 3, CriticEStep()).log_posterior(views.items)
+    scores = gans.critic_scores(views.items).view(2, 3, 600).transpose(1, 2)
+    torch.testing.assert_close(raw, scores.log_softmax(-1))
+    with torch.no_grad():
+        gans.critic.layers[-1].bias[0] += 1000  # WGAN critics have arbitrary offsets: raw falls for it
+    raw = CriticJudge(gans, 3, CriticEStep()).log_posterior(views.items)
+    centred = CriticJudge(gans, 3, CriticEStep(centred=True)).log_posterior(views.items)
+    assert (raw[0].argmax(-1) == 0).all() and not (centred[0].argmax(-1) == 0).all()
