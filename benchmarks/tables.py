@@ -125,14 +125,25 @@ def main() -> None:
             lines += table(data, runs[data])
     speed = RESULTS / "speed.json"
     if speed.exists():
-        record = json.loads(speed.read_text())
         lines += [
             "## Speed",
             "",
-            f"{record['components']} GANs, {record['what']}: {record['batched_ms']} ms batched, "
-            f"{record['loop_ms']} ms in a Python loop, a ratio of {record['ratio']} (`benchmarks/speed.py`).",
+            "A generator step and five critic steps of every GAN; milliseconds; `benchmarks/speed.py`.",
             "",
+            "| networks | K | threads | Python loop | batched | ratio |",
+            "|---|---|---|---|---|---|",
         ]
+        for r in json.loads(speed.read_text()):
+            cells = (
+                r["what"],
+                r["components"],
+                r["threads"],
+                r["loop_ms"],
+                r["batched_ms"],
+                f"{r['ratio']:.1f}",
+            )
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append("")
     (RESULTS / "README.md").write_text("\n".join(lines))
 
 
