@@ -128,7 +128,7 @@ def test_same_seed_same_bits_and_other_seed_other_bits(blobs: Any) -> None:
     assert not all(torch.equal(tensors[name], different[name]) for name in tensors)
 
 
-def test_nothing_global_changes(blobs: Any) -> None:
+def test_nothing_global_changes(blobs: Any, fitted: GANMixture) -> None:
     def state() -> list[Any]:
         return [
             torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(),  # noqa: NPY002

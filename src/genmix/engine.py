@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -79,7 +79,9 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which networks run in the chosen precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def minimize(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step of `optimizer` on `loss`; gradients are computed for its own parameters only."""
