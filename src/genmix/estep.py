@@ -243,13 +243,15 @@ def agreement(
     n_components : int
         K.
     batches, batch_size : int
-        Size of the sample.
+        Size of the sample, at most 8 pairs an item.
 
     Returns
     -------
     Tensor [...]
     """
-    drawn = [views.draw(1, batch_size)[1][:, 0] for _ in range(batches)]
+    wanted = min(batches * batch_size, 8 * len(views.items))  # more pairs say little more of few items
+    size = min(batch_size, wanted)
+    drawn = [views.draw(1, size)[1][:, 0] for _ in range(wanted // size)]
     pairs = torch.cat([torch.stack([assign(view) for view in both]) for both in drawn], -1)
     return em.view_information(pairs[0], pairs[1], n_components, DOUBT)
 
