@@ -186,9 +186,7 @@ class Classifier:
                 fakes = views.perturb(fakes)
             targets = torch.arange(self.k, device=fakes.device).view(1, -1, 1).expand(r, -1, step.batch_size)
             if step.single_class:
-                for k in range(
-                    self.k
-                ):  # in turn, each an optimiser step of its own: the published code's order
+                for k in range(self.k):  # in turn, a step each: the published code's order
                     yield self._generated_loss(fakes[:, k], targets[:, k])
                 return
             loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2))
