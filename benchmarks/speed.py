@@ -1,6 +1,6 @@
 """K GANs as one batched computation against a Python loop over the same networks, in one run.
 
-    python benchmarks/speed.py [--components 10] [--threads 1] [--steps 100]
+    python benchmarks/speed.py [--components 10] [--threads 1 2] [--steps 60]
 
 Both do one generator step and five critic steps of every GAN with the same losses, optimisers and batch
 sizes: with the published networks and training (one hidden layer of 64, WGAN), and with our default ones (two
@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def mlp(widths: list[int], slope: float) -> nn.Sequential:
     """Build one of the networks that `StackedMLP` stacks, of plain torch modules."""
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.Linear(a, b), nn.LeakyReLU(slope)]
+        layers += [nn.Linear(a, b), nn.LeakyReLU(slope) if slope else nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -80,9 +80,10 @@ def looped(k: int, d: int, steps: int, *, step: MStep, hidden: Any, slope: float
                 real = data[torch.randint(len(data), (batch,))][None]
                 with torch.no_grad():
                     fake = g(torch.randn(batch, latent))[None]
-                minimize(c_optimizer, objective.critic_loss(scores, real, fake, number, unused))
+                minimize(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
                 if objective.clip is not None:
-                    clip_weights(c.parameters(), objective.clip)
+                    for parameter in c.parameters():
+                        clip_weights(parameter, objective.clip)
     return time.perf_counter() - begun
 
 
@@ -103,18 +104,19 @@ def main() -> None:
     )
     parser.add_argument("--components", type=int, default=10)
     parser.add_argument("--features", type=int, default=19)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=5)
     o = parser.parse_args()
-    torch.set_num_threads(o.threads)
     records = []
-    for name, setting in SETTINGS.items():
+    for threads, (name, setting) in product(o.threads, SETTINGS.items()):
+        torch.set_num_threads(threads)
         size = (o.components, o.features, o.steps)
         pairs = [(looped(*size, **setting), batched(*size, **setting)) for _ in range(o.repeats)]
         loop, stack = (sorted(side)[o.repeats // 2] / o.steps * 1000 for side in zip(*pairs, strict=True))
-        record = {"what": name, **vars(o), "loop_ms": round(loop, 2), "batched_ms": round(stack, 2)}
-        record |= {"ratio": round(loop / stack, 2), "torch": torch.__version__, "version": genmix.__version__}
+        record = {"what": name, **vars(o), "threads": threads}
+        record |= {"loop_ms": round(loop, 2), "batched_ms": round(stack, 2), "ratio": round(loop / stack, 2)}
+        record |= {"torch": torch.__version__, "version": genmix.__version__}
         records.append(record)
         print(json.dumps(record), flush=True)
     path = Path(__file__).parents[1] / "results" / "speed.json"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmix.engine import Engine, resolve_device
+from genmix.engine import Engine, FlatOptimizer, resolve_device
 
 
 def draws(run: Engine) -> list[object]:
@@ -59,7 +59,7 @@ def test_nothing_global_is_touched() -> None:
         ]
 
     warm = nn.Linear(1, 1)  # torch's own lazy imports add warning filters at the first step of any optimiser
-    Engine("cpu", 0).minimize(torch.optim.Adam(warm.parameters()), warm(torch.ones(1, 1)).sum())
+    FlatOptimizer(warm.parameters(), torch.optim.Adam, 1e-3).minimize(warm(torch.ones(1, 1)).sum())
     before = state()
     run = Engine("cpu", 5, precision="bfloat16")
     draws(run)
@@ -67,7 +67,7 @@ def test_nothing_global_is_touched() -> None:
     middle = state()[1:]  # the layer above was ours: it drew its weights
     with run.autocast():
         loss = layer(torch.ones(1, 2)).float().sum()
-    run.minimize(torch.optim.Adam(layer.parameters()), loss)
+    FlatOptimizer(layer.parameters(), torch.optim.Adam, 1e-3).minimize(loss)
     assert list(run.progress(3, "x")) == [0, 1, 2]
     assert middle == before[1:] == state()[1:]
     torch_state = torch.get_rng_state()
@@ -117,13 +117,12 @@ def test_networks_are_placed_on_the_device() -> None:
 
 def test_minimize_gives_gradients_to_its_own_parameters_only() -> None:
     """A critic's score of a generator's items trains the generator and leaves the critic as it is."""
-    run = Engine("cpu", 0)
     generator, critic = nn.Linear(2, 2), nn.Linear(2, 1)
     before = [p.detach().clone() for p in critic.parameters()]
     z = torch.ones(3, 2)
     expected = torch.autograd.grad(critic(generator(z)).mean(), list(generator.parameters()))
     moved = [p.detach() - 0.1 * g for p, g in zip(generator.parameters(), expected, strict=True)]
-    run.minimize(torch.optim.SGD(generator.parameters(), 0.1), critic(generator(z)).mean())
+    FlatOptimizer(generator.parameters(), torch.optim.SGD, 0.1).minimize(critic(generator(z)).mean())
     for parameter, wanted in zip(generator.parameters(), moved, strict=True):
         torch.testing.assert_close(parameter.detach(), wanted)
     for parameter, start in zip(critic.parameters(), before, strict=True):
@@ -132,19 +131,57 @@ def test_minimize_gives_gradients_to_its_own_parameters_only() -> None:
 
 
 def test_minimize_keeps_no_gradient_of_the_step_before() -> None:
-    run, parameter = Engine("cpu", 0), nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], 1.0)
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = FlatOptimizer([parameter], torch.optim.SGD, 1.0)
     for _ in range(3):
-        run.minimize(optimizer, parameter.sum())
+        optimizer.minimize(parameter.sum())
     assert parameter.item() == -3
 
 
 def test_minimize_leaves_what_the_loss_does_not_know() -> None:
-    run = Engine("cpu", 0)
     used, unused = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    run.minimize(torch.optim.Adam([used, unused], 0.1), used.sum())
+    FlatOptimizer([used, unused], torch.optim.Adam, 0.1).minimize(used.sum())
     assert used.item() < 1
     assert unused.item() == 1
+
+
+def test_a_flat_optimiser_steps_like_one_of_separate_parameters() -> None:
+    flat, separate = (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(2))
+    separate.load_state_dict(flat.state_dict())
+    ours = FlatOptimizer(flat.parameters(), torch.optim.Adam, 0.01)
+    theirs = torch.optim.Adam(separate.parameters(), 0.01)
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for rate in (0.01, 0.1, 0.1):
+        ours.set_rate(rate)
+        theirs.param_groups[0]["lr"] = rate
+        ours.minimize(flat(x).square().mean())
+        theirs.zero_grad()
+        separate(x).square().mean().backward()
+        theirs.step()
+    for one, other in zip(flat.parameters(), separate.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert torch.equal(ours.flat, torch.cat([p.flatten() for p in flat.parameters()]))
+
+
+def test_parameters_stay_views_of_the_flat_tensor() -> None:
+    layer = nn.Linear(3, 2)
+    optimizer = FlatOptimizer(layer.parameters(), torch.optim.SGD, 0.1)
+    layer.load_state_dict({"weight": torch.full((2, 3), 2.0), "bias": torch.full((2,), 3.0)})
+    assert optimizer.flat.tolist() == [2.0] * 6 + [3.0] * 2
+    optimizer.flat.data.zero_()
+    assert not layer.weight.any() and not layer.bias.any()
+
+
+def test_a_flat_optimiser_forgets() -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = FlatOptimizer([parameter], torch.optim.Adam, 0.1)
+    steps = []
+    for _ in range(3):
+        before = parameter.item()
+        optimizer.minimize((parameter - 10 * parameter.detach() - 1).sum() * len(steps))
+        steps.append(parameter.item() - before)
+        optimizer.forget()
+    assert steps == pytest.approx([0.0, -0.1, -0.1], abs=1e-6)  # a first step of Adam is as long as its rate
 
 
 # ---------------------------------------------------------------- progress

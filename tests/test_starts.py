@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genmix import starts
 from genmix.augment import Neighbors, Views
-from genmix.engine import Engine
+from genmix.engine import Engine, FlatOptimizer
 from genmix.estep import ClassifierEStep
 from genmix.nets import build_stack
 from genmix.starts import PARTITIONS, InformationStart, learn_information, partition
@@ -173,23 +173,28 @@ def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -
 def test_the_e_step_goes_on_at_its_own_rate(groups) -> None:
     """The start's learning rate ends near zero; the classifier that is handed on has a fresh optimiser."""
     h_q = informed(groups[0], InformationStart(steps=4, heads=1, networks=1, rate=0.5))
-    assert [group["lr"] for group in h_q.optimizer.param_groups] == [STEP.rate]
-    assert not h_q.optimizer.state
-    owned = {id(p) for group in h_q.optimizer.param_groups for p in group["params"]}
-    assert owned == {id(p) for p in h_q.network.parameters()}
+    assert h_q.optimizer.optimizer.param_groups[0]["lr"] == STEP.rate
+    assert not h_q.optimizer.optimizer.state
+    assert {id(p) for p in h_q.optimizer.parameters} == {id(p) for p in h_q.network.parameters()}
 
 
 def test_the_learning_rate_falls_along_a_cosine(monkeypatch: pytest.MonkeyPatch, groups) -> None:
     rates: list[float] = []
-    original = starts.Classifier.set_rate
+    original = FlatOptimizer.set_rate
 
-    def spy(self: starts.Classifier, rate: float) -> None:
+    def spy(self: FlatOptimizer, rate: float) -> None:
         rates.append(rate)
         original(self, rate)
 
-    monkeypatch.setattr(starts.Classifier, "set_rate", spy)
+    monkeypatch.setattr(FlatOptimizer, "set_rate", spy)
     informed(groups[0], InformationStart(steps=9, heads=1, networks=1, rate=0.1))
     expected = 0.1 * (0.51 + 0.49 * np.cos(np.pi * np.arange(9) / 9))
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
     assert rates[0] == pytest.approx(0.1)
     assert rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("trial", [-1, 10, 11])
+def test_a_trial_has_to_end_before_the_last_step(trial: int) -> None:
+    with pytest.raises(ValueError, match="fewer than steps=10"):
+        InformationStart(steps=10, trial_steps=trial)

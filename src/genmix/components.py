@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from genmix import em
-from genmix.engine import Engine
+from genmix.engine import Engine, FlatOptimizer, flatten_parameters
 from genmix.gan import OBJECTIVES, Adversarial, clip_weights
-from genmix.nets import build_stack
+from genmix.nets import build_stack, copy_networks, normalizes_batches
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,15 @@ class Components:
         self._build = build
         self.generator, self.critic = build()
         self.averaged = copy.deepcopy(self.generator)
-        self.generator_optimizer = self.objective.make_optimizer(
-            self.generator.parameters(), self.objective.generator_rate
+        self.averaged_parameters = flatten_parameters(self.averaged.parameters())
+        objective = self.objective
+        self.generator_optimizer = FlatOptimizer(
+            self.generator.parameters(), objective.make_optimizer, objective.generator_rate
         )
-        self.critic_optimizer = self.objective.make_optimizer(
-            self.critic.parameters(), self.objective.critic_rate
+        self.critic_optimizer = FlatOptimizer(
+            self.critic.parameters(), objective.make_optimizer, objective.critic_rate
         )
+        self.joint = not normalizes_batches(self.critic)
         self.steps_done = 0
         self.collapsed_components = torch.zeros(n, dtype=torch.bool, device=run.device)
 
@@ -143,16 +146,16 @@ class Components:
                 generator_loss = objective.generator_loss(
                     self.critic(self.generator(self.noise(batch))).float()
                 )
-            run.minimize(self.generator_optimizer, generator_loss)
+            self.generator_optimizer.minimize(generator_loss)
             for index in batches[step * per_step : (step + 1) * per_step]:
                 fake = self.generate(batch)
                 with run.autocast():
                     critic_loss = objective.critic_loss(
-                        self.critic, items[index], fake, self.steps_done, run.generator
+                        self.critic, items[index], fake, self.steps_done, run.generator, joint=self.joint
                     )
-                run.minimize(self.critic_optimizer, critic_loss)
+                self.critic_optimizer.minimize(critic_loss)
                 if objective.clip is not None and (objective.clip_pretraining or not pretraining):
-                    clip_weights(self.critic.parameters(), objective.clip)
+                    clip_weights(self.critic_optimizer.flat, objective.clip)
                 losses[0] += critic_loss.detach()
                 self.steps_done += 1
             losses[1] += generator_loss.detach()
@@ -164,7 +167,7 @@ class Components:
     def _average(self) -> None:
         if self.step.average:
             weight = max(1 - self.step.average, 1 / (self.steps_done + 1))
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.generator.parameters()), weight)
+            self.averaged_parameters.lerp_(self.generator_optimizer.flat, weight)
 
     @torch.no_grad()
     def critic_scores(self, items: Tensor, batch_size: int = 2048) -> Tensor:
@@ -200,18 +203,17 @@ class Components:
 
     @torch.no_grad()
     def revive(self, which: Tensor) -> None:
-        """Give the GANs marked in `which` [C] a fresh start: new weights, no optimiser memory."""
-        for network, optimizer, fresh in zip(
-            (self.generator, self.critic),
-            (self.generator_optimizer, self.critic_optimizer),
-            self._build(),
-            strict=True,
+        """Give the GANs marked in `which` [C] new weights, and all of them fresh optimisers.
+
+        The memory of a broken GAN may not be finite, and a count of steps is common to all: with it the
+        revived one's first steps would be many times too long.
+        """
+        chosen, generator, critic = which.nonzero()[:, 0], *self._build()
+        for source, target in (
+            (generator, self.generator),
+            (generator, self.averaged),
+            (critic, self.critic),
         ):
-            for parameter, start in zip(network.parameters(), fresh.parameters(), strict=True):
-                part = (self.n, -1)
-                parameter.view(part)[which] = start.view(part)[which]
-                for value in optimizer.state.get(parameter, {}).values():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        value.view(part)[which] = 1.0 if self.objective.optimizer == "rmsprop" else 0.0
-        for averaged, parameter in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
-            averaged.view(self.n, -1)[which] = parameter.view(self.n, -1)[which]
+            copy_networks(source, self.n, chosen, target, self.n, chosen)
+        self.generator_optimizer.forget()
+        self.critic_optimizer.forget()

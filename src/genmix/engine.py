@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -30,6 +30,62 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device={device!r} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
     return found
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """Put parameters of one device and type into one tensor, of which they become views."""
+    parameters = list(parameters)
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    parts = flat.detach().split([p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return flat
+
+
+class FlatOptimizer:
+    """An optimiser of parameters that lie in one tensor: a step is a few kernels for any number of layers.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+        Of one device and type; from now on views of `flat`. Move the network to its device before.
+    make : callable
+        Makes the optimiser from ``[flat]`` and a learning rate.
+    rate : float
+        Learning rate to begin with.
+
+    Attributes
+    ----------
+    flat : nn.Parameter [P]
+        All parameters in their order.
+    optimizer : torch.optim.Optimizer
+        What `make` returned.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        make: Callable[[list[nn.Parameter], float], torch.optim.Optimizer],
+        rate: float,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.flat = flatten_parameters(self.parameters)
+        self.flat.grad = torch.zeros_like(self.flat)
+        self.optimizer = make([self.flat], rate)
+
+    def minimize(self, loss: Tensor) -> None:
+        """One step on `loss`; gradients are computed for these parameters only."""
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        torch.cat([gradient.flatten() for gradient in gradients], out=self.flat.grad)
+        self.optimizer.step()
+
+    def set_rate(self, rate: float) -> None:
+        """Change the learning rate."""
+        self.optimizer.param_groups[0]["lr"] = rate
+
+    def forget(self) -> None:
+        """Begin anew: no averages of gradients, no count of steps."""
+        self.optimizer.state.clear()
 
 
 class Engine:
@@ -82,14 +138,6 @@ class Engine:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-    def minimize(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        """One step of `optimizer` on `loss`; gradients are computed for its own parameters only."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network to the device."""

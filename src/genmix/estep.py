@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from genmix import em
 from genmix.augment import Views
 from genmix.components import Components
-from genmix.engine import Engine
+from genmix.engine import Engine, FlatOptimizer
 from genmix.nets import dense_output, kept_statistics
 
 
@@ -132,10 +132,8 @@ class Classifier:
 
         frozen = {id(p) for p in dense_output(self.network)} if self.step.freeze_dense_output else set()
         parameters = [p for p in self.network.parameters() if id(p) not in frozen]
-        if self.step.optimizer == "rmsprop":
-            self.optimizer: torch.optim.Optimizer = TFRMSprop(parameters, rate)
-        else:
-            self.optimizer = adam(parameters, rate)
+        make = TFRMSprop if self.step.optimizer == "rmsprop" else adam
+        self.optimizer = FlatOptimizer(parameters, make, rate)
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``; H is 1 once a head is chosen."""
@@ -144,11 +142,6 @@ class Classifier:
             return scores
         index = self.head.view(-1, 1, 1, 1).expand(-1, scores.shape[1], 1, self.k)
         return scores.gather(2, index)
-
-    def set_rate(self, rate: float) -> None:
-        """Change the learning rate."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def information(self, views: Views, balance: float, sharpness: float = 0.2) -> Tensor:
         """Losses ``[R, H]`` of one batch of real items (`em.information_loss`)."""
@@ -173,7 +166,7 @@ class Classifier:
         step, total = self.step, torch.zeros((), device=self.run.device)
         for _ in range(step.steps):
             for loss in self._losses(generate, views):
-                self.run.minimize(self.optimizer, loss)
+                self.optimizer.minimize(loss)
                 total += loss.detach()
         return total / max(step.steps, 1) / self.restarts
 

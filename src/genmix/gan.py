@@ -64,10 +64,9 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torc
 
 
 @torch.no_grad()
-def clip_weights(parameters: Iterable[Tensor], bound: float) -> None:
-    """Clip every parameter to ``[-bound, bound]`` in place (Arjovsky et al. 2017)."""
-    torch._foreach_clamp_min_(tensors := list(parameters), -bound)
-    torch._foreach_clamp_max_(tensors, bound)
+def clip_weights(parameters: Tensor, bound: float) -> None:
+    """Clip parameters to ``[-bound, bound]`` in place (Arjovsky et al. 2017)."""
+    parameters.clamp_(-bound, bound)
 
 
 class TFRMSprop(torch.optim.Optimizer):
@@ -163,14 +162,24 @@ class Adversarial:
         return adam(parameters, rate, self.betas)
 
     def critic_loss(
-        self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor,
+        step: int,
+        generator: torch.Generator,
+        *,
+        joint: bool = False,
     ) -> Tensor:
-        """Loss of the critic step number `step`, its penalty included."""
-        batch = real.shape[1]
-        scores = (
-            critic(torch.cat([real, fake], 1)) if self.joint else torch.cat([critic(real), critic(fake)], 1)
-        )
-        f_real, f_fake = scores[:, :batch], scores[:, batch:]
+        """Loss of the critic step number `step`, its penalty included.
+
+        `joint` passes real and generated items as one batch: cheaper, and the same unless the critic
+        normalises batches, which have to be apart (or it could tell them by their statistics).
+        """
+        if joint:
+            f_real, f_fake = critic(torch.cat([real, fake], 1)).chunk(2, 1)
+        else:
+            f_real, f_fake = critic(real), critic(fake)
         loss = (wgan_critic_loss if self.loss == "wasserstein" else logistic_critic_loss)(f_real, f_fake)
         if self.penalty is not None and step % self.penalty_every == 0:
             weight = self.penalty_weight * self.penalty_every
@@ -182,11 +191,6 @@ class Adversarial:
     def generator_loss(self, fake_scores: Tensor) -> Tensor:
         """Loss of the generators given the critics' scores ``[n, B]`` of what they made."""
         return (wgan_generator_loss if self.loss == "wasserstein" else logistic_generator_loss)(fake_scores)
-
-    @property
-    def joint(self) -> bool:
-        """Whether real and generated items share a forward pass; published critics normalise them apart."""
-        return self.penalty is not None
 
 
 #: Objectives by name.

@@ -256,7 +256,7 @@ class GANMixture(BaseMixture):
                 break
 
     def _record(self, t: int, epsilon: float, numbers: Tensor, revived: Tensor, begun: float) -> None:
-        """Append to `history_`; the only place of an EM iteration where the host waits for the device."""
+        """Append to `history_`; only here and in `revive_collapsed` does the host wait for the device."""
         names = ("changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share")
         values = dict(zip(names, numbers.tolist(), strict=True))
         if not all(np.isfinite(list(values.values()))):

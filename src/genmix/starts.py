@@ -58,6 +58,13 @@ class InformationStart:
     balance: float = 2.0
     trial_steps: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a trial that does not end before the last step."""
+        if not 0 <= self.trial_steps < max(self.steps, 1):
+            raise ValueError(
+                f"trial_steps={self.trial_steps!r}: expected at least 0 and fewer than steps={self.steps!r}"
+            )
+
 
 def partition(name: str, items: Tensor, n_components: int, run: Engine) -> np.ndarray:
     """Classical partition of items by name.
@@ -229,10 +236,8 @@ def _learn(learner: Classifier, views: Views, start: InformationStart, steps: in
     """Information maximisation at a constant rate, or one that falls along a cosine."""
     for index in views.run.progress(steps, "start"):
         fall = 0.51 + 0.49 * math.cos(math.pi * index / steps) if falling else 1.0
-        learner.set_rate(start.rate * fall)
-        views.run.minimize(
-            learner.optimizer, learner.information(views, start.balance, start.sharpness).sum()
-        )
+        learner.optimizer.set_rate(start.rate * fall)
+        learner.optimizer.minimize(learner.information(views, start.balance, start.sharpness).sum())
 
 
 def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
@@ -247,4 +252,4 @@ def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
         scores = learner.logits(both[0])  # [RP, B, H, K]
         wanted = labels.gather(1, index)[..., None].expand(scores.shape[:-1])
         loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
-        views.run.minimize(learner.optimizer, loss)
+        learner.optimizer.minimize(loss)
