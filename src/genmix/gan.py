@@ -94,16 +94,14 @@ class TFRMSprop(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Apply one update from the gradients held by the parameters."""
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            gradients = [p.grad for p in parameters]
-            for p in parameters:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
                 if not self.state[p]:
                     self.state[p]["square_avg"] = torch.ones_like(p)
-            squares = [self.state[p]["square_avg"] for p in parameters]
-            torch._foreach_mul_(squares, group["decay"])
-            torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["decay"])
-            roots = torch._foreach_sqrt(torch._foreach_add(squares, group["eps"]))
-            torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+                square = self.state[p]["square_avg"]
+                square.mul_(group["decay"]).addcmul_(p.grad, p.grad, value=1 - group["decay"])
+                p.addcdiv_(p.grad, (square + group["eps"]).sqrt_(), value=-group["lr"])
 
 
 def adam(

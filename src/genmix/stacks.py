@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Protocol, Self
 
 import torch
@@ -174,10 +174,11 @@ class StackedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, B, *in_shape]`` to ``[n, B, *out_shape]``."""
         x = x.flatten(2)
-        for index, layer in enumerate(self.layers[:-1]):
+        *hidden, last = self.layers  # a slice of a ModuleList would be built anew, at the cost of a layer
+        for layer, norm in zip(hidden, self.norms or repeat(None), strict=False):
             x = layer(x)
-            x = _rectify(self.norms[index](x) if self.norms else x, self.slope)
-        x = self.layers[-1](x)
+            x = _rectify(x if norm is None else norm(x), self.slope)
+        x = last(x)
         return (x.sigmoid() if self.squash else x).reshape(*x.shape[:2], *self.out_shape)
 
 
