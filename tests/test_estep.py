@@ -132,10 +132,11 @@ def test_the_start_finds_groups_with_and_without_a_trial(blobs: Any, trial: int)
         steps=90, heads=2, networks=3, trial_steps=trial, partitions=("kmeans",), teach_steps=20
     )
 
-    def build(n: int, heads: int) -> torch.nn.Module:
-        return build_stack("classifier", "auto", n, (2,), (heads * 3,), views.run.cpu_generator)
+    def make(n: int, heads: int, rate: float) -> Classifier:
+        stack = build_stack("classifier", "auto", n, (2,), (heads * 3,), views.run.cpu_generator)
+        return Classifier(stack, 3, replace(STEP, rate=rate), views.run, restarts=n, n_heads=heads)
 
-    classifier = learn_information(start, build, views, STEP, 3, 2)
+    classifier = learn_information(start, make, views, 3, 2, STEP.rate)
     assert classifier.restarts == 2 and classifier.head is not None and classifier.head.shape == (2,)
     for labels in classifier.log_posterior(views.items).argmax(-1):
         assert metrics.accuracy(blobs[1], labels.numpy()) > 0.98

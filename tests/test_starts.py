@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
-from torch import Tensor, nn
+from torch import Tensor
 
 from genmix import starts
 from genmix.augment import Neighbors, Views
 from genmix.engine import Engine, FlatOptimizer
-from genmix.estep import ClassifierEStep
+from genmix.estep import Classifier, ClassifierEStep
 from genmix.nets import build_stack
 from genmix.starts import PARTITIONS, InformationStart, learn_information, partition
 
@@ -109,11 +110,12 @@ def informed(items: Tensor, start: InformationStart, restarts: int = 1, seed: in
     run = Engine("cpu", seed)
     views = Views(items, Neighbors(8, noise), run)
 
-    def build(n: int, heads: int) -> nn.Module:
-        choice = {"kind": "mlp", "hidden": (16,), "norm": "running"}
-        return build_stack("classifier", choice, n, tuple(items.shape[1:]), (heads * 3,), run.cpu_generator)
+    def make(n: int, heads: int, rate: float) -> Classifier:
+        choice, shape = {"kind": "mlp", "hidden": (16,), "norm": "running"}, tuple(items.shape[1:])
+        stack = build_stack("classifier", choice, n, shape, (heads * 3,), run.cpu_generator)
+        return Classifier(stack, 3, replace(STEP, rate=rate), run, restarts=n, n_heads=heads)
 
-    return learn_information(start, build, views, STEP, 3, restarts)
+    return learn_information(start, make, views, 3, restarts, STEP.rate)
 
 
 def test_information_start_finds_separated_groups_without_labels(groups) -> None:

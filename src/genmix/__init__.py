@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from genmix._base import DeadComponentWarning
     from genmix.augment import Affine, Neighbors
     from genmix.components import MStep
+    from genmix.dnnmm import DNNMixture
     from genmix.estep import ClassifierEStep, CriticEStep
     from genmix.gan import Adversarial
     from genmix.ganmm import GANMixture
+    from genmix.minmax import MinMaxStep
     from genmix.persistence import ModelFileError, load
     from genmix.starts import InformationStart
 
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 #: Public names and where they live; loaded when first used, so that importing genmix stays quick.
 _HOMES = {
     "GANMixture": "ganmm",
+    "DNNMixture": "dnnmm",
+    "MinMaxStep": "minmax",
     "ClassifierEStep": "estep",
     "CriticEStep": "estep",
     "MStep": "components",
@@ -39,10 +43,12 @@ __all__ = [
     "Affine",
     "ClassifierEStep",
     "CriticEStep",
+    "DNNMixture",
     "DeadComponentWarning",
     "GANMixture",
     "InformationStart",
     "MStep",
+    "MinMaxStep",
     "ModelFileError",
     "Neighbors",
     "datasets",

@@ -131,10 +131,14 @@ class Views:
         A callable maps ``[..., *item_shape]`` and a generator to the same shape.
     run : Engine
         Device and random generators.
+    weights : Tensor [N], optional
+        How often items are drawn, in proportion; equally by default.
     """
 
-    def __init__(self, items: Tensor, augmentation: Augmentation, run: Engine) -> None:
-        self.items, self.augmentation, self.run = items, augmentation, run
+    def __init__(
+        self, items: Tensor, augmentation: Augmentation, run: Engine, weights: Tensor | None = None
+    ) -> None:
+        self.items, self.augmentation, self.run, self.weights = items, augmentation, run, weights
         self.neighbors: Tensor | None = None
         self.noise = 0.0
         if isinstance(augmentation, Neighbors) and (augmentation.n_neighbors or augmentation.noise):
@@ -160,8 +164,14 @@ class Views:
         )
         return self.neighbors[index].gather(-1, column)[..., 0]
 
+    def draw_index(self, restarts: int, batch_size: int) -> Tensor:
+        """Draw indices ``[R, B]`` of random items."""
+        shape, generator = (restarts, batch_size), self.run.generator
+        if self.weights is None:
+            return torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
+        return torch.multinomial(self.weights, math.prod(shape), True, generator=generator).view(shape)
+
     def draw(self, restarts: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """Draw indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""
-        shape, generator = (restarts, batch_size), self.run.generator
-        index = torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
+        index = self.draw_index(restarts, batch_size)
         return index, self.perturb(self.items[torch.stack([index, self.partners(index)])])

@@ -185,7 +185,9 @@ def cross_entropy(
     return losses.view(targets.shape).mean(1)
 
 
-def information_loss(logits: Tensor, sharpness: float = 0.2, balance: float = 2.0) -> Tensor:
+def information_loss(
+    logits: Tensor, sharpness: float = 0.2, balance: float = 2.0, prior: Tensor | None = None
+) -> Tensor:
     """Information maximisation under augmentation: items should be told apart, and alike in two views.
 
     ``CE(p_1, p_2) + sharpness * mean H(p) - balance * H(mean p)``, with p_1 and p_2 the memberships of two
@@ -197,6 +199,8 @@ def information_loss(logits: Tensor, sharpness: float = 0.2, balance: float = 2.
         Scores of both views.
     sharpness, balance : float
         Weights (>= 0). `balance` 1 is plain mutual information; more asks for components of near-equal size.
+    prior : Tensor [K], optional
+        Expected shares (> 0) where they are not equal: the last term is ``+ balance * KL(mean p | prior)``.
 
     Returns
     -------
@@ -207,7 +211,11 @@ def information_loss(logits: Tensor, sharpness: float = 0.2, balance: float = 2.
     p = log_p.exp()
     agreement = -((p[0] * log_p[1]).sum(-1) + (p[1] * log_p[0]).sum(-1)).mean(-1) / 2
     sure = -(p * log_p).sum(-1).mean((0, -1))
-    return agreement + sharpness * sure - balance * entropy(p.mean((0, -2)))
+    shares = p.mean((0, -2))
+    uneven = -entropy(shares)
+    if prior is not None:
+        uneven = uneven - (shares * prior.log()).sum(-1)
+    return agreement + sharpness * sure + balance * uneven
 
 
 def confident_loss(logits: Tensor, targets: Tensor, confidence: float = 0.9) -> Tensor:

@@ -135,6 +135,10 @@ class Classifier:
         make = TFRMSprop if self.step.optimizer == "rmsprop" else adam
         self.optimizer = FlatOptimizer(parameters, make, rate)
 
+    def head_in_use(self, restart: int) -> int:
+        """Return the head that one restart assigns with."""
+        return 0 if self.head is None else int(self.head[restart])
+
     def logits(self, x: Tensor) -> Tensor:
         """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``; H is 1 once a head is chosen."""
         scores = self.network(x).unflatten(-1, (-1, self.k))
@@ -143,14 +147,21 @@ class Classifier:
         index = self.head.view(-1, 1, 1, 1).expand(-1, scores.shape[1], 1, self.k)
         return scores.gather(2, index)
 
-    def information(self, views: Views, balance: float, sharpness: float = 0.2) -> Tensor:
+    def information(
+        self,
+        views: Views,
+        balance: float,
+        sharpness: float = 0.2,
+        prior: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
         """Losses ``[R, H]`` of one batch of real items (`em.information_loss`)."""
-        _, both = views.draw(self.restarts, self.step.real_batch_size)
+        _, both = views.draw(self.restarts, batch_size or self.step.real_batch_size)
         b = both.shape[2]
         with self.run.autocast():
             scores = self.logits(torch.cat([both[0], both[1]], 1)).float()
         pair = torch.stack([scores[:, :b], scores[:, b:]]).transpose(2, 3)
-        return em.information_loss(pair, sharpness, balance)
+        return em.information_loss(pair, sharpness, balance, prior)
 
     def confident(self, views: Views) -> Tensor:
         """Losses ``[R, 1]`` on real items whose clean view is assigned with confidence."""

@@ -39,6 +39,20 @@ def logistic_generator_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean(1).sum()
 
 
+def hinge_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """``max(0, 1 - f(real)) + max(0, 1 + f(fake))`` (Lim & Ye 2017), summed over the stack."""
+    return ((1 - real).relu().mean(1) + (1 + fake).relu().mean(1)).sum()
+
+
+def literal_critic_loss(real: Tensor, fake: Tensor, lowest: float = -10.0) -> Tensor:
+    """``-log D(real) + log D(fake)`` as eq. 7 of Pande & Awate 2020 has it, summed over the stack.
+
+    Minimised over D it has no bound below; `log D(fake)` is therefore cut off at `lowest`. The logistic loss,
+    ``-log D(real) - log(1 - D(fake))``, is the reading with an optimum.
+    """
+    return (F.softplus(-real).mean(1) + (-F.softplus(-fake)).clamp_min(lowest).mean(1)).sum()
+
+
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Half the squared gradient norm on real items (Mescheder et al. 2018), summed over the stack.
 
@@ -119,8 +133,9 @@ class Adversarial:
 
     Parameters
     ----------
-    loss : {"logistic", "wasserstein"}
-        Non-saturating logistic losses, or the Wasserstein ones of the GANMM paper.
+    loss : {"logistic", "wasserstein", "hinge", "literal"}
+        Non-saturating logistic losses; the Wasserstein ones of the GANMM paper; hinge losses; or eq. 7 of the
+        DNN-MM paper to the letter (`literal_critic_loss`).
     penalty : {"r1", "gradient", None}
         Gradient penalty of the critic: R1 on real items, or WGAN-GP between real and generated ones.
     penalty_weight : float
@@ -141,7 +156,7 @@ class Adversarial:
         Critic steps for each generator step.
     """
 
-    loss: Literal["logistic", "wasserstein"] = "logistic"
+    loss: Literal["logistic", "wasserstein", "hinge", "literal"] = "logistic"
     penalty: Literal["r1", "gradient"] | None = "r1"
     penalty_weight: float = 1.0
     penalty_every: int = 8
@@ -178,18 +193,40 @@ class Adversarial:
             f_real, f_fake = critic(torch.cat([real, fake], 1)).chunk(2, 1)
         else:
             f_real, f_fake = critic(real), critic(fake)
-        loss = (wgan_critic_loss if self.loss == "wasserstein" else logistic_critic_loss)(f_real, f_fake)
-        if self.penalty is not None and step % self.penalty_every == 0:
-            weight = self.penalty_weight * self.penalty_every
-            if self.penalty == "r1":
-                return loss + weight * r1_penalty(critic, real)
-            return loss + weight * gradient_penalty(critic, real, fake, generator)
-        return loss
+        return self.critic_terms(f_real, f_fake) + self.penalize(critic, real, fake, step, generator)
+
+    def critic_terms(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Loss of the critics given their scores ``[n, B]`` of real and generated items, without penalty."""
+        return _CRITIC_LOSSES[self.loss](real, fake)
+
+    def penalize(
+        self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
+    ) -> Tensor | float:
+        """Weighted penalty of the critic step number `step`, 0 for steps without."""
+        if self.penalty is None or step % self.penalty_every:
+            return 0.0
+        weight = self.penalty_weight * self.penalty_every
+        if self.penalty == "r1":
+            return weight * r1_penalty(critic, real)
+        return weight * gradient_penalty(critic, real, fake, generator)
 
     def generator_loss(self, fake_scores: Tensor) -> Tensor:
         """Loss of the generators given the critics' scores ``[n, B]`` of what they made."""
-        return (wgan_generator_loss if self.loss == "wasserstein" else logistic_generator_loss)(fake_scores)
+        return _GENERATOR_LOSSES[self.loss](fake_scores)
 
+
+_CRITIC_LOSSES = {
+    "logistic": logistic_critic_loss,
+    "wasserstein": wgan_critic_loss,
+    "hinge": hinge_critic_loss,
+    "literal": literal_critic_loss,
+}
+_GENERATOR_LOSSES = {
+    "logistic": logistic_generator_loss,
+    "wasserstein": wgan_generator_loss,
+    "hinge": wgan_generator_loss,
+    "literal": logistic_generator_loss,
+}
 
 #: Objectives by name.
 OBJECTIVES = {

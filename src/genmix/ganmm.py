@@ -7,9 +7,9 @@ points that augment D_i. `GANMixture._epsilon_em` is Algorithm 1.
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,7 +25,7 @@ from genmix.components import Components, MStep
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
 from genmix.gan import Adversarial
-from genmix.nets import build_stack, copy_networks
+from genmix.nets import build_stack, copy_networks, network_outputs
 from genmix.presets import PRESETS, Plan, make_plan
 from genmix.starts import InformationStart, learn_information, partition
 
@@ -283,11 +283,13 @@ class GANMixture(BaseMixture):
         if isinstance(plan.e_step, CriticEStep):
             judge: Classifier | CriticJudge = CriticJudge(gans, self.n_components, plan.e_step)
         elif isinstance(plan.start, InformationStart) and fitted is None:
+            e_step = plan.e_step
 
-            def build(n: int, heads: int) -> nn.Module:
-                return self._classifier_stack(n, heads, plan, run)
+            def make(n: int, heads: int, rate: float) -> Classifier:
+                stack, step = self._classifier_stack(n, heads, plan, run), replace(e_step, rate=rate)
+                return Classifier(stack, self.n_components, step, run, restarts=n, n_heads=heads)
 
-            judge = learn_information(plan.start, build, views, plan.e_step, self.n_components, restarts)
+            judge = learn_information(plan.start, make, views, self.n_components, restarts, e_step.rate)
         else:
             heads = self._heads if fitted is not None else 1
             network = self._classifier_stack(restarts, heads, plan, run)
@@ -376,30 +378,22 @@ class GANMixture(BaseMixture):
         p = np.exp(log_p - np.logaddexp.reduce(log_p, 1, keepdims=True))
         return np.asarray((p * self._standard_scores(items)).sum(1))
 
-    @torch.no_grad()
-    def _outputs(self, role: str, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
-        """Return what `n` networks say of the same items, ``[n, N, ...]``; in float64 for tables."""
-        network = self._networks[role]
-        device = next(network.parameters()).device
-        # Cheap for tables, and then the answer does not depend on how the items are batched.
-        exact = items.dim() == 2 and device.type != "mps"
-        if exact:
-            network, items = copy.deepcopy(network).double(), items.double()
-        parts = [network(x.to(device).expand(n, *x.shape)).double().cpu() for x in items.split(batch_size)]
-        return torch.cat(parts, 1)
-
     def _standard_scores(self, items: Tensor) -> np.ndarray:
         """Critic scores ``[N, K]`` in units of each critic's own generated items."""
         mean, sd = self._critic_units.double().split(1, 1)
-        return np.asarray(((self._outputs("critic", items, self.n_components) - mean) / sd).T.numpy())
+        return np.asarray(
+            ((network_outputs(self._networks["critic"], items, self.n_components) - mean) / sd).T.numpy()
+        )
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         if "classifier" in self._networks:
-            scores = self._outputs("classifier", items, 1)[0].unflatten(-1, (self._heads, -1))
+            scores = network_outputs(self._networks["classifier"], items, 1)[0].unflatten(
+                -1, (self._heads, -1)
+            )
             return np.asarray(scores[:, self._head].log_softmax(-1).numpy())
         if isinstance(self.e_step, CriticEStep) and self.e_step.centred:
             return self._standard_scores(items)
-        return np.asarray(self._outputs("critic", items, self.n_components).T.numpy())
+        return np.asarray(self._critic_outputs(items).T.numpy())
 
     @torch.no_grad()
     def _generate(self, counts: np.ndarray, run: Engine, batch_size: int = 64) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,6 +33,35 @@ def normalizes_batches(network: nn.Module) -> bool:
     templates = [t for m in network.modules() if isinstance(m, StackedModules) for t in m.template]
     norm = nn.modules.batchnorm._BatchNorm
     return any(isinstance(m, norm) for whole in (network, *templates) for m in whole.modules())
+
+
+@torch.no_grad()
+def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
+    """Ask a stack of `n` networks in evaluation about the same items: ``[n, N, ...]``, float64, on the host.
+
+    Tables are computed in float64: it is cheap, and the answer does not depend on how items are batched.
+    """
+    device = next(network.parameters()).device
+    if items.dim() == 2 and device.type != "mps":
+        network, items = copy.deepcopy(network).double(), items.double()
+    parts = [network(x.to(device).expand(n, *x.shape)).double().cpu() for x in items.split(batch_size)]
+    return torch.cat(parts, 1)
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set running statistics to the mean over batches: averaged weights have statistics of their own."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+    network.train()
+    for batch in batches:
+        network(batch)
+    network.eval()
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
 
 
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
@@ -78,8 +108,8 @@ def build_stack(
 
     Parameters
     ----------
-    role : {"generator", "critic", "classifier"}
-        What the network is for.
+    role : {"generator", "critic", "classifier", "decoder", "discriminator", "encoder"}
+        What the network is for; the last three are those of DNN-MM, one for all components, and larger.
     choice : str, dict or callable
         "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary
         ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`, `StackedConvNet` or
@@ -98,13 +128,16 @@ def build_stack(
     """
     if callable(choice):
         return StackedModules(n, in_shape, out_shape, generator, factory=choice)
-    data_shape = out_shape if role == "generator" else in_shape
+    generates = role in ("generator", "decoder")
+    data_shape = out_shape if generates else in_shape
     options = dict(choice) if isinstance(choice, dict) else {"kind": choice}
     kind = options.pop("kind", "auto")
     if kind == "auto":
-        dense = len(data_shape) == 1 or (role != "classifier" and math.prod(data_shape) <= DENSE_LIMIT)
+        dense = len(data_shape) == 1 or (
+            role not in ("classifier", "encoder") and math.prod(data_shape) <= DENSE_LIMIT
+        )
         kind = "mlp" if dense or min(data_shape[1:]) < 4 else "conv"
-    published = kind == "ganmm-2018"
+    published = kind == "ganmm-2018" and role in ("generator", "critic", "classifier")
     if published:
         kind = "conv" if len(data_shape) == 3 else "mlp"
     if kind not in ("mlp", "conv"):
@@ -116,9 +149,9 @@ def build_stack(
             f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
         )
     built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
-    if role == "generator":
+    if generates:
         built.setdefault("squash", len(data_shape) == 3) if kind == "mlp" else None
-    make = StackedMLP if kind == "mlp" else StackedConvGenerator if role == "generator" else StackedConvNet
+    make = StackedMLP if kind == "mlp" else StackedConvGenerator if generates else StackedConvNet
     unknown = set(built) - set(inspect.signature(make).parameters)
     if unknown:
         raise ValueError(
@@ -134,6 +167,12 @@ _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("critic", "conv"): {"channels": 16, "dense": 0, "slope": 0.2},
     ("classifier", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
+    ("decoder", "mlp"): {"hidden": (256, 512), "norm": "running"},
+    ("decoder", "conv"): {"channels": 32, "norm": "running"},
+    ("discriminator", "mlp"): {"hidden": (256, 128), "slope": 0.2},
+    ("discriminator", "conv"): {"channels": 32, "dense": 0, "slope": 0.2},
+    ("encoder", "mlp"): {"hidden": (256, 256), "norm": "running"},
+    ("encoder", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
 }
 
 #: Networks of the published GANMM code: one hidden layer of 64 for the UCI tables, WGAN's networks for

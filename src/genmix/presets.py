@@ -156,8 +156,14 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     m_step = _resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
     return Plan(
         preprocessing,
-        _augmentation(model.augmentation, preprocessing.item_shape),
-        _start(model.start, e_step, preprocessing.item_shape, len(X), model.n_components),
+        check_augmentation(model.augmentation, preprocessing.item_shape),
+        check_start(
+            model.start,
+            preprocessing.item_shape,
+            len(X),
+            model.n_components,
+            isinstance(e_step, ClassifierEStep),
+        ),
         e_step,
         m_step,
         _schedule(model.epsilon),
@@ -165,15 +171,15 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     )
 
 
-def network_choices(networks: Any) -> dict[str, Any]:
+def network_choices(networks: Any, roles: Sequence[str] = ROLES) -> dict[str, Any]:
     """Choice of each role from the argument `networks`."""
     if isinstance(networks, dict):
-        if not set(networks) <= set(ROLES):
+        if not set(networks) <= set(roles):
             raise ValueError(
-                f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(ROLES)}"
+                f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
             )
-        return {role: networks.get(role, "auto") for role in ROLES}
-    return dict.fromkeys(ROLES, networks)
+        return {role: networks.get(role, "auto") for role in roles}
+    return dict.fromkeys(roles, networks)
 
 
 def _resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
@@ -186,7 +192,8 @@ def _resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
     raise ValueError(f"{name}={value!r} is unknown; expected one of {expected}")
 
 
-def _augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
+def check_augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
+    """Resolve the argument `augmentation`."""
     if isinstance(value, str) and value == "auto":
         return default_augmentation(item_shape)
     if value is None:
@@ -198,10 +205,10 @@ def _augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
     raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
 
 
-def _start(
-    value: Any, e_step: Any, item_shape: tuple[int, ...], n: int, k: int
+def check_start(
+    value: Any, item_shape: tuple[int, ...], n: int, k: int, informed: bool = True
 ) -> str | InformationStart | np.ndarray:
-    informed = isinstance(e_step, ClassifierEStep)
+    """Resolve the argument `start`; `informed` says whether there is a classifier to inform."""
     if isinstance(value, str) and value in ("auto", "information"):
         if value == "auto" and not informed:
             return "random"

@@ -105,6 +105,13 @@ class StackedConv(nn.Module):
         return convolve(x, self.weight, self.bias, **self.options)
 
 
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation of vectors and of images, whatever their memory format."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+
 class StackedNorm(nn.Module):
     """Batch normalisation of each network of a stack on its own batch.
 
@@ -118,12 +125,12 @@ class StackedNorm(nn.Module):
 
     def __init__(self, channels: int, *, running: bool) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(channels, track_running_stats=running)
+        self.norm = _BatchNorm(channels, track_running_stats=running)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``[n, B, features]`` over B, or ``[B, n * channels, H, W]`` over B, H and W."""
         if x.dim() == 4:
-            return self.norm(x.flatten(2)).view_as(x)
+            return self.norm(x)
         n, batch, features = x.shape
         return (
             self.norm(x.transpose(0, 1).reshape(batch, n * features)).view(batch, n, features).transpose(0, 1)
@@ -272,6 +279,8 @@ class StackedConvGenerator(nn.Module):
         The first image has sides of at most so many pixels.
     kernel : int
         4, or 5 as in the GANMM code.
+    norm : {"batch", "running"}
+        Batch normalisation without or with running statistics.
     """
 
     def __init__(
@@ -284,6 +293,7 @@ class StackedConvGenerator(nn.Module):
         channels: int = 16,
         smallest: int = 7,
         kernel: int = 4,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         sizes = [out_shape[1:]]
@@ -297,7 +307,7 @@ class StackedConvGenerator(nn.Module):
         self.convs = nn.ModuleList(
             StackedConv(n, a, b, generator, kernel=kernel, padding=padding, transposed=True) for a, b in steps
         )
-        self.norms = nn.ModuleList(StackedNorm(n * a, running=False) for a, _ in steps)
+        self.norms = nn.ModuleList(StackedNorm(n * a, running=norm == "running") for a, _ in steps)
         self.widths, self.out_shape = widths, out_shape
 
     def forward(self, z: Tensor) -> Tensor:

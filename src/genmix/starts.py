@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genmix import em
 from genmix.augment import Views
 from genmix.engine import Engine
-from genmix.estep import Classifier, ClassifierEStep, agreement
+from genmix.estep import Classifier, agreement
 from genmix.nets import copy_networks
+
+if TYPE_CHECKING:
+    from genmix.supervision import Labels
 
 #: Classical partitions by name.
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
@@ -44,6 +47,8 @@ class InformationStart:
         Learning rate at the start; it falls to nearly 0 along a cosine.
     sharpness, balance : float
         Weights in `em.information_loss`.
+    batch_size : int
+        Items of a step, each in two views.
     trial_steps : int
         After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
     """
@@ -57,6 +62,7 @@ class InformationStart:
     sharpness: float = 0.2
     balance: float = 2.0
     trial_steps: int = 0
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         """Refuse a trial that does not end before the last step."""
@@ -156,11 +162,12 @@ def _connected(graph: Any, points: np.ndarray) -> Any:
 
 def learn_information(
     start: InformationStart,
-    build: Callable[[int, int], nn.Module],
+    make: Callable[[int, int, float], Classifier],
     views: Views,
-    step: ClassifierEStep,
     n_components: int,
     restarts: int,
+    rate: float,
+    labels: Labels | None = None,
 ) -> Classifier:
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
@@ -171,14 +178,16 @@ def learn_information(
     ----------
     start : InformationStart
         Settings.
-    build : callable
-        ``(n_networks, n_heads) -> nn.Module`` makes a stack of classifiers.
+    make : callable
+        ``(n_networks, n_heads, rate) -> Classifier`` makes a stack of classifiers.
     views : Views
         The data and its augmentation.
-    step : ClassifierEStep
-        Settings of the E-step that goes on with the classifier.
     n_components, restarts : int
         K and R.
+    rate : float
+        Learning rate at which the classifier that is kept goes on.
+    labels : Labels, optional
+        Known components of some items: learned beside, and their shares are the prior of the memberships'.
 
     Returns
     -------
@@ -187,35 +196,29 @@ def learn_information(
     """
     run, taught = views.run, len(start.partitions)
 
-    def classifier(n: int) -> Classifier:
-        fast = replace(step, rate=start.rate)
-        return Classifier(build(n, start.heads), n_components, fast, run, restarts=n, n_heads=start.heads)
-
     def move(source: Classifier, chosen: Tensor, target: Classifier, places: Tensor) -> None:
         copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
 
     each = taught + start.networks
-    learner = classifier(restarts * each)
+    learner = make(restarts * each, start.heads, start.rate)
     grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
     contenders = [learner]
     if taught:
-        contenders.append(classifier(restarts * taught))
-        _teach(contenders[1], start, views)
+        contenders.append(make(restarts * taught, start.heads, start.rate))
+        _teach(contenders[1], start, views, labels)
         move(
             contenders[1],
             torch.arange(restarts * taught, device=run.device),
             learner,
             grid[:, :taught].flatten(),
         )
-    _learn(learner, views, start, start.trial_steps or start.steps, falling=not start.trial_steps)
+    _learn(learner, views, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
-    def labels(items: Tensor) -> Tensor:  # [R, contenders * heads, B]
+    def assign(items: Tensor) -> Tensor:  # [R, contenders * heads, B]
         return torch.cat([c.head_labels(items).unflatten(0, (restarts, -1)) for c in contenders], 1)
 
-    best = agreement(labels, views, n_components).argmax(1)
-    kept = Classifier(
-        build(restarts, start.heads), n_components, step, run, restarts=restarts, n_heads=start.heads
-    )
+    best = agreement(assign, views, n_components).argmax(1)
+    kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
     for r, number in enumerate((best // start.heads).tolist()):
         place = torch.tensor([r], device=run.device)
@@ -226,30 +229,44 @@ def learn_information(
     kept.head = best % start.heads
     if start.trial_steps:
         kept.head = None  # all heads of the best networks learn on
-        _learn(kept, views, start, start.steps - start.trial_steps, falling=True)
+        _learn(kept, views, start, start.steps - start.trial_steps, labels, falling=True)
         kept.head = agreement(kept.head_labels, views, n_components).view(restarts, -1).argmax(1)
-        kept.reset_optimizer(step.rate)
+        kept.reset_optimizer(rate)
     return kept
 
 
-def _learn(learner: Classifier, views: Views, start: InformationStart, steps: int, *, falling: bool) -> None:
+def _learn(
+    learner: Classifier,
+    views: Views,
+    start: InformationStart,
+    steps: int,
+    labels: Labels | None,
+    *,
+    falling: bool,
+) -> None:
     """Information maximisation at a constant rate, or one that falls along a cosine."""
+    prior = None if labels is None else labels.shares()
     for index in views.run.progress(steps, "start"):
         fall = 0.51 + 0.49 * math.cos(math.pi * index / steps) if falling else 1.0
         learner.optimizer.set_rate(start.rate * fall)
-        learner.optimizer.minimize(learner.information(views, start.balance, start.sharpness).sum())
+        loss = learner.information(views, start.balance, start.sharpness, prior, start.batch_size).sum()
+        if labels is not None:
+            loss = loss + labels.loss(learner, views)
+        learner.optimizer.minimize(loss)
 
 
-def _teach(learner: Classifier, start: InformationStart, views: Views) -> None:
+def _teach(learner: Classifier, start: InformationStart, views: Views, labels: Labels | None) -> None:
     """Cross-entropy on the classical partitions, one for each network."""
     restarts = learner.restarts // len(start.partitions)
     found = [
         partition(n, views.items, learner.k, views.run) for _ in range(restarts) for n in start.partitions
     ]
-    labels = torch.from_numpy(np.stack(found)).to(views.run.device)
+    if labels is not None:
+        found = [labels.align(part) for part in found]
+    taught = torch.from_numpy(np.stack(found)).to(views.run.device)
     for _ in range(start.teach_steps):
         index, both = views.draw(learner.restarts, learner.step.real_batch_size)
         scores = learner.logits(both[0])  # [RP, B, H, K]
-        wanted = labels.gather(1, index)[..., None].expand(scores.shape[:-1])
+        wanted = taught.gather(1, index)[..., None].expand(scores.shape[:-1])
         loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
         learner.optimizer.minimize(loss)

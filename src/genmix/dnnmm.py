@@ -1,0 +1,708 @@
+"""DNN-MM: a mixture in the latent space of one generator and one encoder, learned by MinMax+EM.
+
+Pande & Awate, "Deep Generative Mixture Models" (ICPR 2020). Symbols follow the paper: E, G and D are encoder,
+generator and discriminator, mu_k the fixed means, omega the shares, gamma the memberships, y a latent point.
+`DNNMixture._minmax_em` is the learning of section III-D.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from genmix import em, latent
+from genmix._base import BaseMixture, DeadComponentWarning, fingerprint
+from genmix.augment import Affine, Augmentation, Neighbors, Views
+from genmix.data import Preprocessing
+from genmix.engine import Engine
+from genmix.estep import agreement
+from genmix.gan import Adversarial
+from genmix.minmax import Decoder, Encoder, MinMaxStep
+from genmix.nets import build_stack, copy_networks, network_outputs, recalibrate
+from genmix.presets import check_augmentation, check_start, network_choices
+from genmix.starts import InformationStart, learn_information, partition
+from genmix.supervision import Labels, encode_labels, seeded_kmeans
+
+ROLES = ("encoder", "generator", "discriminator")
+
+#: EM has converged when so many iterations in a row change at most `tol` of the memberships' winners.
+PATIENCE = 3
+
+#: Arguments by preset name. The paper gives no architecture, rate, batch size or length: those are ours.
+PRESETS: dict[str, dict[str, Any]] = {
+    "dnnmm-2020": {
+        "start": "kmeans",
+        "step": MinMaxStep(
+            steps=1,
+            labelled_batch_size=0,
+            encoder_cycle=None,
+            recognition=0.0,
+            objective=Adversarial(penalty=None, betas=(0.5, 0.9)),
+            conditional=False,
+            augment=False,
+            average=0.0,
+            encoder_pretraining=500,
+            generator_pretraining=500,
+            discriminator_pretraining=100,
+        ),
+        "weight_step": "gradient",
+        "augmentation": None,
+        "max_iter": 400,
+        "tol": None,
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a fit does, every "auto" resolved."""
+
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    start: str | InformationStart | np.ndarray
+    step: MinMaxStep
+    means: Tensor
+    networks: dict[str, Any]
+
+
+class DNNMixture(BaseMixture):
+    """Deep mixture with one generator, one encoder and K fixed Gaussians in between (Pande & Awate 2020).
+
+    The encoder maps items into a latent space where component k is a unit Gaussian around a fixed mean; the
+    generator maps that mixture back to items, and a discriminator tells generated from real ones. Labels for
+    a part of the data bind component k to class k. The defaults improve on the paper; `preset` gives the
+    published procedure.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components K (at least 1, and at least the number of classes in `y`).
+    latent_dim : int or None
+        Dimensions L of the latent space, at least K; None is ``max(30, K)``.
+    radius : float
+        Distance of every mean from the origin (> 0); means are ``sqrt(2) * radius`` apart.
+    start : str, InformationStart or array of int [N]
+        "auto" and "information": the encoder learns by information maximisation under augmentation, beside
+        the labels; "labels": from augmented labelled items alone; "kmeans": semi-supervised k-means and then
+        eq. 14 (the paper); "random", "gmm-full", "gmm-tied", "gmm-diag", "spectral" or the components of all
+        items, each followed by eq. 14.
+    em : {"online", "epoch"}
+        Memberships are computed anew for each gradient step, or once an iteration for all data (generalised
+        EM, whose `bound` in `history_` does not fall but for the noise of stochastic gradients).
+    step : MinMaxStep or None
+        How the networks are trained; None is ``MinMaxStep()``.
+    generate : bool
+        False leaves out generator and discriminator: clusters and memberships only, several times sooner.
+    weight_step : {"closed-form", "gradient", "exact", "fixed"}
+        Update of omega: mean memberships under a Dirichlet prior; the paper's projected gradient ascent; the
+        exact solution of eq. 12, generated items included; or none.
+    weight_concentration : float
+        Parameter of that prior (at least 1).
+    networks : str, dict or callable
+        "auto", "mlp", "conv"; or a dictionary with such a choice, a dictionary of options or a factory
+        ``(in_shape, out_dim) -> nn.Module`` for "encoder", "generator" and "discriminator".
+    augmentation : "auto", Affine, Neighbors, None or callable
+        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for
+        tables.
+    scaling : {"auto", "range", "unit", "standard", "none"}
+        Of tables; see `genmix.data.Preprocessing`. "auto" is "range".
+    max_iter : int
+        Largest number of EM iterations.
+    min_iter : int
+        EM iterations before `tol` counts. With a generator its samples get better for all of them.
+    tol : float or None
+        Converged once at most this share of the items changes component in three iterations in a row. None
+        runs `max_iter` iterations.
+    n_init : int
+        Restarts; all are trained at once, and the one whose memberships of two views of an item tell most
+        about each other is kept (no labels are involved).
+    random_state : None, int or RandomState
+        Seed of everything random.
+    verbose : int
+        1 shows progress bars with the time left.
+    warm_start : bool
+        Continue from the fitted networks when `fit` is called again on items of the same shape.
+    device : str
+        "auto", "cpu", "cuda", ...
+    precision : {"float32", "bfloat16"}
+        Arithmetic of the networks while training.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Component of each item of the data fitted; the given one where a label was given.
+    classes_ : ndarray
+        The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
+    means_ : ndarray [K, L]
+        mu.
+    weights_ : ndarray [K]
+        omega.
+    n_iter_ : int
+        EM iterations done.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : list of dict
+        One record an EM iteration: iteration, changed (share of items that changed component),
+        log_likelihood (mean of the logarithm of eq. 1), bound (the same before the E-step renewed the
+        memberships), encoder_loss, cycle_error, generator_loss, discriminator_loss, smallest_share, seconds.
+    dead_components_ : list of int
+        Components without data.
+    criterion_ : float
+        Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
+    preprocessing_ : Preprocessing
+        Scaling and layout.
+    n_features_in_ : int
+        Columns of the table, or numbers in an image.
+
+    Examples
+    --------
+    >>> from genmix import DNNMixture, datasets
+    >>> digits = datasets.load("digits")
+    >>> model = DNNMixture(10, random_state=0).fit(digits.X)  # doctest: +SKIP
+    >>> walk = model.interpolate(1, 3, steps=8)  # doctest: +SKIP
+    """
+
+    _settings: ClassVar[dict[str, type]] = {
+        t.__name__: t for t in (InformationStart, MinMaxStep, Adversarial, Affine, Neighbors)
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        latent_dim: int | None = None,
+        radius: float = 4.0,
+        start: Any = "auto",
+        em: str = "online",
+        step: MinMaxStep | None = None,
+        generate: bool = True,
+        weight_step: str = "closed-form",
+        weight_concentration: float = 1.1,
+        networks: Any = "auto",
+        augmentation: Any = "auto",
+        scaling: str = "auto",
+        max_iter: int = 30,
+        min_iter: int = 20,
+        tol: float | None = 5e-3,
+        n_init: int = 1,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        self.n_components = n_components
+        self.latent_dim = latent_dim
+        self.radius = radius
+        self.start = start
+        self.em = em
+        self.step = step
+        self.generate = generate
+        self.weight_step = weight_step
+        self.weight_concentration = weight_concentration
+        self.networks = networks
+        self.augmentation = augmentation
+        self.scaling = scaling
+        self.max_iter = max_iter
+        self.min_iter = min_iter
+        self.tol = tol
+        self.n_init = n_init
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
+        """Mixture with published settings.
+
+        Parameters
+        ----------
+        name : {"dnnmm-2020"}
+            The paper's procedure: semi-supervised k-means, pretraining by eq. 14 to 16, MinMax+EM.
+        n_components : int
+            K.
+        **overrides
+            Arguments to change.
+
+        Raises
+        ------
+        ValueError
+            Unknown name.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+        return cls(n_components, **{**PRESETS[name], **overrides})
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, d], [N, H, W], [N, H, W, C] or [N, C, H, W]
+            Rows of a table, or images (uint8 0..255, or numbers of any range).
+        y : array of int [N], optional
+            Classes of the items, -1 where unknown.
+        sample_weight : array of float [N], optional
+            How often an item counts (>= 0); raise it for labelled items where they are very few.
+
+        Returns
+        -------
+        DNNMixture
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range;
+            labels of more classes than components.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
+        X = self._validated(X, reset=True)
+        plan = self._make_plan(X, run)
+        weights = _checked_weights(sample_weight, len(X), run)
+        labels = self._read_labels(y, len(X), weights, run)
+        views = Views(plan.preprocessing.apply(X).to(run.device), plan.augmentation, run, weights)
+        encoder, decoder = self._begin(views, plan, labels)
+        self._minmax_em(views, plan, labels, encoder, decoder, begun)
+        self._conclude(views, plan, labels, encoder, decoder, X)
+        return self
+
+    def _minmax_em(
+        self,
+        views: Views,
+        plan: _Plan,
+        labels: Labels | None,
+        encoder: Encoder,
+        decoder: Decoder | None,
+        begun: float,
+    ) -> None:
+        """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
+        X, step, run = views.items, plan.step, views.run
+        known = None if labels is None else labels.component
+        self.history_: list[dict[str, Any]] = []
+        self.converged_, calm, gamma = False, 0, None
+        for t in run.progress(self.max_iter, "MinMax+EM"):
+            # E-step (eq. 3) for all data; known components are clamped (the indicator of eq. 13)
+            before, joint = gamma, encoder.all_joint(X)
+            gamma = latent.memberships(joint, known)
+            encoder.weights = self._new_weights(encoder, decoder, gamma, views)
+            losses = torch.zeros(4, device=run.device)
+            for _ in range(step.steps):
+                index, real = _draw_batch(views, labels, step, self.n_init)
+                g = gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
+                if self.em == "online":
+                    g = latent.memberships(
+                        encoder.clean_joint(X[index]), None if known is None else known[index]
+                    )
+                # theta_E up: the expected log-likelihood Q (eq. 11) and the cycle (eq. 6)
+                loss = -latent.expected_log_joint(g, encoder.joint(real)).mean(1).sum()
+                if decoder is not None:
+                    k, y = decoder.draw(encoder.weights)
+                    with torch.no_grad():
+                        fake = decoder.generate(y)
+                    loss = loss + decoder.encoder_cycle * encoder.cycle(y, fake).mean(1).sum()
+                encoder.optimizer.minimize(loss)
+                losses[0] += loss.detach() / self.n_init
+                if decoder is not None:  # theta_G up, theta_D down (eq. 8)
+                    losses[1:3] += torch.stack(decoder.train_generator(k, y, encoder))
+                    b = step.batch_size
+                    losses[3] += decoder.train_discriminator(X[index[:, :b]], g[:, :b], k, fake)
+                if self.weight_step == "gradient":
+                    slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
+                    encoder.weights = latent.ascend_weights(encoder.weights, g.mean(1), slopes)
+            self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
+            calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
+            if calm >= PATIENCE and t + 1 >= (self.min_iter if decoder is not None else 0):
+                self.converged_ = True
+                break
+
+    def _new_weights(self, encoder: Encoder, decoder: Decoder | None, gamma: Tensor, views: Views) -> Tensor:
+        """Omega after the M-step, ``[R, K]``."""
+        weighted = gamma if views.weights is None else gamma * (views.weights / views.weights.mean())[:, None]
+        counts = weighted.sum(1)
+        if self.weight_step == "closed-form":
+            return latent.closed_form_weights(counts, self.weight_concentration)
+        if self.weight_step == "exact":
+            slopes = torch.zeros_like(counts) if decoder is None else decoder.slopes * len(views.items)
+            return latent.exact_weights(counts.clamp_min(1e-3), slopes)
+        return encoder.weights
+
+    def _record(
+        self, views: Views, before: Tensor | None, gamma: Tensor, joint: Tensor, losses: Tensor, begun: float
+    ) -> None:
+        """Append to `history_`; the only place of an iteration where the host waits for the device."""
+        old = gamma if before is None else before
+        moved = (old.argmax(-1) != gamma.argmax(-1)).float().mean(1).max()
+        shares = em.component_shares(gamma.argmax(-1), self.n_components)
+        numbers = [
+            moved if before is not None else torch.ones_like(moved),
+            latent.log_likelihood(joint).mean(),
+            latent.evidence_bound(old, joint).mean(),
+            *losses,
+            shares.min(),
+        ]
+        names = ("changed", "log_likelihood", "bound", "encoder_loss", "cycle_error", "generator_loss",
+                 "discriminator_loss", "smallest_share")  # fmt: skip
+        values = dict(zip(names, torch.stack(numbers).tolist(), strict=True))
+        number = len(self.history_) + 1
+        if not all(np.isfinite(list(values.values()))):
+            raise FloatingPointError(
+                f"training diverged in EM iteration {number} ({values}); lower the learning rates"
+            )
+        self.history_.append({"iteration": number, **values, "seconds": time.perf_counter() - begun})
+
+    # ------------------------------------------------------------------ before the first iteration
+
+    def _make_plan(self, X: np.ndarray, run: Engine) -> _Plan:
+        """Check the arguments and resolve every "auto" from the kind and shape of the data."""
+        for name in ("n_components", "max_iter", "n_init"):
+            self._check_count(name, 1)
+        self._check_count("min_iter", 0)
+        choices = {"em": ("online", "epoch"), "weight_step": ("closed-form", "gradient", "exact", "fixed")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, known))}"
+                )
+        for name, least in (("radius", 0.0), ("weight_concentration", 1.0), ("tol", 0.0)):
+            value = getattr(self, name)
+            fine = isinstance(value, (int, float)) and value >= least and (name != "radius" or value > 0)
+            if not fine and not (name == "tol" and value is None):
+                raise ValueError(f"{name}={value!r}: expected a number of at least {least:g}")
+        if not isinstance(self.step, MinMaxStep | None):
+            raise ValueError(f"step={self.step!r}: expected a MinMaxStep or None")
+        preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
+        shape = preprocessing.item_shape
+        dims = max(30, self.n_components) if self.latent_dim is None else self.latent_dim
+        return _Plan(
+            preprocessing,
+            check_augmentation(self.augmentation, shape),
+            "labels"
+            if isinstance(self.start, str) and self.start == "labels"
+            else check_start(self.start, shape, len(X), self.n_components),
+            self.step or MinMaxStep(),
+            latent.corner_means(self.n_components, dims, float(self.radius)).to(run.device),
+            network_choices(self.networks, ROLES),
+        )
+
+    def _read_labels(self, y: Any, n: int, weights: Tensor | None, run: Engine) -> Labels | None:
+        found = encode_labels(y, n, self.n_components)
+        self.classes_ = np.empty(0, dtype=np.int64) if found is None else found[0]
+        if found is None:
+            if isinstance(self.start, str) and self.start == "labels":
+                raise ValueError("start='labels' needs labels in y for a part of the items")
+            return None
+        return Labels(torch.from_numpy(found[1]).to(run.device), self.n_components, weights)
+
+    def _begin(self, views: Views, plan: _Plan, labels: Labels | None) -> tuple[Encoder, Decoder | None]:
+        """Start and pretraining (section III-E), or the networks fitted before."""
+        run, step, R, K = views.run, plan.step, self.n_init, self.n_components
+        dims = plan.means.shape[1]
+        fitted = self._fitted_networks(plan) if self.warm_start else None
+
+        def make(n: int, heads: int, rate: float) -> Encoder:
+            network = build_stack(
+                "encoder", plan.networks["encoder"], n, plan.preprocessing.item_shape, (heads * dims,),
+                run.cpu_generator,
+            )  # fmt: skip
+            return Encoder(run.place(network), plan.means, run, restarts=n, n_heads=heads, rate=rate)
+
+        def ready(heads: int, head: int) -> Encoder:
+            encoder = make(R, heads, step.encoder_rate)
+            encoder.head = torch.full((R,), head, device=run.device)
+            return encoder
+
+        if fitted is not None:
+            encoder = ready(self._heads, self._head)
+            encoder.network.load_state_dict(fitted["encoder"].state_dict())
+            encoder.weights = torch.from_numpy(self.weights_).float().to(run.device)[None]
+        elif isinstance(plan.start, InformationStart):
+            encoder = learn_information(plan.start, make, views, K, R, step.encoder_rate, labels)  # type: ignore[assignment]
+        else:
+            encoder = ready(1, 0)
+            _pretrain_encoder(encoder, views, step, labels, self._start_labels(views, plan, labels))
+        if not self.generate:
+            return encoder, None
+        decoder = Decoder(R, plan.means, plan.preprocessing.item_shape, step, plan.networks, run)
+        if fitted is None or "generator" not in fitted:
+            decoder.pretrain(encoder, views)
+        else:
+            for network in (decoder.generator, decoder.averaged):
+                network.load_state_dict(fitted["generator"].state_dict())
+            decoder.discriminator.load_state_dict(fitted["discriminator"].state_dict())
+        return encoder, decoder
+
+    def _start_labels(self, views: Views, plan: _Plan, labels: Labels | None) -> Tensor | None:
+        """Components ``[R, N]`` of all items to begin with; None for ``start="labels"``."""
+        K, run = self.n_components, views.run
+        if isinstance(plan.start, str) and plan.start == "labels":
+            return None
+
+        def one() -> np.ndarray:
+            if isinstance(plan.start, np.ndarray):
+                return plan.start
+            if plan.start == "kmeans" and labels is not None:
+                points = views.items.flatten(1).double().cpu().numpy()
+                return seeded_kmeans(points, labels.component.cpu().numpy(), K, run.numpy_state)
+            found = partition(str(plan.start), views.items, K, run)
+            return found if labels is None else labels.align(found)
+
+        return torch.from_numpy(np.stack([one() for _ in range(self.n_init)])).to(run.device)
+
+    # ------------------------------------------------------------------ after the last iteration
+
+    def _conclude(
+        self,
+        views: Views,
+        plan: _Plan,
+        labels: Labels | None,
+        encoder: Encoder,
+        decoder: Decoder | None,
+        X: np.ndarray,
+    ) -> None:
+        """Keep the restart of highest `criterion_`, assign the data a last time, and say what is wrong."""
+        run, K = views.run, self.n_components
+        information = agreement(lambda x: encoder.log_posterior(x).argmax(-1), views, K)
+        best = int(information.argmax())
+        self.criterion_ = float(information[best])
+        self._heads, self._head = encoder.n_heads, encoder.head_in_use(best)
+        self.preprocessing_ = plan.preprocessing
+        self.means_ = plan.means.cpu().numpy()
+        self.weights_ = encoder.weights[best].double().cpu().numpy()
+        self.weights_ /= self.weights_.sum()
+        source = {"encoder": encoder.network}
+        if decoder is not None:
+            source |= {"generator": decoder.sampler, "discriminator": decoder.discriminator}
+        self._networks = self._make_networks(plan.preprocessing.item_shape, plan.networks).to(run.device)
+        chosen, place = torch.tensor([best], device=run.device), torch.zeros(1, dtype=torch.long)
+        for role, network in source.items():
+            copy_networks(network, self.n_init, chosen, self._networks[role], 1, place.to(run.device))
+        if decoder is not None:
+            draws = (decoder.draw(encoder.weights)[1][best : best + 1] for _ in range(50))
+            recalibrate(self._networks["generator"], draws)
+        self._networks.eval().requires_grad_(False)
+        self.n_iter_ = len(self.history_)
+        self.fingerprint_ = fingerprint(X)
+        self.labels_ = self._assign(views.items.cpu())
+        if labels is not None:
+            self.labels_[labels.index.cpu().numpy()] = labels.component[labels.index].cpu().numpy()
+        self.dead_components_ = np.flatnonzero(np.bincount(self.labels_, minlength=K) == 0).tolist()
+        if self.dead_components_:
+            warnings.warn(
+                f"components {self.dead_components_} stand for no data; fit with fewer components or another "
+                "random_state",
+                DeadComponentWarning,
+                stacklevel=3,
+            )
+        if not self.converged_ and self.tol is not None:
+            warnings.warn(
+                f"MinMax+EM did not converge in max_iter={self.max_iter} iterations: the last one changed "
+                f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with "
+                f"at most tol={self.tol:.2%} after min_iter={self.min_iter}. Raise max_iter or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # ------------------------------------------------------------------ the fitted model
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Logarithm of eq. 1: the density of each item's **encoding**, a pseudo-density of the item.
+
+        There is no Jacobian in it, so it compares items within one fitted model only.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N]
+        """
+        return np.asarray(np.logaddexp.reduce(self._log_proba(self._items(X)), axis=1))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Encode items: E(x).
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N, L]
+        """
+        return np.asarray(self._encode(self._items(X)).numpy())
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Items G(z) that the generator makes of latent points.
+
+        Parameters
+        ----------
+        Z : array [M, L]
+            Latent points, for instance `means_` or the result of `transform`.
+
+        Returns
+        -------
+        ndarray [M, ...]
+            In the units, layout and dtype of the data the model was fitted on.
+
+        Raises
+        ------
+        ValueError
+            Points of another dimension, or a model fitted with ``generate=False``.
+        """
+        check_is_fitted(self)
+        Z = np.asarray(Z, dtype=np.float32)
+        dims = self.means_.shape[1]
+        if Z.ndim != 2 or Z.shape[1] != dims or not np.isfinite(Z).all():
+            raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {dims})")
+        return self.preprocessing_.restore(self._decode(torch.from_numpy(Z)))
+
+    def interpolate(self, start: Any, stop: Any, steps: int = 8) -> np.ndarray:
+        """Walk in a straight line through the latent space, decoded.
+
+        Parameters
+        ----------
+        start, stop : int or item
+            A component (its mean) or an item of the data's shape (its encoding).
+        steps : int
+            Points on the way, both ends included (at least 2).
+
+        Returns
+        -------
+        ndarray [steps, ...]
+            Items in the user's units.
+        """
+        check_is_fitted(self)
+        if not isinstance(steps, (int, np.integer)) or steps < 2:
+            raise ValueError(f"steps={steps!r}: expected a whole number of at least 2")
+        ends = [self._latent_point(end) for end in (start, stop)]
+        share = np.linspace(0, 1, steps)[:, None]
+        return self.inverse_transform((1 - share) * ends[0] + share * ends[1])
+
+    def _latent_point(self, end: Any) -> np.ndarray:
+        if isinstance(end, (int, np.integer)):
+            if not 0 <= end < len(self.means_):
+                raise ValueError(f"component {end} does not exist: expected 0 to {len(self.means_) - 1}")
+            return np.asarray(self.means_[end])
+        return np.asarray(self.transform(np.asarray(end)[None])[0])
+
+    def _encode(self, items: Tensor) -> Tensor:
+        out = network_outputs(self._networks["encoder"], items, 1)[0]
+        return out.unflatten(-1, (self._heads, -1))[:, self._head]
+
+    def _log_proba(self, items: Tensor) -> np.ndarray:
+        means, weights = torch.from_numpy(self.means_).double(), torch.from_numpy(self.weights_)
+        return np.asarray(latent.log_joint(self._encode(items), means, weights).numpy())
+
+    def _decode(self, z: Tensor) -> Tensor:
+        if "generator" not in self._networks:
+            raise ValueError("this model was fitted with generate=False: it has no generator")
+        network = self._networks["generator"]
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
+
+    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
+        means = torch.from_numpy(np.repeat(self.means_, counts, 0)).to(run.device)
+        noise = torch.randn(means.shape, generator=run.generator, device=run.device)
+        return self._decode(means + noise)
+
+    def _make_networks(self, item_shape: tuple[int, ...], choices: dict[str, Any]) -> nn.ModuleDict:
+        """Untrained networks of the fitted model's shapes."""
+        (k, dims), seed = self.means_.shape, torch.Generator()
+        networks = nn.ModuleDict()
+        networks["encoder"] = build_stack(
+            "encoder", choices["encoder"], 1, item_shape, (self._heads * dims,), seed
+        )
+        if self.generate:
+            judged = (k,) if (self.step or MinMaxStep()).conditional else ()
+            networks["generator"] = build_stack("decoder", choices["generator"], 1, (dims,), item_shape, seed)
+            networks["discriminator"] = build_stack(
+                "discriminator", choices["discriminator"], 1, item_shape, judged, seed
+            )
+        return networks
+
+    def _fitted_networks(self, plan: _Plan) -> nn.ModuleDict | None:
+        """Networks to continue from, None before the first fit."""
+        if not hasattr(self, "_networks"):
+            return None
+        if (
+            plan.preprocessing.item_shape != self.preprocessing_.item_shape
+            or self.means_.shape != plan.means.shape
+        ):
+            raise ValueError(
+                "warm_start=True needs items of the shape, and as many components and latent dimensions, as "
+                "fitted before"
+            )
+        if self.n_init != 1:
+            raise ValueError("warm_start=True needs n_init=1")
+        return self._networks
+
+    _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "means_", "classes_")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return self._networks.state_dict()
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        check_is_fitted(self, "preprocessing_")
+        self._networks = self._make_networks(
+            self.preprocessing_.item_shape, network_choices(self.networks, ROLES)
+        )
+        self._networks.load_state_dict(tensors)
+        self._networks.eval().requires_grad_(False)
+
+
+def _checked_weights(sample_weight: Any, n: int, run: Engine) -> Tensor | None:
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n,) or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
+        raise ValueError(
+            f"sample_weight of shape {weights.shape}: expected {n} finite numbers of at least 0, not all 0"
+        )
+    return torch.from_numpy(weights).float().to(run.device)
+
+
+def _draw_batch(
+    views: Views, labels: Labels | None, step: MinMaxStep, restarts: int
+) -> tuple[Tensor, Tensor]:
+    """Draw indices ``[R, B]`` of real items, labelled ones added, and what the M-step sees of them."""
+    index = views.draw_index(restarts, step.batch_size)
+    shown = views.partners(index) if step.augment else index
+    if labels is not None and step.labelled_batch_size:
+        extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
+        index, shown = torch.cat([index, extra], 1), torch.cat([shown, extra], 1)
+    real = views.items[shown]
+    return index, views.perturb(real) if step.augment else real
+
+
+def _pretrain_encoder(
+    encoder: Encoder, views: Views, step: MinMaxStep, labels: Labels | None, components: Tensor | None
+) -> None:
+    """Eq. 14: E learns to map every item to the mean of its component ``[R, N]``, or labelled items only."""
+    for _ in views.run.progress(step.encoder_pretraining, "encoder"):
+        if components is not None:
+            index = views.draw_index(encoder.restarts, step.batch_size)
+            target = components.gather(1, index)
+        elif labels is not None:
+            index = labels.draw_index(encoder.restarts, step.batch_size, views.run.generator)
+            target = labels.component[index]
+        real = views.items[index]
+        z = encoder.encode(views.perturb(real) if step.augment else real)
+        encoder.optimizer.minimize((z - encoder.means[target]).square().sum(-1).mean(1).sum() / 2)

@@ -1,0 +1,306 @@
+"""The three networks of DNN-MM and one gradient step of each (Pande & Awate, ICPR 2020).
+
+Restarts are stacked: every tensor of items starts with R, and every loss is a sum over R.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genmix import latent
+from genmix.augment import Views
+from genmix.engine import Engine, FlatOptimizer, flatten_parameters
+from genmix.estep import Classifier, ClassifierEStep
+from genmix.gan import OBJECTIVES, Adversarial
+from genmix.nets import build_stack
+
+
+@dataclass(frozen=True)
+class MinMaxStep:
+    """How encoder, generator and discriminator are trained in a MinMax+EM iteration (eq. 13).
+
+    All terms are means over the items of a batch, so that their weights do not depend on its size.
+
+    Parameters
+    ----------
+    steps : int
+        Gradient steps of an EM iteration.
+    batch_size : int
+        Real items of a step.
+    labelled_batch_size : int
+        Further labelled items in it; 0 weighs all items alike, as the paper does.
+    generated_batch_size : int
+        Latent points y drawn in a step (the paper's S for all components together).
+    encoder_rate, generator_rate, discriminator_rate : float
+        Learning rates of Adam.
+    cycle : float
+        lambda_1 of the generator: price of ``|y - E(G(y))|^2``.
+    encoder_cycle : float or None
+        lambda_1 of the encoder, None for the same. The term ties the encoder to generated items, which costs
+        accuracy.
+    adversarial : float
+        lambda_2: weight of the discriminator's verdict in the generator's loss.
+    recognition : float
+        Weight of ``-log P(Z = k | G(y_k))`` in the generator's loss; the paper has none.
+    objective : Adversarial
+        Losses and penalty of generator and discriminator.
+    conditional : bool
+        The discriminator judges an item as one of its component, real ones by their memberships; otherwise,
+        as in the paper, it does not know the component.
+    augment : bool
+        Memberships come from the item itself, the M-step sees an augmented view; otherwise both see the item.
+    average : float
+        Forgetting factor of the averaged generator that `sample` uses; 0 uses the generator as it is.
+    encoder_pretraining, generator_pretraining, discriminator_pretraining : int
+        Steps of eq. 14, 15 and 16 before the first iteration. Eq. 14 is left out where the start has trained
+        the encoder.
+    """
+
+    steps: int = 100
+    batch_size: int = 64
+    labelled_batch_size: int = 32
+    generated_batch_size: int = 64
+    encoder_rate: float = 5e-4
+    generator_rate: float = 1e-3
+    discriminator_rate: float = 1e-3
+    cycle: float = 0.1
+    encoder_cycle: float | None = 0.01
+    adversarial: float = 1.0
+    recognition: float = 1.0
+    objective: Adversarial = OBJECTIVES["r1"]
+    conditional: bool = True
+    augment: bool = True
+    average: float = 0.998
+    encoder_pretraining: int = 300
+    generator_pretraining: int = 100
+    discriminator_pretraining: int = 0
+
+
+class Encoder(Classifier):
+    """The encoders E of R restarts with the latent mixture: a classifier whose posterior is eq. 3.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stack of R networks ``[R, B, *item_shape] -> [R, B, H * L]``, with H heads of which one is in use.
+    means : Tensor [K, L]
+        mu.
+    run : Engine
+        Device and random generators.
+    restarts, n_heads : int
+        R and H.
+    rate : float
+        Learning rate of Adam.
+
+    Attributes
+    ----------
+    weights : Tensor [R, K]
+        omega.
+    """
+
+    def __init__(
+        self, network: nn.Module, means: Tensor, run: Engine, *, restarts: int, n_heads: int, rate: float
+    ) -> None:
+        k, self.means = len(means), means
+        self.weights = torch.full((restarts, k), 1 / k, device=means.device)
+        super().__init__(network, k, ClassifierEStep(rate=rate), run, restarts=restarts, n_heads=n_heads)
+
+    def _encode_heads(self, x: Tensor) -> Tensor:
+        """Encode by all heads: ``[R, B, H, L]``; H is 1 once a head is chosen."""
+        dims = self.means.shape[1]
+        z = self.network(x).unflatten(-1, (-1, dims))
+        if self.head is None:
+            return z
+        return z.gather(2, self.head.view(-1, 1, 1, 1).expand(-1, z.shape[1], 1, dims))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Log memberships up to a constant, ``[R, B, H, K]``: means of equal norm make eq. 3 linear in z."""
+        return self._encode_heads(x) @ self.means.T + self.weights.log()[:, None, None]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encode by the head in use: ``[R, B, L]``."""
+        with self.run.autocast():
+            return self._encode_heads(x)[:, :, 0].float()
+
+    def joint(self, x: Tensor) -> Tensor:
+        """Summands of eq. 1 in logarithms, ``[R, B, K]``."""
+        return latent.log_joint(self.encode(x), self.means, self.weights)
+
+    @torch.no_grad()
+    def clean_joint(self, x: Tensor) -> Tensor:
+        """`joint` of items ``[R, B, ...]`` with running statistics and without gradient: for E-steps."""
+        self.network.eval()
+        joint = self.joint(x)
+        self.network.train()
+        return joint
+
+    def all_joint(self, items: Tensor, batch_size: int = 2048) -> Tensor:
+        """`clean_joint` of the same items ``[N, ...]`` for all restarts, ``[R, N, K]``."""
+        parts = [self.clean_joint(x.expand(self.restarts, *x.shape)) for x in items.split(batch_size)]
+        return torch.cat(parts, 1)
+
+    def cycle(self, y: Tensor, fake: Tensor) -> Tensor:
+        """``|y - E(G(y))|^2`` of eq. 5, ``[R, B]``. Generated items do not touch the running statistics."""
+        self.network.eval()
+        error = (y - self.encode(fake)).square().sum(-1)
+        self.network.train()
+        return error
+
+
+class Decoder:
+    """The generators G and discriminators D of R restarts.
+
+    Parameters
+    ----------
+    restarts : int
+        R.
+    means : Tensor [K, L]
+        mu.
+    item_shape : tuple of int
+        ``(d,)`` or ``(C, H, W)``.
+    step : MinMaxStep
+        Settings.
+    networks : mapping
+        Choices for "generator" and "discriminator", see `nets.build_stack`.
+    run : Engine
+        Device and random generators.
+
+    Attributes
+    ----------
+    slopes : Tensor [R, K]
+        What eq. 12 gains per item from more of omega_k in its terms in Y: running means of
+        ``-lambda_1 c_k + lambda_2 log D_k`` (the published updates of omega use it).
+    """
+
+    def __init__(
+        self,
+        restarts: int,
+        means: Tensor,
+        item_shape: tuple[int, ...],
+        step: MinMaxStep,
+        networks: Mapping[str, Any],
+        run: Engine,
+    ) -> None:
+        self.restarts, self.means, self.step, self.run = restarts, means, step, run
+        (k, dims), judged = means.shape, (len(means),) if step.conditional else ()
+        r, seed = restarts, run.cpu_generator
+        self.generator = run.place(
+            build_stack("decoder", networks["generator"], r, (dims,), item_shape, seed)
+        )
+        self.discriminator = run.place(
+            build_stack("discriminator", networks["discriminator"], r, item_shape, judged, seed)
+        )
+        self.averaged = copy.deepcopy(self.generator)
+        self.averaged_parameters = flatten_parameters(self.averaged.parameters())
+        make = step.objective.make_optimizer
+        self.generator_optimizer = FlatOptimizer(self.generator.parameters(), make, step.generator_rate)
+        self.discriminator_optimizer = FlatOptimizer(
+            self.discriminator.parameters(), make, step.discriminator_rate
+        )
+        self.steps_done = 0
+        self.slopes = torch.zeros(restarts, k, device=run.device)
+
+    @property
+    def encoder_cycle(self) -> float:
+        """lambda_1 of the encoder."""
+        return self.step.cycle if self.step.encoder_cycle is None else self.step.encoder_cycle
+
+    def draw(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw components k by omega and latent points ``y ~ N(mu_k, I)``: ``[R, S]`` and ``[R, S, L]``."""
+        size, generator = self.step.generated_batch_size, self.run.generator
+        k = torch.multinomial(weights, size, True, generator=generator)
+        noise = torch.randn(*k.shape, self.means.shape[1], generator=generator, device=k.device)
+        return k, self.means[k] + noise
+
+    def generate(self, y: Tensor) -> Tensor:
+        """Items ``G(y)``, ``[R, S, *item_shape]``."""
+        with self.run.autocast():
+            return self.generator(y).float()
+
+    def verdict(self, x: Tensor, gamma: Tensor) -> Tensor:
+        """Logits of D ``[R, B]`` for items of known memberships ``[R, B, K]``."""
+        with self.run.autocast():
+            logits = self.discriminator(x).float()
+        return (logits * gamma).sum(-1) if self.step.conditional else logits
+
+    def train_generator(self, k: Tensor, y: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
+        """One step of theta_G up eq. 13; returns the mean cycle error and the adversarial loss."""
+        step, one_hot = self.step, F.one_hot(k, len(self.means)).float()
+        fake = self.generate(y)
+        encoder.network.eval()
+        z = encoder.encode(fake)
+        encoder.network.train()
+        errors = (y - z).square().sum(-1)
+        verdict = self.verdict(fake, one_hot)
+        adversarial = step.objective.generator_loss(verdict)
+        loss = step.cycle * errors.mean(1).sum() + step.adversarial * adversarial
+        if step.recognition:
+            joint = latent.log_joint(z, self.means, encoder.weights)
+            wrong = F.cross_entropy(joint.flatten(0, 1), k.flatten(), reduction="sum") / k.shape[1]
+            loss = loss + step.recognition * wrong
+        self.generator_optimizer.minimize(loss)
+        self._average()
+        with torch.no_grad():
+            gains = -step.cycle * errors + step.adversarial * F.logsigmoid(verdict)
+            count = one_hot.sum(1)
+            means = (one_hot * gains[..., None]).sum(1) / count.clamp_min(1)
+            self.slopes += 0.1 * torch.where(count > 0, means - self.slopes, 0.0)
+        return errors.mean().detach(), adversarial.detach() / self.restarts
+
+    def train_discriminator(self, real: Tensor, gamma: Tensor, k: Tensor, fake: Tensor) -> Tensor:
+        """One step of theta_D down eq. 13, on real items and on generated ones of components k."""
+        objective, b, m = self.step.objective, real.shape[1], min(real.shape[1], fake.shape[1])
+        membership = torch.cat([gamma, F.one_hot(k, len(self.means)).float()], 1)
+        verdict = self.verdict(torch.cat([real, fake], 1), membership)
+        loss = objective.critic_terms(verdict[:, :b], verdict[:, b:])
+        loss = loss + objective.penalize(
+            lambda x: self.verdict(x, gamma[:, :m]),
+            real[:, :m],
+            fake[:, :m],
+            self.steps_done,
+            self.run.generator,
+        )
+        self.discriminator_optimizer.minimize(loss)
+        self.steps_done += 1
+        return loss.detach() / self.restarts
+
+    def pretrain(self, encoder: Encoder, views: Views) -> None:
+        """Eq. 15: G learns to undo E; eq. 16: D learns to tell G's items from real ones."""
+        step, R = self.step, self.restarts
+        for _ in views.run.progress(step.generator_pretraining, "generator"):
+            _, y = self.draw(encoder.weights)
+            real = views.items[views.draw_index(R, step.batch_size)]
+            with torch.no_grad():
+                encoder.network.eval()
+                z = encoder.encode(real)
+                encoder.network.train()
+            made = self.generate(torch.cat([y, z], 1))
+            s = y.shape[1]
+            error = (made[:, s:] - real).flatten(2).square().sum(-1).mean(1).sum()
+            self.generator_optimizer.minimize(encoder.cycle(y, made[:, :s]).mean(1).sum() + error)
+            self._average()
+        for _ in range(step.discriminator_pretraining):
+            real = views.items[views.draw_index(R, step.batch_size)]
+            gamma = latent.memberships(encoder.clean_joint(real))
+            k, y = self.draw(encoder.weights)
+            with torch.no_grad():
+                fake = self.generate(y)
+            self.train_discriminator(real, gamma, k, fake)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.step.average:
+            weight = max(1 - self.step.average, 1 / (self.steps_done + 2))
+            self.averaged_parameters.lerp_(self.generator_optimizer.flat, weight)
+
+    @property
+    def sampler(self) -> nn.Module:
+        """The generator that samples are drawn from."""
+        return self.averaged if self.step.average else self.generator
