@@ -344,6 +344,36 @@ def test_information_loss_has_the_gradient_of_its_value() -> None:
     assert torch.autograd.gradcheck(em.information_loss, (logits,), eps=1e-6, atol=1e-4)
 
 
+def test_an_even_prior_shifts_the_information_loss_by_a_constant() -> None:
+    even = torch.full((4,), 0.25, dtype=torch.float64)
+    logits = torch.randn(2, 3, 8, 4, generator=generator(), dtype=torch.float64) * 2
+    difference = em.information_loss(logits, 0.3, 1.7, even) - em.information_loss(logits, 0.3, 1.7)
+    np.testing.assert_allclose(difference.numpy(), 1.7 * math.log(4), atol=1e-12)
+
+
+def test_information_loss_with_a_prior_charges_the_divergence_from_it() -> None:
+    prior = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+    logits = torch.randn(2, 3, 8, 4, generator=generator(), dtype=torch.float64) * 2
+    found = em.information_loss(logits, 0.3, 1.7, prior)
+    for r in range(3):
+        shares = logits[:, r].softmax(-1).numpy().reshape(-1, 4).mean(0)
+        expected = numpy_information(logits[:, r].numpy(), 0.3, 0.0) + 1.7 * scipy_entropy(shares, prior)
+        assert float(found[r]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_information_loss_with_a_prior_is_least_for_sure_views_in_those_shares() -> None:
+    prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+
+    def loss(counts: tuple[int, ...]) -> float:
+        labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
+        sure = 200 * torch.nn.functional.one_hot(labels, 3).double()
+        return float(em.information_loss(sure.expand(2, -1, -1), 0.2, 2.0, prior))
+
+    assert loss((5, 3, 2)) == pytest.approx(0, abs=1e-12)
+    for counts in ((4, 3, 3), (6, 3, 1), (4, 4, 2), (10, 0, 0), (0, 5, 5)):
+        assert loss(counts) > 0.01
+
+
 def test_information_loss_survives_a_lost_component() -> None:
     """The share of a component nobody believes in underflows to 0; its gradient must not become NaN."""
     logits = torch.zeros(2, 6, 3)

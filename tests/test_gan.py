@@ -31,6 +31,14 @@ def smooth_critic(weights: Tensor):
     return lambda x: (x * weights[:, None]).sum(-1).tanh() * 3 + x.square().sum(-1) / 4
 
 
+CRITIC_LOSSES = {
+    "wasserstein": gan.wgan_critic_loss,
+    "logistic": gan.logistic_critic_loss,
+    "hinge": gan.hinge_critic_loss,
+    "literal": gan.literal_critic_loss,
+}
+
+
 # ---------------------------------------------------------------- losses
 
 
@@ -59,9 +67,7 @@ def test_logistic_losses_are_binary_cross_entropies() -> None:
     torch.testing.assert_close(gan.logistic_generator_loss(fake), expected)
 
 
-@pytest.mark.parametrize(
-    "loss", [gan.wgan_critic_loss, gan.logistic_critic_loss], ids=["wasserstein", "logistic"]
-)
+@pytest.mark.parametrize("loss", CRITIC_LOSSES.values(), ids=CRITIC_LOSSES)
 def test_gradients_of_critic_losses(loss) -> None:
     scores = normal(2, 4).requires_grad_(), normal(2, 4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(loss, scores, eps=1e-6, atol=1e-4)
@@ -72,14 +78,43 @@ def test_gradients_of_generator_losses(loss) -> None:
     assert torch.autograd.gradcheck(loss, (normal(2, 4).requires_grad_(),), eps=1e-6, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "loss", [gan.wgan_critic_loss, gan.logistic_critic_loss], ids=["wasserstein", "logistic"]
-)
+@pytest.mark.parametrize("loss", CRITIC_LOSSES.values(), ids=CRITIC_LOSSES)
 def test_a_stack_of_losses_is_their_sum(loss) -> None:
     """Summed, not averaged: each network's gradient is that of its own loss, whatever K is."""
     real, fake = normal(4, 5), normal(4, 5, seed=2)
     alone = sum(loss(real[i : i + 1], fake[i : i + 1]) for i in range(4))
     torch.testing.assert_close(loss(real, fake), alone)
+
+
+def test_hinge_critic_loss_is_its_formula() -> None:
+    real, fake = 2 * normal(3, 7), 2 * normal(3, 7, seed=1)
+    margins = np.maximum(0, 1 - real.numpy()), np.maximum(0, 1 + fake.numpy())
+    assert (margins[0] == 0).any() and (margins[1] == 0).any()
+    expected = sum(margin.mean(1).sum() for margin in margins)
+    assert float(gan.hinge_critic_loss(real, fake)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_hinge_critic_loss_asks_for_a_margin_and_no_more() -> None:
+    wide = torch.full((2, 5), 1.0)
+    assert gan.hinge_critic_loss(wide, -wide) == gan.hinge_critic_loss(9 * wide, -9 * wide) == 0
+    assert gan.hinge_critic_loss(0.5 * wide, -wide) == gan.hinge_critic_loss(wide, -0.5 * wide) == 1
+
+
+def test_equation_7_to_the_letter() -> None:
+    """-log D(x) + log D(G(y)), of Pande & Awate 2020, with D = sigmoid(f)."""
+    real, fake = normal(3, 7), normal(3, 7, seed=1)
+    d_real, d_fake = (1 / (1 + np.exp(-scores.numpy())) for scores in (real, fake))
+    expected = (-np.log(d_real).mean(1) + np.log(d_fake).mean(1)).sum()
+    assert float(gan.literal_critic_loss(real, fake)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("lowest", [-10.0, -2.0])
+def test_equation_7_is_cut_off_where_it_has_no_bound(lowest: float) -> None:
+    real, fake = torch.full((2, 4), 1e3), torch.full((2, 4), -1e3, requires_grad=True)
+    loss = gan.literal_critic_loss(real, fake, lowest)
+    assert loss.item() == pytest.approx(2 * lowest)  # a stack of two
+    (gradient,) = torch.autograd.grad(loss, fake)
+    assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("score", [1e4, 1e30])
@@ -292,6 +327,14 @@ def test_generator_loss_by_objective() -> None:
     assert torch.equal(OBJECTIVES["wgan"].generator_loss(scores), gan.wgan_generator_loss(scores))
     assert torch.equal(OBJECTIVES["wgan-gp"].generator_loss(scores), gan.wgan_generator_loss(scores))
     assert torch.equal(OBJECTIVES["r1"].generator_loss(scores), gan.logistic_generator_loss(scores))
+
+
+@pytest.mark.parametrize("loss", CRITIC_LOSSES)
+def test_critic_terms_by_name(loss) -> None:
+    real, fake = 2 * normal(2, 6), 2 * normal(2, 6, seed=1)
+    assert torch.equal(Adversarial(loss).critic_terms(real, fake), CRITIC_LOSSES[loss](real, fake))
+    wasserstein = Adversarial(loss).generator_loss(fake) == gan.wgan_generator_loss(fake)
+    assert wasserstein == (loss in ("wasserstein", "hinge"))
 
 
 def test_an_objective_cannot_be_changed_by_accident() -> None:

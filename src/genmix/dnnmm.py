@@ -41,8 +41,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dnnmm-2020": {
         "start": "kmeans",
         "step": MinMaxStep(
-            steps=1,
+            steps=20,
             labelled_batch_size=0,
+            generated_batch_size=64,
+            cycle=0.1,
             encoder_cycle=None,
             recognition=0.0,
             objective=Adversarial(penalty=None, betas=(0.5, 0.9)),
@@ -55,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
         "weight_step": "gradient",
         "augmentation": None,
-        "max_iter": 400,
+        "max_iter": 20,  # of 20 gradient steps, each after an E-step
         "tol": None,
     },
 }
@@ -302,7 +304,7 @@ class DNNMixture(BaseMixture):
             losses = torch.zeros(4, device=run.device)
             for _ in range(step.steps):
                 index, real = _draw_batch(views, labels, step, self.n_init)
-                g = gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
+                g = _at(gamma, index)
                 if self.em == "online":
                     g = latent.memberships(
                         encoder.clean_joint(X[index]), None if known is None else known[index]
@@ -313,13 +315,14 @@ class DNNMixture(BaseMixture):
                     k, y = decoder.draw(encoder.weights)
                     with torch.no_grad():
                         fake = decoder.generate(y)
-                    loss = loss + decoder.encoder_cycle * encoder.cycle(y, fake).mean(1).sum()
+                    if decoder.encoder_cycle:
+                        loss = loss + decoder.encoder_cycle * encoder.cycle(y, fake).mean(1).sum()
                 encoder.optimizer.minimize(loss)
                 losses[0] += loss.detach() / self.n_init
                 if decoder is not None:  # theta_G up, theta_D down (eq. 8)
                     losses[1:3] += torch.stack(decoder.train_generator(k, y, encoder))
-                    b = step.batch_size
-                    losses[3] += decoder.train_discriminator(X[index[:, :b]], g[:, :b], k, fake)
+                    seen = views.draw_index(self.n_init, step.generated_batch_size)
+                    losses[3] += decoder.train_discriminator(X[seen], _at(gamma, seen), k, fake)
                 if self.weight_step == "gradient":
                     slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
                     encoder.weights = latent.ascend_weights(encoder.weights, g.mean(1), slopes)
@@ -677,6 +680,11 @@ def _checked_weights(sample_weight: Any, n: int, run: Engine) -> Tensor | None:
             f"sample_weight of shape {weights.shape}: expected {n} finite numbers of at least 0, not all 0"
         )
     return torch.from_numpy(weights).float().to(run.device)
+
+
+def _at(gamma: Tensor, index: Tensor) -> Tensor:
+    """Memberships ``[R, B, K]`` of the items `index` ``[R, B]``."""
+    return gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
 
 
 def _draw_batch(

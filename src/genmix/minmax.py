@@ -18,7 +18,7 @@ from genmix import latent
 from genmix.augment import Views
 from genmix.engine import Engine, FlatOptimizer, flatten_parameters
 from genmix.estep import Classifier, ClassifierEStep
-from genmix.gan import OBJECTIVES, Adversarial
+from genmix.gan import Adversarial
 from genmix.nets import build_stack
 
 
@@ -37,14 +37,15 @@ class MinMaxStep:
     labelled_batch_size : int
         Further labelled items in it; 0 weighs all items alike, as the paper does.
     generated_batch_size : int
-        Latent points y drawn in a step (the paper's S for all components together).
+        Latent points y drawn in a step (the paper's S for all components together), and real items that the
+        discriminator sees beside them.
     encoder_rate, generator_rate, discriminator_rate : float
         Learning rates of Adam.
     cycle : float
         lambda_1 of the generator: price of ``|y - E(G(y))|^2``.
     encoder_cycle : float or None
         lambda_1 of the encoder, None for the same. The term ties the encoder to generated items, which costs
-        accuracy.
+        accuracy and time.
     adversarial : float
         lambda_2: weight of the discriminator's verdict in the generator's loss.
     recognition : float
@@ -66,15 +67,15 @@ class MinMaxStep:
     steps: int = 100
     batch_size: int = 64
     labelled_batch_size: int = 32
-    generated_batch_size: int = 64
+    generated_batch_size: int = 160
     encoder_rate: float = 5e-4
     generator_rate: float = 1e-3
     discriminator_rate: float = 1e-3
-    cycle: float = 0.1
-    encoder_cycle: float | None = 0.01
+    cycle: float = 0.01
+    encoder_cycle: float | None = 0.0
     adversarial: float = 1.0
-    recognition: float = 1.0
-    objective: Adversarial = OBJECTIVES["r1"]
+    recognition: float = 0.3
+    objective: Adversarial = Adversarial(penalty_weight=0.2)  # noqa: RUF009 - frozen
     conditional: bool = True
     augment: bool = True
     average: float = 0.998
@@ -287,7 +288,7 @@ class Decoder:
             self.generator_optimizer.minimize(encoder.cycle(y, made[:, :s]).mean(1).sum() + error)
             self._average()
         for _ in range(step.discriminator_pretraining):
-            real = views.items[views.draw_index(R, step.batch_size)]
+            real = views.items[views.draw_index(R, step.generated_batch_size)]
             gamma = latent.memberships(encoder.clean_joint(real))
             k, y = self.draw(encoder.weights)
             with torch.no_grad():

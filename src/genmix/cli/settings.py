@@ -11,7 +11,7 @@ from typing import Any
 
 from genmix.persistence import MODELS
 
-CLASSES = {"ganmm": "GANMixture"}  # the name on the command line -> the class
+CLASSES = {"ganmm": "GANMixture", "dnnmm": "DNNMixture"}  # the name on the command line -> the class
 
 
 def build(model: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:

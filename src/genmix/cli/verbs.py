@@ -39,7 +39,8 @@ def fit(
     *,
     components: int,
     out: Path,
-    model: Literal["ganmm"] = "ganmm",
+    model: Literal["ganmm", "dnnmm"] = "ganmm",
+    labels: Path | None = None,
     preset: str | None = None,
     seed: int = 0,
     max_iter: int | None = None,
@@ -51,7 +52,7 @@ def fit(
     ] = None,
     rows: DataOptions = ALL_ROWS,
 ) -> None:
-    """Fit a mixture to DATA and save it as a folder. Labels in DATA are never used.
+    """Fit a mixture to DATA and save it as a folder. Labels in DATA are never used, unless given by --labels.
 
     Parameters
     ----------
@@ -62,10 +63,14 @@ def fit(
         Number of clusters to look for.
     out : Path
         Folder to save the model in. A genmix model that is there is replaced, anything else is left alone.
-    model : {"ganmm"}
-        ganmm: a mixture of GANs (Yu and Zhou, 2018).
+    model : {"ganmm", "dnnmm"}
+        ganmm: a mixture of GANs (Yu and Zhou, 2018). dnnmm: one generator and one encoder for all clusters,
+        with labels for a part of the data where there are some (Pande and Awate, 2020).
+    labels : Path, optional
+        For dnnmm: a .csv, .npy, .npz or .parquet file with a whole number for each row, -1 where the class is
+        unknown (--labels-column names its column).
     preset : str, optional
-        Start from the settings of ganmm-2018-paper or ganmm-2018-code.
+        Start from the settings of ganmm-2018-paper, ganmm-2018-code or dnnmm-2020.
     seed : int
         The same seed gives the same model.
     max_iter : int, optional
@@ -81,6 +86,7 @@ def fit(
     """
     from genmix import persistence
     from genmix.cli import files, settings
+    from genmix.cli.labels import read_labels
 
     persistence.check_target(out)
     files.check_writable(out)
@@ -88,9 +94,15 @@ def fit(
     chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
     chosen = {name: value for name, value in chosen.items() if value is not None}
     mixture = settings.build(model, components, preset, chosen | settings.read_settings(set_))
+    known = None
+    if labels is not None:
+        if model != "dnnmm":
+            raise ValueError(f"--labels: {model} learns without labels; use --model dnnmm")
+        known = read_labels(labels, rows.labels_column)
+        rows = replace(rows, labels_column=None)  # it named one of --labels
     dataset = load_data(data, rows)
     start = time.perf_counter()
-    mixture.fit(dataset.X)
+    mixture.fit(dataset.X) if known is None else mixture.fit(dataset.X, known)
     seconds = time.perf_counter() - start
     mixture.save(out)
     end = "converged" if mixture.converged_ else "not converged"

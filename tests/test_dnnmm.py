@@ -1,0 +1,949 @@
+"""DNNMixture: the estimator contract, MinMax+EM, labels for a part of the data, the preset."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import random
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+from sklearn.base import TransformerMixin, clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import genmix
+from genmix import Adversarial, Affine, DeadComponentWarning, DNNMixture, InformationStart, Neighbors, metrics
+from genmix.augment import Views
+from genmix.dnnmm import PRESETS, MinMaxStep
+from genmix.engine import Engine
+
+DENSE = {"kind": "mlp", "hidden": (24,)}
+NETWORKS = {"encoder": DENSE, "generator": DENSE, "discriminator": DENSE}
+STEP = MinMaxStep(
+    steps=5,
+    batch_size=32,
+    labelled_batch_size=16,
+    generated_batch_size=32,
+    encoder_rate=5e-3,
+    encoder_pretraining=60,
+    generator_pretraining=10,
+    discriminator_pretraining=0,
+)
+#: Learns separated groups.
+SMALL: dict[str, Any] = {
+    "start": InformationStart(steps=60, heads=1, networks=1, rate=5e-3, batch_size=64),
+    "step": STEP,
+    "networks": NETWORKS,
+    "generate": False,
+    "max_iter": 3,
+    "tol": None,
+    "random_state": 0,
+    "device": "cpu",
+}
+#: Learns next to nothing, in next to no time.
+QUICK: dict[str, Any] = {
+    **SMALL,
+    "start": InformationStart(steps=2, heads=2, networks=1, batch_size=32),
+    "step": replace(
+        STEP, steps=1, batch_size=8, labelled_batch_size=4, generated_batch_size=8, encoder_pretraining=2,
+        generator_pretraining=2, discriminator_pretraining=1,
+    ),
+    "max_iter": 2,
+}  # fmt: skip
+
+
+def small(k: int = 3, **changes: Any) -> DNNMixture:
+    return DNNMixture(k, **{**SMALL, **changes})
+
+
+def quick(k: int = 3, **changes: Any) -> DNNMixture:
+    return DNNMixture(k, **{**QUICK, **changes})
+
+
+class Unlabelled(TransformerMixin, DNNMixture):
+    """Ignores y: scikit-learn's checks pass any numbers, which here are classes of components.
+
+    TransformerMixin can go once `test_is_a_transformer_to_scikit_learn` passes.
+    """
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Unlabelled:
+        return super().fit(X, None, sample_weight)
+
+
+CHECKED = Unlabelled(
+    3, **{**QUICK, "max_iter": 1, "start": "kmeans", "step": replace(STEP, steps=1, encoder_pretraining=40)}
+)
+
+
+@parametrize_with_checks(
+    [CHECKED],
+    expected_failed_checks=lambda estimator: {
+        "check_sample_weight_equivalence_on_dense_data": "items are drawn by weight: equal on average"
+    },
+)
+def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeadComponentWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
+
+
+def test_is_a_transformer_to_scikit_learn(blobs: Any) -> None:
+    # Fails: DNNMixture has a transform but not scikit-learn's TransformerMixin.
+    model = quick()
+    assert get_tags(model).transformer_tags is not None
+    np.testing.assert_array_equal(model.fit_transform(blobs[0]), quick().fit(blobs[0]).transform(blobs[0]))
+
+
+# ---------------------------------------------------------------- the contract
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs: Any) -> DNNMixture:
+    return small(max_iter=4, generate=True).fit(blobs[0])
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """150 images of 8 x 8 pixels, 0 to 16, of three digits."""
+    images, y = load_digits(n_class=3, return_X_y=True)
+    return images[:150].reshape(-1, 8, 8), y[:150]
+
+
+@pytest.fixture(scope="module")
+def fitted_images(digits: Any) -> DNNMixture:
+    return quick(generate=True).fit(digits[0])
+
+
+def same_model(first: DNNMixture, second: DNNMixture) -> bool:
+    ours, theirs = first._tensors(), second._tensors()
+    assert ours.keys() == theirs.keys()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def few(y: np.ndarray, n: int) -> np.ndarray:
+    """The first n labels; the others are unknown."""
+    return np.where(np.arange(len(y)) < n, y, -1)
+
+
+def test_finds_separated_groups(fitted: DNNMixture, blobs: Any) -> None:
+    assert metrics.accuracy(blobs[1], fitted.labels_) >= 0.98
+
+
+def test_finds_groups_of_images(squares: Any) -> None:
+    start = InformationStart(steps=60, heads=2, batch_size=64)
+    model = small(2, start=start, augmentation=Affine(shift=0.03)).fit(squares[0])
+    assert metrics.accuracy(squares[1], model.labels_) >= 0.98
+
+
+def test_predictions_agree_with_each_other(fitted: DNNMixture, blobs: Any) -> None:
+    p = fitted.predict_proba(blobs[0])
+    assert p.shape == (600, 3) and p.dtype == np.float64 and (p >= 0).all()
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
+    np.testing.assert_array_equal(p.argmax(1), fitted.predict(blobs[0]))
+    np.testing.assert_array_equal(fitted.labels_, fitted.predict(blobs[0]))
+    model = quick()
+    np.testing.assert_array_equal(model.fit_predict(blobs[0]), quick().fit(blobs[0]).labels_)
+
+
+def test_scores_and_memberships_are_those_of_the_mixture_of_encodings(fitted: DNNMixture, blobs: Any) -> None:
+    """Eq. 1 to 3 by scipy, from `transform`, `means_` and `weights_` alone."""
+    X = blobs[0][:20]
+    z = fitted.transform(X)
+    assert z.shape == (20, 30) and z.dtype == np.float64
+    identity = np.eye(30)
+    densities = [multivariate_normal(mean, identity).logpdf(z) for mean in fitted.means_]
+    joint = np.stack(densities, 1) + np.log(fitted.weights_)
+    np.testing.assert_allclose(fitted.score_samples(X), logsumexp(joint, 1), rtol=1e-9)
+    expected = np.exp(joint - logsumexp(joint, 1)[:, None])
+    np.testing.assert_allclose(fitted.predict_proba(X), expected, atol=1e-9)
+
+
+def test_the_parameters_of_the_mixture(fitted: DNNMixture) -> None:
+    assert fitted.means_.shape == (3, 30)
+    np.testing.assert_allclose(np.linalg.norm(fitted.means_, axis=1), 4)
+    assert fitted.weights_.sum() == pytest.approx(1) and (fitted.weights_ > 0).all()
+    np.testing.assert_allclose(fitted.weights_, np.bincount(fitted.labels_) / 600, atol=0.05)
+    assert fitted.classes_.tolist() == [] and fitted.dead_components_ == []
+    other = quick(radius=6.0, latent_dim=4).fit(np.random.default_rng(0).normal(size=(9, 2)))
+    np.testing.assert_array_equal(other.means_, 6 * np.eye(3, 4))
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_predictions_do_not_depend_on_batches(
+    fitted: DNNMixture, fitted_images: DNNMixture, blobs: Any, digits: Any, batch: int
+) -> None:
+    for model, X, noise in ((fitted, blobs[0][:42], 1e-9), (fitted_images, digits[0][:42], 1e-5)):
+        parts = np.concatenate([model.predict_proba(X[i : i + batch]) for i in range(0, 42, batch)])
+        np.testing.assert_allclose(parts, model.predict_proba(X), atol=noise)
+
+
+def test_far_away_items_have_finite_memberships(fitted: DNNMixture, blobs: Any) -> None:
+    p = fitted.predict_proba(blobs[0][:5] * 1e6)
+    assert np.isfinite(p).all() and np.isfinite(fitted.score_samples(blobs[0][:5] * 1e6)).all()
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-9)
+
+
+def test_history_has_a_finite_record_an_iteration(fitted: DNNMixture) -> None:
+    table = pd.DataFrame(fitted.history_)
+    assert list(table) == [
+        "iteration", "changed", "log_likelihood", "bound", "encoder_loss", "cycle_error", "generator_loss",
+        "discriminator_loss", "smallest_share", "seconds",
+    ]  # fmt: skip
+    assert fitted.n_iter_ == len(table) == 4 and list(table["iteration"]) == [1, 2, 3, 4]
+    assert np.isfinite(table.to_numpy()).all() and (np.diff(table["seconds"]) > 0).all()
+    assert table["changed"].between(0, 1).all() and (table["changed"][1:] < 0.1).all()
+    assert (table["bound"] <= table["log_likelihood"] + 1e-4).all()
+    assert (table[["cycle_error", "generator_loss", "discriminator_loss"]] > 0).all().all()
+    assert (table["smallest_share"] > 0.2).all()
+
+
+def test_without_a_generator_its_losses_are_zero(blobs: Any) -> None:
+    table = pd.DataFrame(quick().fit(blobs[0]).history_)
+    assert (table[["cycle_error", "generator_loss", "discriminator_loss"]] == 0).all().all()
+
+
+@pytest.mark.parametrize("generate", [True, False])
+def test_same_seed_same_bits_and_other_seed_other_bits(blobs: Any, generate: bool) -> None:
+    first, again, other = (quick(generate=generate, random_state=s).fit(blobs[0]) for s in (0, 0, 1))
+    assert same_model(first, again) and not same_model(first, other)
+    np.testing.assert_array_equal(first.weights_, again.weights_)
+
+
+def test_nothing_global_changes(blobs: Any) -> None:
+    def state() -> list[Any]:
+        return [
+            torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(),  # noqa: NPY002
+            torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters),
+            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
+        ]  # fmt: skip
+
+    X, y = blobs[0].copy(), few(blobs[1], 9)
+    before = state()
+    model = quick(generate=True, networks={"encoder": _encoder}).fit(X, y)
+    model.sample(3)
+    model.interpolate(0, 1)
+    assert state() == before
+    np.testing.assert_array_equal(X, blobs[0])
+    np.testing.assert_array_equal(y, few(blobs[1], 9))
+
+
+def _encoder(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(in_shape[0], 8), torch.nn.Tanh(), torch.nn.Linear(8, out_dim))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X.tolist(),
+        lambda X: pd.DataFrame(X, columns=["a", "b"]),
+        lambda X: pl.DataFrame({"a": X[:, 0], "b": X[:, 1]}),
+        torch.from_numpy,
+    ],
+)
+def test_every_kind_of_table_gives_the_same_model(blobs: Any, convert: Any) -> None:
+    X = blobs[0][:60]
+    expected = quick().fit(X).predict_proba(X)
+    np.testing.assert_array_equal(quick().fit(convert(X)).predict_proba(convert(X)), expected)
+
+
+# ---------------------------------------------------------------- samples, walks, encodings
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda X: X,
+        lambda X: X[..., None],
+        lambda X: np.repeat(X[..., None], 3, -1),
+        lambda X: np.repeat(X[:, None], 3, 1),
+        lambda X: (X * 15).astype(np.uint8),
+        lambda X: (X / 16).astype(np.float32),
+        lambda X: torch.from_numpy(X * 7 - 100),
+    ],
+)
+def test_images_of_every_layout(digits: Any, layout: Any) -> None:
+    X = layout(digits[0][:40])
+    model = quick(generate=True).fit(X)
+    kind, shape = str(X.dtype).removeprefix("torch."), tuple(X.shape[1:])
+    low, high = (0, 255) if kind == "uint8" else (float(X.min()), float(X.max()))
+    made, component = model.sample(7)
+    walk = model.interpolate(0, X[3], steps=5)
+    back = model.inverse_transform(model.transform(X[:4]))
+    for items, n in ((made, 7), (walk, 5), (back, 4)):
+        assert items.shape == (n, *shape) and str(items.dtype) == kind
+        assert items.min() >= low - 1e-3 and items.max() <= high + 1e-3
+    assert component.shape == (7,) and model.n_features_in_ == np.prod(shape)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 12, 3), (3, 10, 14), (5, 3)])
+@pytest.mark.parametrize("conditional", [True, False])
+def test_convolutional_networks_of_every_size(shape: tuple[int, ...], conditional: bool) -> None:
+    X = np.random.default_rng(0).random((24, *shape)).astype(np.float32)
+    networks = dict.fromkeys(NETWORKS, "conv" if min(shape[:2]) > 3 or shape[0] == 3 else "auto")
+    step = replace(QUICK["step"], conditional=conditional)
+    model = quick(2, generate=True, networks=networks, step=step, max_iter=1).fit(X)
+    assert model.sample(3, component=1)[0].shape == (3, *shape)
+
+
+def test_tables_come_back_in_their_units_and_dtype(blobs: Any) -> None:
+    X = (blobs[0] * [1, 1000] + [5, -3000]).astype(np.float32)
+    step = replace(STEP, encoder_pretraining=120, generator_pretraining=250, generator_rate=5e-3)
+    model = small(generate=True, start="kmeans", step=step).fit(X)
+    for k in range(3):
+        made, component = model.sample(200, component=k)
+        assert made.shape == (200, 2) and made.dtype == np.float32 and (component == k).all()
+        assert (model.predict(made) == k).mean() >= 0.9
+        real = X[model.labels_ == k]
+        assert (np.abs(made.mean(0) - real.mean(0)) <= 2 * real.std(0)).all()  # groups are 8 apart
+    back = model.inverse_transform(model.transform(X))
+    # eq. 15: the generator undoes the encoder, so far that items find their group again
+    assert (model.predict(back) == model.labels_).mean() >= 0.95
+
+
+def test_components_are_drawn_by_weight(fitted: DNNMixture) -> None:
+    _, component = fitted.sample(3000)
+    assert (np.diff(component) >= 0).all()
+    np.testing.assert_allclose(np.bincount(component, minlength=3) / 3000, fitted.weights_, atol=0.04)
+
+
+def test_walks_go_straight_through_the_latent_space(fitted: DNNMixture, blobs: Any) -> None:
+    walk = fitted.interpolate(0, 2, steps=5)
+    points = np.linspace(fitted.means_[0], fitted.means_[2], 5)
+    np.testing.assert_allclose(walk, fitted.inverse_transform(points), atol=1e-5)
+    items = fitted.interpolate(blobs[0][0], np.int64(1), steps=2)
+    ends = np.stack([fitted.transform(blobs[0][:1])[0], fitted.means_[1]])
+    np.testing.assert_allclose(items, fitted.inverse_transform(ends), atol=1e-5)
+    assert fitted.interpolate(0, 1).shape == (8, 2)
+
+
+def test_walks_from_rows_of_a_frame(blobs: Any) -> None:
+    frame = pd.DataFrame(blobs[0][:60], columns=["a", "b"])
+    model = quick(generate=True).fit(frame)
+    # Fails: interpolate passes a bare row to transform, and scikit-learn warns about missing feature names.
+    assert model.interpolate(frame.iloc[0], frame.iloc[1], steps=3).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.interpolate(0, 3), "component 3 does not exist: expected 0 to 2"),
+        (lambda m: m.interpolate(-1, 0), "component -1"),
+        (lambda m: m.interpolate(0, 1, steps=1), "steps=1"),
+        (lambda m: m.interpolate(0, 1, steps=2.5), r"steps=2\.5"),
+        (lambda m: m.inverse_transform(np.ones((4, 29))), r"shape \(4, 29\).*\(M, 30\)"),
+        (lambda m: m.inverse_transform(np.ones(30)), r"shape \(30,\)"),
+        (lambda m: m.inverse_transform(np.full((1, 30), np.nan)), "finite"),
+        (lambda m: m.sample(0), "n_samples=0"),
+        (lambda m: m.sample(2.5), r"n_samples=2\.5"),
+        (lambda m: m.sample(2, component=3), "component=3"),
+        (lambda m: m.predict(np.ones((4, 3))), "3 features"),
+    ],
+)
+def test_fitted_models_refuse(fitted: DNNMixture, call: Callable[[DNNMixture], Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call(fitted)
+
+
+def test_images_of_another_size_are_refused(fitted_images: DNNMixture) -> None:
+    for verb in (fitted_images.predict, fitted_images.transform, fitted_images.score_samples):
+        with pytest.raises(ValueError, match=r"\(28, 28\)"):
+            verb(np.ones((4, 28, 28)))
+
+
+def test_without_a_generator_nothing_is_generated_and_it_says_why(blobs: Any) -> None:
+    model = quick(generate=False).fit(blobs[0])
+    assert set(model._networks) == {"encoder"}
+    for verb in (
+        model.sample,
+        lambda: model.interpolate(0, 1),
+        lambda: model.inverse_transform(model.means_),
+    ):
+        with pytest.raises(ValueError, match="generate=False"):
+            verb()
+
+
+def test_unfitted() -> None:
+    model = DNNMixture()
+    verbs = (model.sample, lambda: model.predict([[0.0]]), lambda: model.save("x"),
+             lambda: model.interpolate(0, 1), lambda: model.transform([[0.0]]),
+             lambda: model.inverse_transform([[0.0]]), lambda: model.score_samples([[0.0]]))  # fmt: skip
+    for verb in verbs:
+        with pytest.raises(NotFittedError):
+            verb()
+
+
+# ---------------------------------------------------------------- labels for a part of the data
+
+
+@pytest.mark.parametrize(
+    "start", [SMALL["start"], "kmeans", "random"], ids=["information", "kmeans", "random"]
+)
+def test_unknown_labels_everywhere_change_no_bit(blobs: Any, start: Any) -> None:
+    changes = {"start": start, "generate": start == "kmeans", "max_iter": 1}
+    without, unknown = (quick(**changes).fit(blobs[0], y) for y in (None, np.full(600, -1)))
+    assert same_model(without, unknown)
+    np.testing.assert_array_equal(without.labels_, unknown.labels_)
+    np.testing.assert_array_equal(without.weights_, unknown.weights_)
+    assert unknown.classes_.tolist() == []
+
+
+@pytest.mark.parametrize("em", ["online", "epoch"])
+@pytest.mark.parametrize(
+    "start", [SMALL["start"], "kmeans", "labels"], ids=["information", "kmeans", "labels"]
+)
+def test_component_k_is_class_k(blobs: Any, start: Any, em: str) -> None:
+    X, classes = blobs[0], np.array([8, 3, 5])[blobs[1]]
+    model = small(start=start, em=em).fit(X, few(classes, 30))
+    assert model.classes_.tolist() == [3, 5, 8]
+    assert (model.classes_[model.predict(X)] == classes).mean() >= 0.95
+
+
+def test_given_labels_stay_even_where_the_encoder_disagrees(blobs: Any) -> None:
+    X, y = blobs[0], few(blobs[1], 30)
+    y[:2] = (y[:2] + 1) % 3  # two wrong ones
+    model = small().fit(X, y)
+    np.testing.assert_array_equal(model.labels_[:30], y[:30])
+    assert (model.predict(X)[:2] == blobs[1][:2]).all()
+    np.testing.assert_array_equal(model.labels_[30:], model.predict(X)[30:])
+
+
+@pytest.mark.parametrize("start", ["information", "kmeans"])
+def test_classes_without_labels_are_discovered(blobs: Any, start: Any) -> None:
+    X, truth = blobs
+    y = np.where(truth == 2, 7, -1)
+    y[200:] = -1
+    if start == "information":  # beside k-means: all labels say the same
+        start = replace(SMALL["start"], partitions=("kmeans",), teach_steps=40)
+    model = small(start=start, step=replace(STEP, encoder_pretraining=150)).fit(X, y)
+    assert model.classes_.tolist() == [7]
+    assert metrics.accuracy(truth, model.predict(X)) >= 0.95
+    assert (model.predict(X)[truth == 2] == 0).mean() >= 0.95
+
+
+def test_there_may_be_more_components_than_classes(blobs: Any) -> None:
+    model = small(5, start="kmeans").fit(blobs[0], few(blobs[1], 30))
+    assert model.classes_.tolist() == [0, 1, 2] and model.weights_.shape == (5,)
+    np.testing.assert_array_equal(model.labels_[:30], blobs[1][:30])
+    assert metrics.purity(blobs[1], model.labels_) >= 0.95
+
+
+def test_more_classes_than_components_are_refused(blobs: Any) -> None:
+    with pytest.raises(ValueError, match="3 classes, but n_components=2"):
+        quick(2).fit(*blobs)
+
+
+@pytest.mark.parametrize("start", [SMALL["start"], "labels"], ids=["information", "labels"])
+def test_when_everything_is_labelled_it_is_a_classifier(blobs: Any, start: Any) -> None:
+    X, y = blobs
+    model = small(start=start).fit(X, y)
+    np.testing.assert_array_equal(model.labels_, y)
+    assert (model.predict(X) == y).mean() >= 0.98
+
+
+def test_labels_help_where_groups_overlap() -> None:
+    """Two long stripes: without labels they are rather cut across."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    X = np.c_[rng.uniform(-8, 8, 400), 1.6 * y + rng.normal(0, 0.3, 400)]
+    without, helped = (small(2, scaling="none", max_iter=5).fit(X, labels) for labels in (None, few(y, 60)))
+    assert metrics.accuracy(y, without.predict(X)) < 0.8
+    assert (helped.predict(X)[60:] == y[60:]).mean() >= 0.9
+
+
+def test_a_few_labels_do_no_harm_to_overlapping_blobs() -> None:
+    X, y = make_blobs(400, centers=[[0, 0], [3, 0], [0, 3]], random_state=3)
+    without, helped = (small(max_iter=4).fit(X, labels) for labels in (None, few(y, 40)))
+    accuracies = metrics.accuracy(y[40:], without.predict(X)[40:]), (helped.predict(X) == y)[40:].mean()
+    assert accuracies[1] >= max(accuracies[0], 0.85)
+
+
+def test_unequal_groups_with_labels_get_their_shares() -> None:
+    X, y = make_blobs([480, 90, 30], centers=[[0, 0], [8, 0], [0, 8]], random_state=0)
+    order = np.random.default_rng(0).permutation(600)
+    X, y = X[order], y[order]
+    model = small(max_iter=4).fit(X, few(y, 80))
+    np.testing.assert_allclose(model.weights_, [0.8, 0.15, 0.05], atol=0.03)
+    assert (model.predict(X) == y).mean() >= 0.97
+
+
+def test_starting_from_labels_needs_some(blobs: Any) -> None:
+    for y in (None, np.full(600, -1)):
+        with pytest.raises(ValueError, match="start='labels' needs labels in y"):
+            quick(start="labels").fit(blobs[0], y)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.zeros(599, dtype=int), r"expected \(600,\)"),
+        (np.full(600, 0.5), "whole numbers"),
+        (np.full(600, "a"), "LabelEncoder"),
+    ],
+)
+def test_bad_labels_are_refused(blobs: Any, y: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        quick().fit(blobs[0], y)
+
+
+# ---------------------------------------------------------------- weights of items
+
+
+def test_items_count_by_weight_in_the_shares(blobs: Any) -> None:
+    """With all memberships known omega is exact: counts by weight, and the prior's 0.1 for each component."""
+    X, y = blobs
+    weights = np.array([4.0, 1.0, 0.5])[y]
+    model = quick(weight_concentration=1.1).fit(X, y, sample_weight=weights)
+    counts = np.bincount(y, weights) * 600 / weights.sum() + 0.1
+    np.testing.assert_allclose(model.weights_, counts / counts.sum(), rtol=1e-5)
+
+
+def test_equal_weights_change_no_share(blobs: Any) -> None:
+    models = [quick().fit(*blobs, sample_weight=w) for w in (None, np.full(600, 7.0))]
+    np.testing.assert_allclose(models[0].weights_, models[1].weights_, rtol=1e-5)
+
+
+def test_items_without_weight_are_not_learned(blobs: Any) -> None:
+    X, y = blobs
+    kept = y < 2
+    model = small(2, max_iter=4).fit(X, sample_weight=kept.astype(float))
+    assert metrics.accuracy(y[kept], model.labels_[kept]) >= 0.98
+    np.testing.assert_allclose(model.weights_, 0.5, atol=0.05)
+
+
+def test_labels_without_weight_are_not_learned(blobs: Any) -> None:
+    X, y = blobs
+    wrong = few((y + 1) % 3, 200)
+    wrong[200:260] = y[200:260]
+    model = small().fit(X, wrong, sample_weight=np.arange(600) >= 200)
+    assert (model.predict(X) == y).mean() >= 0.95
+
+
+def test_neighbours_without_weight_stand_in_for_nobody(blobs: Any) -> None:
+    # Fails: Views.partners takes neighbours that weigh nothing, so items left out are shown after all.
+    weights = torch.from_numpy(np.arange(600) % 2).float()
+    views = Views(torch.from_numpy(blobs[0]).float(), Neighbors(5), Engine("cpu", 0), weights)
+    index = views.draw_index(1, 200)
+    assert (weights[index] == 1).all()
+    assert (weights[views.partners(index)] == 1).all()
+
+
+def test_labels_that_all_weigh_nothing_are_refused_or_unknown(blobs: Any) -> None:
+    # Fails: torch refuses to draw from them, with a RuntimeError.
+    X, y = blobs
+    weights = (np.arange(600) >= 30).astype(float)
+    try:
+        model = quick().fit(X, few(y, 30), sample_weight=weights)
+    except ValueError as error:
+        assert "sample_weight" in str(error)
+    else:
+        assert np.isfinite(model.weights_).all()
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        np.ones(599),
+        np.ones((600, 1)),
+        np.full(600, -1.0),
+        np.zeros(600),
+        np.full(600, np.nan),
+        np.full(600, np.inf),
+    ],
+)
+def test_bad_weights_are_refused(blobs: Any, weights: Any) -> None:
+    with pytest.raises(ValueError, match=r"sample_weight.*expected 600 finite numbers of at least 0"):
+        quick().fit(blobs[0], sample_weight=weights)
+
+
+# ---------------------------------------------------------------- MinMax+EM
+
+
+def test_the_bound_rises_from_one_e_step_to_the_next() -> None:
+    """Generalised EM: with gamma held for an iteration, the bound at its end is above the likelihood before.
+
+    Batches are large and the encoder has no batch normalisation, so that little noise is left.
+    """
+    X, _ = make_blobs(600, centers=[[0, 0], [8, 0], [0, 8]], random_state=0)
+    step = replace(STEP, steps=8, batch_size=1200, encoder_rate=2e-3, augment=False, encoder_pretraining=5)
+    networks = {"encoder": {"kind": "mlp", "hidden": (32,), "norm": None}}
+    model = small(
+        em="epoch", step=step, augmentation=None, start="kmeans", networks=networks, max_iter=12,
+        weight_concentration=1.0,
+    ).fit(X)  # fmt: skip
+    table = pd.DataFrame(model.history_)
+    before, bound = table["log_likelihood"].to_numpy()[:-1], table["bound"].to_numpy()[1:]
+    assert (bound >= before - 1e-3).all()
+    gap = table["log_likelihood"].to_numpy()[1:] - bound
+    assert (gap >= -1e-4).all() and gap[0] > 1e-3  # the E-step closes it
+    assert before[-1] > before[0] + 1
+
+
+@pytest.mark.parametrize("em", ["online", "epoch"])
+@pytest.mark.parametrize("augment", [True, False])
+def test_both_kinds_of_e_step_learn(blobs: Any, em: str, augment: bool) -> None:
+    model = small(em=em, start="kmeans", step=replace(STEP, augment=augment)).fit(blobs[0])
+    assert metrics.accuracy(blobs[1], model.labels_) >= 0.98
+
+
+@pytest.mark.parametrize("generate", [True, False])
+@pytest.mark.parametrize("weight_step", ["closed-form", "gradient", "exact", "fixed"])
+def test_every_update_of_omega(weight_step: str, generate: bool) -> None:
+    """Everything labelled: the memberships, and so the shares that omega should reach, are known."""
+    X, y = make_blobs([70, 20, 10], centers=[[0, 0], [8, 0], [0, 8]], random_state=0)
+    step = replace(QUICK["step"], steps=15, batch_size=64, labelled_batch_size=0)
+    model = quick(weight_step=weight_step, generate=generate, step=step, weight_concentration=1.0).fit(X, y)
+    true, even = np.array([0.7, 0.2, 0.1]), np.full(3, 1 / 3)
+    assert model.weights_.sum() == pytest.approx(1) and (model.weights_ > 0).all()
+    if weight_step == "closed-form" or (weight_step == "exact" and not generate):
+        np.testing.assert_allclose(model.weights_, true, rtol=1e-5)
+    elif weight_step == "fixed":
+        np.testing.assert_allclose(model.weights_, even, rtol=1e-5)
+    elif weight_step == "gradient" and not generate:
+        assert np.abs(model.weights_ - true).sum() < 0.6 * np.abs(even - true).sum()
+    else:  # the terms in Y pull as well
+        assert np.abs(model.weights_ - even).max() > 1e-3
+
+
+def test_the_gradient_step_of_omega_is_not_pulled_by_labels(blobs: Any) -> None:
+    # Fails: labelled items added to a batch count in N_k / N, so omega goes to the classes that have labels.
+    X, y = blobs
+    one = np.where((y == 0) & (np.arange(600) < 60), 0, -1)
+    step = replace(STEP, steps=30, batch_size=16, labelled_batch_size=48, encoder_pretraining=120)
+    model = small(start="kmeans", weight_step="gradient", step=step).fit(X, one)
+    assert metrics.accuracy(y, model.labels_) >= 0.95
+    np.testing.assert_allclose(model.weights_, 1 / 3, atol=0.1)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "wasserstein", "hinge", "literal"])
+@pytest.mark.parametrize("penalty", [None, "gradient"])
+def test_every_objective(blobs: Any, loss: Any, penalty: Any) -> None:
+    step = replace(QUICK["step"], objective=Adversarial(loss, penalty), encoder_cycle=None, recognition=0.0)
+    model = quick(generate=True, step=step).fit(blobs[0])
+    assert np.isfinite(model.sample(5)[0]).all()
+
+
+@pytest.mark.parametrize("known", [0, 30])
+@pytest.mark.parametrize(
+    "start", ["auto", "random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral", "given", "labels"]
+)
+def test_every_start(blobs: Any, start: str, known: int) -> None:
+    X, y = blobs[0][:60], blobs[1][:60]
+    if (start, known) == ("labels", 0):
+        return
+    given = {"given": y, "auto": InformationStart(steps=2, networks=1, partitions=("kmeans",), teach_steps=2)}
+    model = quick(start=given.get(start, start), max_iter=1).fit(X, few(y, known))
+    assert set(model.labels_) <= {0, 1, 2}
+    np.testing.assert_array_equal(model.labels_[:known], y[:known])
+
+
+@pytest.mark.parametrize("start", ["kmeans", "gmm-full", "given"])
+def test_pretraining_by_equation_14_learns_the_starting_partition(blobs: Any, start: str) -> None:
+    X, y = blobs
+    step = replace(STEP, steps=0, encoder_pretraining=120)
+    model = small(start=y if start == "given" else start, step=step, weight_step="fixed").fit(X)
+    assert metrics.accuracy(y, model.labels_) >= 0.98
+    z = model.transform(X)
+    assert np.square(z - model.means_[model.labels_]).sum(1).mean() < 4  # of 32 between the means
+
+
+@pytest.mark.parametrize("step", [replace(QUICK["step"], average=0.0), replace(QUICK["step"], augment=False)])
+def test_further_choices_of_a_step(blobs: Any, step: MinMaxStep) -> None:
+    assert np.isfinite(quick(generate=True, step=step).fit(blobs[0]).sample(5)[0]).all()
+
+
+def test_known_labels_hold_while_the_start_is_learned(blobs: Any) -> None:
+    # Fails: only seeded k-means keeps the labels; eq. 14 takes the word of any other start against them.
+    X, y = blobs
+    step = replace(STEP, steps=0, encoder_pretraining=100)
+    model = small(start=(y + 1) % 3, step=step).fit(X, y)
+    assert (model.predict(X) == y).mean() >= 0.98
+
+
+def test_the_preset_runs_the_published_procedure(blobs: Any) -> None:
+    published = PRESETS["dnnmm-2020"]["step"]
+    shorter = replace(
+        published,
+        encoder_pretraining=100,
+        encoder_rate=5e-3,
+        generator_pretraining=5,
+        discriminator_pretraining=5,
+    )
+    model = DNNMixture.preset("dnnmm-2020", 3, step=shorter, max_iter=4, networks=NETWORKS, random_state=0)
+    model.fit(blobs[0], few(blobs[1], 30))
+    assert model.n_iter_ == 4 and not model.converged_
+    assert model.weight_step == "gradient" and model.start == "kmeans" and model.augmentation is None
+    assert not published.conditional and published.recognition == 0 and published.objective.penalty is None
+    assert model.sample(5)[0].shape == (5, 2)
+    assert (model.predict(blobs[0]) == blobs[1]).mean() >= 0.9
+
+
+def test_unknown_presets_are_refused() -> None:
+    with pytest.raises(ValueError, match="'dnnmm-2021' is unknown; expected one of dnnmm-2020"):
+        DNNMixture.preset("dnnmm-2021", 3)
+
+
+def test_restarts_ride_on_one_batch_and_the_most_informative_is_kept(blobs: Any) -> None:
+    model = small(n_init=2, generate=True).fit(blobs[0])
+    assert metrics.accuracy(blobs[1], model.labels_) >= 0.98
+    assert 0.8 * np.log(3) <= model.criterion_ <= np.log(3) + 1e-6
+    assert model.weights_.shape == (3,) and model.sample(4)[0].shape == (4, 2)
+    assert {len(layer.weight) for layer in model._networks["encoder"].layers} == {1}
+    np.testing.assert_array_equal(model.labels_, model.predict(blobs[0]))
+
+
+@pytest.mark.parametrize("generate", [True, False])
+def test_warm_start_continues_from_the_same_networks(blobs: Any, generate: bool) -> None:
+    model = small(warm_start=True, generate=generate).fit(blobs[0])
+    before, scores = copy.deepcopy(model), model.score_samples(blobs[0])
+    still = replace(STEP, steps=0)
+    model.set_params(step=still, weight_step="fixed", max_iter=1).fit(blobs[0])
+    np.testing.assert_allclose(model.score_samples(blobs[0]), scores, rtol=1e-5)
+    assert not generate or np.allclose(model.interpolate(0, 1), before.interpolate(0, 1), atol=0.5)
+    model.set_params(step=STEP, weight_step="closed-form").fit(blobs[0])
+    assert (before.labels_ == model.labels_).mean() > 0.95 and model.n_iter_ == 1
+    assert not same_model(before, model)
+
+
+def test_warm_start_adds_a_generator_to_a_model_without(blobs: Any) -> None:
+    model = small(warm_start=True).fit(blobs[0])
+    before = model.labels_
+    model.set_params(generate=True, max_iter=1).fit(blobs[0])
+    assert model.sample(3)[0].shape == (3, 2) and (before == model.labels_).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "change", [{"n_components": 2}, {"latent_dim": 9}, {"n_init": 2}, {"X": np.ones((20, 5))}]
+)
+def test_warm_start_needs_the_same_shapes(blobs: Any, change: dict[str, Any]) -> None:
+    model = quick(warm_start=True).fit(blobs[0])
+    X = change.pop("X", blobs[0])
+    with pytest.raises(ValueError, match="warm_start=True needs"):
+        model.set_params(**change).fit(X)
+
+
+@pytest.mark.parametrize(
+    "change", [{"networks": "mlp"}, {"generate": True, "step": replace(QUICK["step"], conditional=False)}]
+)
+def test_warm_start_needs_the_same_networks(blobs: Any, change: dict[str, Any]) -> None:
+    # Fails: torch's RuntimeError about a state_dict comes through.
+    model = quick(warm_start=True, generate=True).fit(blobs[0])
+    with pytest.raises(ValueError, match="warm_start=True needs"):
+        model.set_params(**change).fit(blobs[0])
+
+
+@pytest.mark.parametrize(("generate", "iterations"), [(False, 3), (True, 5)])
+def test_converges_after_three_calm_iterations_and_not_before_min_iter(
+    blobs: Any, generate: bool, iterations: int
+) -> None:
+    model = quick(tol=1.0, max_iter=9, min_iter=5, generate=generate).fit(blobs[0])
+    assert model.converged_ and model.n_iter_ == iterations
+
+
+def test_says_when_it_does_not_converge(blobs: Any) -> None:
+    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
+        assert not quick(tol=1.0).fit(blobs[0]).converged_
+
+
+def test_without_a_tolerance_all_iterations_run_and_nothing_is_said(blobs: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = quick(tol=None, max_iter=5).fit(blobs[0])
+    assert model.n_iter_ == 5 and not model.converged_
+
+
+def test_dead_components_are_named(blobs: Any) -> None:
+    def never_the_third(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+        network = torch.nn.Linear(in_shape[0], out_dim)
+        with torch.no_grad():
+            network.weight.zero_()
+            network.weight[0, 0], network.weight[1, 0], network.bias[2] = -1.0, 1.0, -50.0
+        return network
+
+    still = replace(STEP, steps=0, encoder_pretraining=0)
+    model = small(start="random", step=still, networks={"encoder": never_the_third})
+    with pytest.warns(DeadComponentWarning, match=r"components \[2\] stand for no data"):
+        model.fit(blobs[0])
+    assert model.dead_components_ == [2] and 0 < model.weights_[2] < 0.01
+
+
+def test_divergence_is_an_error(blobs: Any) -> None:
+    with pytest.raises(FloatingPointError, match="lower the learning rates"):
+        small(step=replace(STEP, encoder_rate=1e30), start="random").fit(blobs[0])
+
+
+# ---------------------------------------------------------------- files, copies, scikit-learn's tools
+
+
+def test_saved_models_answer_the_same_bits(blobs: Any, tmp_path: Any) -> None:
+    X = blobs[0]
+    model = quick(generate=True, start="kmeans").fit(X, few(blobs[1] + 4, 30))
+    folder = model.save(tmp_path / "model")
+    again = genmix.load(folder)
+    for verb in ("predict_proba", "score_samples", "transform"):
+        np.testing.assert_array_equal(getattr(again, verb)(X), getattr(model, verb)(X))
+    np.testing.assert_array_equal(again.sample(9)[0], model.sample(9)[0])
+    np.testing.assert_array_equal(again.interpolate(0, X[5]), model.interpolate(0, X[5]))
+    for name in ("labels_", "weights_", "means_", "classes_"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
+    assert again.history_ == model.history_ and again.fingerprint_ == model.fingerprint_
+    assert again.get_params() == model.get_params() and again.criterion_ == model.criterion_
+    assert json.loads((folder / "model.json").read_text())["class"] == "DNNMixture"
+    assert same_model(again, model)
+
+
+@pytest.mark.parametrize("step", [None, replace(QUICK["step"], conditional=False)])
+def test_saved_image_models_answer_the_same_bits(digits: Any, tmp_path: Any, step: Any) -> None:
+    X = digits[0][:60]
+    model = quick(**({} if step is None else {"step": step}), generate=True, networks="auto").fit(X)
+    again = genmix.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(again.sample(4)[0], model.sample(4)[0])
+
+
+def test_models_without_a_generator_are_saved_too(blobs: Any, tmp_path: Any) -> None:
+    model = quick().fit(blobs[0])
+    again = genmix.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.score_samples(blobs[0]), model.score_samples(blobs[0]))
+    with pytest.raises(ValueError, match="generate=False"):
+        again.sample()
+
+
+def test_loaded_models_learn_on(blobs: Any, tmp_path: Any) -> None:
+    model = small(warm_start=True).fit(blobs[0], few(blobs[1], 30))
+    again = genmix.load(model.save(tmp_path / "model"))
+    again.set_params(max_iter=1).fit(blobs[0], few(blobs[1], 30))
+    assert (again.predict(blobs[0]) == blobs[1]).mean() >= 0.95
+
+
+def test_settings_for_the_next_fit_do_not_spoil_a_file(blobs: Any, tmp_path: Any) -> None:
+    # Fails: the networks to load are read off `generate` and `step`, not off what was fitted.
+    model = quick(generate=True).fit(blobs[0]).set_params(generate=False)
+    again = genmix.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.predict_proba(blobs[0]), model.predict_proba(blobs[0]))
+
+
+def test_networks_of_the_user_are_given_again_when_loading(blobs: Any, tmp_path: Any) -> None:
+    networks = {**NETWORKS, "encoder": _encoder, "generator": _encoder}
+    model = quick(networks=networks, generate=True).fit(blobs[0])
+    folder = model.save(tmp_path / "model")
+    with pytest.raises(genmix.ModelFileError, match="_encoder"):
+        genmix.load(folder)
+    again = genmix.load(folder, networks=networks)
+    np.testing.assert_array_equal(again.score_samples(blobs[0]), model.score_samples(blobs[0]))
+    np.testing.assert_array_equal(again.sample(5)[0], model.sample(5)[0])
+
+
+def test_copies_and_pickles(fitted: DNNMixture, blobs: Any) -> None:
+    for twin in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):  # noqa: S301 - our own bytes
+        np.testing.assert_array_equal(twin.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+        np.testing.assert_array_equal(twin.sample(4)[0], fitted.sample(4)[0])
+    assert clone(fitted).get_params() == fitted.get_params() and not hasattr(clone(fitted), "labels_")
+
+
+def test_works_in_a_pipeline_with_labels(blobs: Any) -> None:
+    pipeline = make_pipeline(StandardScaler(), small(start="kmeans"))
+    found = pipeline.fit_predict(blobs[0], few(blobs[1], 30))
+    assert (found == blobs[1]).mean() >= 0.95
+
+
+# ---------------------------------------------------------------- wrong and odd input
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (np.empty((0, 2)), "0 sample"),
+        (np.ones(5), "1D array"),
+        (np.array([[1.0, np.nan]] * 9), "NaN"),
+        (np.array([[1.0, np.inf]] * 9), "infinity"),
+        (np.array([["a", "b"]] * 9), "string"),
+        (np.ones((2, 2)), "n_samples=2.*n_components=3"),
+        (np.full((9, 2), 1e200) * np.arange(9)[:, None], "rescale"),
+        (np.ones((9, 4, 4, 7)), "neither 1 nor 3 channels"),
+        (np.full((9, 4, 4), np.nan), "NaN"),
+    ],
+)
+def test_bad_data_are_refused(X: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        quick().fit(X)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"n_components": 0}, {"n_components": 2.5}, {"max_iter": 0}, {"n_init": 0}, {"n_init": 1.5},
+        {"min_iter": -1}, {"tol": -1}, {"tol": "x"}, {"radius": 0}, {"radius": -1}, {"radius": "far"},
+        {"weight_concentration": 0.5}, {"weight_concentration": None}, {"em": "batch"},
+        {"weight_step": "pgd"},
+        {"step": "r1"}, {"step": {"steps": 3}}, {"latent_dim": 2}, {"start": "magic"}, {"start": [0, 1]},
+        {"start": np.full(600, 3)}, {"networks": "transformer"}, {"networks": {"critic": "mlp"}},
+        {"networks": "conv"}, {"networks": {"generator": {"kind": "mlp", "depth": 3}}, "generate": True},
+        {"augmentation": Affine()}, {"augmentation": 3}, {"scaling": "log"}, {"device": "toaster"},
+        {"precision": "float8"},
+        # These fail: numbers that are no counts reach torch.eye, and an infinite radius the training.
+        {"latent_dim": 30.5}, {"latent_dim": "many"}, {"radius": np.inf},
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused_by_name(blobs: Any, arguments: dict[str, Any]) -> None:
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=name):
+        DNNMixture(**{"n_components": 3, **QUICK, **arguments}).fit(blobs[0])
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.random.default_rng(0).normal(size=(3, 2)),  # as many items as components, fewer than a batch
+        np.random.default_rng(0).normal(size=(40, 1)),  # one column
+        np.c_[np.random.default_rng(0).normal(size=(40, 2)), np.full(40, 7.0)],  # a constant column
+        np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 10, 0),  # repeated rows
+        np.ones((10, 2)),  # nothing but one point
+        np.random.default_rng(0).normal(size=(40, 2)) * 9999 + 1e7,
+        np.random.default_rng(0).integers(0, 2, (40, 3)).astype(bool),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_odd_but_valid_tables(X: np.ndarray) -> None:
+    model = quick(generate=True, start="kmeans").fit(X)
+    assert np.isfinite(model.predict_proba(X)).all() and np.isfinite(model.sample(5)[0].astype(float)).all()
+
+
+@pytest.mark.parametrize("y", [None, [-1, 7] * 30])
+@pytest.mark.parametrize("start", [QUICK["start"], "kmeans"], ids=["information", "kmeans"])
+def test_one_component_has_everything(blobs: Any, start: Any, y: Any) -> None:
+    X = blobs[0][:60]
+    model = quick(1, generate=True, start=start).fit(X, y)
+    assert model.weights_.tolist() == [1.0] and (model.labels_ == 0).all()
+    assert (model.predict_proba(X) == 1).all()
+    gaussian = multivariate_normal(model.means_[0], np.eye(30))
+    np.testing.assert_allclose(model.score_samples(X), gaussian.logpdf(model.transform(X)), rtol=1e-9)
+    assert model.interpolate(0, 0, steps=2).shape == (2, 2)
+
+
+def test_more_than_30_components_have_as_many_dimensions() -> None:
+    X = np.random.default_rng(0).normal(size=(70, 2))
+    model = quick(33, generate=True, start="kmeans").fit(X)
+    assert model.means_.shape == (33, 33) and model.transform(X).shape == (70, 33)
+    assert model.sample(40)[0].shape == (40, 2)
+
+
+def test_fewer_items_than_a_batch(blobs: Any) -> None:
+    X, y = blobs[0][:12], blobs[1][:12]
+    model = small(generate=True, start="kmeans", step=replace(STEP, steps=1)).fit(X, few(y, 4))
+    assert model.labels_.shape == (12,) and np.isfinite(model.sample(3)[0]).all()
