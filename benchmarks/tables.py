@@ -104,6 +104,50 @@ def table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     return [*lines, ""]
 
 
+SUPERVISED = {
+    "mnist-0-4": "MNIST digits 0-4, 1,000 images each",
+    "mnist-0-6": "MNIST digits 0-6, 1,000 images each",
+    "mnist-0-9": "MNIST, all digits, 1,000 images each",
+    "mnist-imbalanced": "MNIST digits 0, 1, 2: 1,000, 300 and 100 images",
+    "cifar10-3-red-noise": "CIFAR-10, first three classes, noise on the red channel",
+}
+SUPERVISED_NOTES = {
+    "default": "`DNNMixture(K)`",
+    "clusters-only": "`DNNMixture(K, generate=False)`",
+    "labels-only": "the same encoder as a classifier of the labels, same augmentation",
+    "dnnmm-2020": "`preset('dnnmm-2020')`",
+    "dnnmm-2020-kmeans": "its stages: semi-supervised k-means",
+    "dnnmm-2020-encoder": "its stages: encoder pretraining",
+    "dnnmm-2020-em": "its stages: EM without generator",
+}
+
+
+def supervised_table(data: str, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """One task's table: a row for each method and level of supervision."""
+    lines = [
+        f"### {SUPERVISED[data]}",
+        "",
+        "| method | labels | accuracy | ARI | NMI | samples | seeds | seconds (threads) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for method in SUPERVISED_NOTES:
+        for alpha in sorted({run["alpha"] for run in runs.get(method, [])}):
+            found = [run for run in runs[method] if run["alpha"] == alpha]
+            cells = [
+                f"{np.mean([run[key] for run in found]):.4f} ± {np.std([run[key] for run in found]):.4f}"
+                for key in ("accuracy", "ari", "nmi")
+            ]
+            shares = [share for run in found for share in run.get("sample_consistency", [])]
+            judged = f"{np.mean(shares):.3f} (least {np.min(shares):.3f})" if shares else ""
+            seconds = np.mean([run["seconds"] for run in found])
+            threads = "/".join(map(str, sorted({run["threads"] for run in found})))
+            lines.append(
+                f"| {SUPERVISED_NOTES[method]} | {alpha:.0%} | {' | '.join(cells)} | {judged} | {len(found)} "
+                f"| {seconds:.0f} ({threads}) |"
+            )
+    return [*lines, ""]
+
+
 def main() -> None:
     """Read all records and write the page."""
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -123,6 +167,17 @@ def main() -> None:
     for data in TITLES:
         if data in runs:
             lines += table(data, runs[data])
+    tasks = [data for data in SUPERVISED if data in runs]
+    if tasks:
+        lines += [
+            "## DNN-MM, labels for a part of the images",
+            "",
+            "Scores of the images without labels; `python benchmarks/supervision.py DATA/METHOD --alpha A`. Samples:",
+            "share of 500 of each component that a classifier of all MNIST takes for the digit it stands for.",
+            "",
+        ]
+        for data in tasks:
+            lines += supervised_table(data, runs[data])
     speed = RESULTS / "speed.json"
     if speed.exists():
         lines += [

@@ -102,7 +102,7 @@ def test_a_preset_is_the_start_and_options_override_it(tmp_path, blobs):
 def test_models_named_in_the_help_are_those_that_can_be_built():
     hint = get_type_hints(fit, include_extras=False)["model"]
     assert set(get_args(hint)) == set(settings.CLASSES)
-    assert hint == Literal["ganmm"]
+    assert hint == Literal["ganmm", "dnnmm"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])

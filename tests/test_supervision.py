@@ -107,7 +107,6 @@ def test_shares_of_classes_without_labels_are_the_mean() -> None:
 
 
 def test_shares_do_not_count_items_without_weight() -> None:
-    # Fails: Labels.shares counts every labelled item once, whatever its weight.
     labels = labels_of([0, -1, 1, 1], 2, [1.0, 1.0, 1.0, 0.0])
     torch.testing.assert_close(labels.shares(0.0), torch.tensor([0.5, 0.5]))
 

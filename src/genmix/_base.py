@@ -69,7 +69,7 @@ class BaseMixture(ClusterMixin, BaseEstimator):
         return self._assign(self._items(X))
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit and return `labels_`, which equal ``fit(X, y).predict(X)``."""
+        """Fit and return `labels_`: ``fit(X, y).predict(X)``, but for items whose component was given."""
         return np.asarray(self.fit(X, y).labels_)
 
     def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -162,7 +162,8 @@ class Views:
         column = torch.randint(
             self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
         )
-        return self.neighbors[index].gather(-1, column)[..., 0]
+        found = self.neighbors[index].gather(-1, column)[..., 0]
+        return found if self.weights is None else torch.where(self.weights[found] > 0, found, index)
 
     def draw_index(self, restarts: int, batch_size: int) -> Tensor:
         """Draw indices ``[R, B]`` of random items."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class _Plan:
     networks: dict[str, Any]
 
 
-class DNNMixture(BaseMixture):
+class DNNMixture(TransformerMixin, BaseMixture):
     """Deep mixture with one generator, one encoder and K fixed Gaussians in between (Pande & Awate 2020).
 
     The encoder maps items into a latent space where component k is a unit Gaussian around a fixed mean; the
@@ -191,8 +192,8 @@ class DNNMixture(BaseMixture):
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 30,
-        min_iter: int = 20,
+        max_iter: int = 20,
+        min_iter: int = 15,
         tol: float | None = 5e-3,
         n_init: int = 1,
         random_state: Any = None,
@@ -273,9 +274,9 @@ class DNNMixture(BaseMixture):
         begun = time.perf_counter()
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
-        plan = self._make_plan(X, run)
         weights = _checked_weights(sample_weight, len(X), run)
         labels = self._read_labels(y, len(X), weights, run)
+        plan = self._make_plan(X, run, len(self.classes_) == self.n_components)
         views = Views(plan.preprocessing.apply(X).to(run.device), plan.augmentation, run, weights)
         encoder, decoder = self._begin(views, plan, labels)
         self._minmax_em(views, plan, labels, encoder, decoder, begun)
@@ -325,7 +326,8 @@ class DNNMixture(BaseMixture):
                     losses[3] += decoder.train_discriminator(X[seen], _at(gamma, seen), k, fake)
                 if self.weight_step == "gradient":
                     slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
-                    encoder.weights = latent.ascend_weights(encoder.weights, g.mean(1), slopes)
+                    drawn = g[:, : step.batch_size].mean(1)  # without the labelled items added
+                    encoder.weights = latent.ascend_weights(encoder.weights, drawn, slopes)
             self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
             calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
             if calm >= PATIENCE and t + 1 >= (self.min_iter if decoder is not None else 0):
@@ -369,7 +371,7 @@ class DNNMixture(BaseMixture):
 
     # ------------------------------------------------------------------ before the first iteration
 
-    def _make_plan(self, X: np.ndarray, run: Engine) -> _Plan:
+    def _make_plan(self, X: np.ndarray, run: Engine, labelled: bool) -> _Plan:
         """Check the arguments and resolve every "auto" from the kind and shape of the data."""
         for name in ("n_components", "max_iter", "n_init"):
             self._check_count(name, 1)
@@ -382,11 +384,14 @@ class DNNMixture(BaseMixture):
                 )
         for name, least in (("radius", 0.0), ("weight_concentration", 1.0), ("tol", 0.0)):
             value = getattr(self, name)
-            fine = isinstance(value, (int, float)) and value >= least and (name != "radius" or value > 0)
+            fine = isinstance(value, (int, float)) and least <= value < np.inf
+            fine = fine and (name != "radius" or value > 0)
             if not fine and not (name == "tol" and value is None):
                 raise ValueError(f"{name}={value!r}: expected a number of at least {least:g}")
         if not isinstance(self.step, MinMaxStep | None):
             raise ValueError(f"step={self.step!r}: expected a MinMaxStep or None")
+        if self.latent_dim is not None:
+            self._check_count("latent_dim", 1)
         preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = preprocessing.item_shape
         dims = max(30, self.n_components) if self.latent_dim is None else self.latent_dim
@@ -395,11 +400,20 @@ class DNNMixture(BaseMixture):
             check_augmentation(self.augmentation, shape),
             "labels"
             if isinstance(self.start, str) and self.start == "labels"
-            else check_start(self.start, shape, len(X), self.n_components),
+            else self._resolve_start(shape, len(X), labelled),
             self.step or MinMaxStep(),
             latent.corner_means(self.n_components, dims, float(self.radius)).to(run.device),
             network_choices(self.networks, ROLES),
         )
+
+    def _resolve_start(
+        self, shape: tuple[int, ...], n: int, labelled: bool
+    ) -> str | InformationStart | np.ndarray:
+        found = check_start(self.start, shape, n, self.n_components)
+        if isinstance(found, InformationStart) and not isinstance(self.start, InformationStart) and labelled:
+            # Labels say which component is which: no contest of networks is needed to find that out.
+            return replace(found, steps=600, heads=1, networks=1, trial_steps=0, batch_size=128)
+        return found
 
     def _read_labels(self, y: Any, n: int, weights: Tensor | None, run: Engine) -> Labels | None:
         found = encode_labels(y, n, self.n_components)
@@ -408,7 +422,10 @@ class DNNMixture(BaseMixture):
             if isinstance(self.start, str) and self.start == "labels":
                 raise ValueError("start='labels' needs labels in y for a part of the items")
             return None
-        return Labels(torch.from_numpy(found[1]).to(run.device), self.n_components, weights)
+        labels = Labels(torch.from_numpy(found[1]).to(run.device), self.n_components, weights)
+        if not labels.weights.any():
+            raise ValueError("sample_weight is zero for all items with labels: give some of them weight")
+        return labels
 
     def _begin(self, views: Views, plan: _Plan, labels: Labels | None) -> tuple[Encoder, Decoder | None]:
         """Start and pretraining (section III-E), or the networks fitted before."""
@@ -463,7 +480,8 @@ class DNNMixture(BaseMixture):
             found = partition(str(plan.start), views.items, K, run)
             return found if labels is None else labels.align(found)
 
-        return torch.from_numpy(np.stack([one() for _ in range(self.n_init)])).to(run.device)
+        found = torch.from_numpy(np.stack([one() for _ in range(self.n_init)])).to(run.device)
+        return found if labels is None else torch.where(labels.component >= 0, labels.component, found)
 
     # ------------------------------------------------------------------ after the last iteration
 
@@ -482,6 +500,7 @@ class DNNMixture(BaseMixture):
         best = int(information.argmax())
         self.criterion_ = float(information[best])
         self._heads, self._head = encoder.n_heads, encoder.head_in_use(best)
+        self._generates, self._conditional = decoder is not None, plan.step.conditional
         self.preprocessing_ = plan.preprocessing
         self.means_ = plan.means.cpu().numpy()
         self.weights_ = encoder.weights[best].double().cpu().numpy()
@@ -603,7 +622,11 @@ class DNNMixture(BaseMixture):
             if not 0 <= end < len(self.means_):
                 raise ValueError(f"component {end} does not exist: expected 0 to {len(self.means_) - 1}")
             return np.asarray(self.means_[end])
-        return np.asarray(self.transform(np.asarray(end)[None])[0])
+        item = np.asarray(end)[None]
+        self.preprocessing_.check(item)
+        if not np.isfinite(item.astype(np.float64)).all():
+            raise ValueError("the item has values that are not finite")
+        return self._encode(self.preprocessing_.apply(item))[0].numpy()
 
     def _encode(self, items: Tensor) -> Tensor:
         out = network_outputs(self._networks["encoder"], items, 1)[0]
@@ -633,8 +656,8 @@ class DNNMixture(BaseMixture):
         networks["encoder"] = build_stack(
             "encoder", choices["encoder"], 1, item_shape, (self._heads * dims,), seed
         )
-        if self.generate:
-            judged = (k,) if (self.step or MinMaxStep()).conditional else ()
+        if self._generates:
+            judged = (k,) if self._conditional else ()
             networks["generator"] = build_stack("decoder", choices["generator"], 1, (dims,), item_shape, seed)
             networks["discriminator"] = build_stack(
                 "discriminator", choices["discriminator"], 1, item_shape, judged, seed
@@ -655,9 +678,17 @@ class DNNMixture(BaseMixture):
             )
         if self.n_init != 1:
             raise ValueError("warm_start=True needs n_init=1")
+        wanted = self._make_networks(self.preprocessing_.item_shape, plan.networks).state_dict()
+        judged = self._conditional == plan.step.conditional or not (self.generate and self._generates)
+        fitted = self._networks.state_dict()
+        if not judged or {n: p.shape for n, p in wanted.items()} != {n: p.shape for n, p in fitted.items()}:
+            raise ValueError("warm_start=True needs the networks, and the discriminator, fitted before")
         return self._networks
 
-    _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "means_", "classes_")
+    _fitted_names = (
+        *BaseMixture._fitted_names,
+        "_heads", "_head", "_generates", "_conditional", "means_", "classes_",
+    )  # fmt: skip
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()
@@ -677,7 +708,7 @@ def _checked_weights(sample_weight: Any, n: int, run: Engine) -> Tensor | None:
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n,) or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
         raise ValueError(
-            f"sample_weight of shape {weights.shape}: expected {n} finite numbers of at least 0, not all 0"
+            f"sample_weight of shape {weights.shape}: expected {n} finite numbers >= 0 that are not all zero"
         )
     return torch.from_numpy(weights).float().to(run.device)
 

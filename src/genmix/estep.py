@@ -194,11 +194,18 @@ class Classifier:
                     yield self._generated_loss(fakes[:, k], targets[:, k])
                 return
             loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2))
+        if step.real is None and self.has_seen_data:
+            self._refresh_statistics(views)
         if step.real == "information":
             loss = loss + self.information(views, step.information_balance).sum()
         elif step.real == "confident":
             loss = loss + self.confident(views).sum()
         yield loss
+
+    @torch.no_grad()
+    def _refresh_statistics(self, views: Views) -> None:
+        """Show real items without learning from them, so that running statistics keep up with the weights."""
+        self.network(views.items[views.draw_index(self.restarts, self.step.real_batch_size)])
 
     def _generated_loss(self, fakes: Tensor, targets: Tensor) -> Tensor:
         with self.run.autocast(), kept_statistics(self.network, self.has_seen_data):

@@ -186,4 +186,5 @@ def ascend_weights(
     floor : float
         Least share.
     """
-    return project_to_simplex(weights + rate * (shares / weights + slopes), floor)
+    lowest = min(floor, 0.1 / weights.shape[-1])  # many components leave less room
+    return project_to_simplex(weights + rate * (shares / weights + slopes), lowest)

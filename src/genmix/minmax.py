@@ -38,7 +38,7 @@ class MinMaxStep:
         Further labelled items in it; 0 weighs all items alike, as the paper does.
     generated_batch_size : int
         Latent points y drawn in a step (the paper's S for all components together), and real items that the
-        discriminator sees beside them.
+        discriminator sees beside them. The encoder sees at most `batch_size` of what is generated.
     encoder_rate, generator_rate, discriminator_rate : float
         Learning rates of Adam.
     cycle : float
@@ -234,24 +234,24 @@ class Decoder:
     def train_generator(self, k: Tensor, y: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
         """One step of theta_G up eq. 13; returns the mean cycle error and the adversarial loss."""
         step, one_hot = self.step, F.one_hot(k, len(self.means)).float()
-        fake = self.generate(y)
+        fake, m = self.generate(y), min(step.batch_size, k.shape[1])  # E, the dearest network, sees m of them
         encoder.network.eval()
-        z = encoder.encode(fake)
+        z = encoder.encode(fake[:, :m])
         encoder.network.train()
-        errors = (y - z).square().sum(-1)
+        errors = (y[:, :m] - z).square().sum(-1)
         verdict = self.verdict(fake, one_hot)
         adversarial = step.objective.generator_loss(verdict)
         loss = step.cycle * errors.mean(1).sum() + step.adversarial * adversarial
         if step.recognition:
             joint = latent.log_joint(z, self.means, encoder.weights)
-            wrong = F.cross_entropy(joint.flatten(0, 1), k.flatten(), reduction="sum") / k.shape[1]
+            wrong = F.cross_entropy(joint.flatten(0, 1), k[:, :m].flatten(), reduction="sum") / m
             loss = loss + step.recognition * wrong
         self.generator_optimizer.minimize(loss)
         self._average()
         with torch.no_grad():
-            gains = -step.cycle * errors + step.adversarial * F.logsigmoid(verdict)
-            count = one_hot.sum(1)
-            means = (one_hot * gains[..., None]).sum(1) / count.clamp_min(1)
+            gains = -step.cycle * errors + step.adversarial * F.logsigmoid(verdict[:, :m])
+            count = one_hot[:, :m].sum(1)
+            means = (one_hot[:, :m] * gains[..., None]).sum(1) / count.clamp_min(1)
             self.slopes += 0.1 * torch.where(count > 0, means - self.slopes, 0.0)
         return errors.mean().detach(), adversarial.detach() / self.restarts
 

@@ -100,7 +100,7 @@ class Labels:
         on average.
         """
         counts = torch.zeros(self.k, device=self.component.device)
-        counts.index_add_(0, self.component[self.index], torch.ones_like(self.weights))
+        counts.index_add_(0, self.component[self.index], (self.weights > 0).float())
         known = counts > 0
         counts = torch.where(known, counts, counts[known].mean()) + concentration
         return counts / counts.sum()
