@@ -172,8 +172,8 @@ def main() -> None:
         lines += [
             "## DNN-MM, labels for a part of the images",
             "",
-            "Scores of the images without labels; `python benchmarks/supervision.py DATA/METHOD --alpha A`. Samples:",
-            "share of 500 of each component that a classifier of all MNIST takes for the digit it stands for.",
+            "Scores of the images without labels; `python benchmarks/supervision.py DATA/METHOD --alpha A`.",
+            "Samples: share of 500 of each component that a classifier of all MNIST takes for its digit.",
             "",
         ]
         for data in tasks:

@@ -46,14 +46,17 @@ def far_away(n: int) -> Tensor:
     return 50 + torch.randn(3, n, 2, generator=torch.Generator().manual_seed(0))
 
 
-def test_generated_items_leave_the_running_statistics_of_the_data_alone(blobs: Any) -> None:
-    """Statistics that describe the data stay near them; without data behind them, generated items set them."""
+def test_generated_items_leave_the_running_statistics_of_the_data_alone(
+    monkeypatch: pytest.MonkeyPatch, blobs: Any
+) -> None:
+    monkeypatch.setattr(Classifier, "_refresh_statistics", lambda *_: None)
     views = make_views(blobs[0])
     for seen in (True, False):
         classifier = make_classifier(views, replace(STEP, real=None))
         classifier.has_seen_data = seen
+        before = running_statistics(classifier)
         classifier.learn(far_away, views)
-        assert (running_statistics(classifier).abs().max() < 20) is seen  # items 50 away give more
+        assert torch.equal(before, running_statistics(classifier)) is seen
 
 
 def test_statistics_keep_up_with_weights_that_learn_from_generated_items_only(blobs: Any) -> None:
