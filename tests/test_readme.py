@@ -34,6 +34,7 @@ def commands():
     ]
 
 
+@pytest.mark.timeout(300)
 def test_the_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = blocks("python")
