@@ -460,3 +460,9 @@ def test_nothing_global_is_touched() -> None:
 def test_settings_cannot_be_changed_by_accident() -> None:
     with pytest.raises(AttributeError):
         MinMaxStep().steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["batch_size", "generated_batch_size"])
+def test_batches_without_items_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=0: expected a whole number of at least 1"):
+        MinMaxStep(**{name: 0})

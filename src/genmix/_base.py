@@ -123,6 +123,8 @@ class BaseMixture(ClusterMixin, BaseEstimator):
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
         """Check `X` and return it as an array: a table ``[N, d]``, or images."""
+        if reset:
+            self._check_count("n_components", 1)
         X = as_array(X)
         if is_images(X):
             X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")

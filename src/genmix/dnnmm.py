@@ -373,7 +373,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
 
     def _make_plan(self, X: np.ndarray, run: Engine, labelled: bool) -> _Plan:
         """Check the arguments and resolve every "auto" from the kind and shape of the data."""
-        for name in ("n_components", "max_iter", "n_init"):
+        for name in ("max_iter", "n_init"):
             self._check_count(name, 1)
         self._check_count("min_iter", 0)
         choices = {"em": ("online", "epoch"), "weight_step": ("closed-form", "gradient", "exact", "fixed")}

@@ -83,6 +83,12 @@ class MinMaxStep:
     generator_pretraining: int = 100
     discriminator_pretraining: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse batches without items."""
+        for name in ("batch_size", "generated_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
+
 
 class Encoder(Classifier):
     """The encoders E of R restarts with the latent mixture: a classifier whose posterior is eq. 3.

@@ -145,7 +145,7 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     ValueError
         An argument out of range, or that does not go with the data.
     """
-    for name in ("n_components", "max_iter", "n_init"):
+    for name in ("max_iter", "n_init"):
         model._check_count(name, 1)
     if model.tol is not None and not (isinstance(model.tol, (int, float)) and model.tol >= 0):
         raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")

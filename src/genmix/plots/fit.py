@@ -18,13 +18,17 @@ CURVE_TITLES = {
     "changed": "Items that changed cluster (share)",
     "critic_loss": "Critic loss",
     "generator_loss": "Generator loss",
+    "discriminator_loss": "Discriminator loss",
     "classifier_loss": "Classifier loss",
+    "encoder_loss": "Encoder loss",
+    "log_likelihood": "Log-likelihood of the encodings",
+    "cycle_error": "Cycle error of generated items",
     "epsilon": "Share of other clusters' items (epsilon)",
     "smallest_share": "Share of the smallest cluster",
 }
 
 
-_NO_CURVES = {"iteration", "seconds", "revived"}  # the last names components
+_NO_CURVES = {"iteration", "seconds", "revived", "bound"}  # revived names components; see log_likelihood
 
 
 def map_2d(
