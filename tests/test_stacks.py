@@ -307,7 +307,9 @@ def test_dropout_differs_among_the_networks_of_a_stack() -> None:
 # ---------------------------------------------------------------- initial weights
 
 
-@pytest.mark.parametrize("choice", ["mlp", "conv", "ganmm-2018", user_factory], ids=str)
+@pytest.mark.parametrize(
+    "choice", ["mlp", "conv", "ganmm-2018", user_factory], ids=["mlp", "conv", "ganmm-2018", "factory"]
+)
 def test_initial_weights_follow_the_generator_and_touch_nothing_global(choice) -> None:
     before = torch.get_rng_state()
     first, again, other = (
