@@ -378,19 +378,19 @@ class GANMixture(BaseMixture):
         p = np.exp(log_p - np.logaddexp.reduce(log_p, 1, keepdims=True))
         return np.asarray((p * self._standard_scores(items)).sum(1))
 
+    def _critic_outputs(self, items: Tensor) -> Tensor:
+        return network_outputs(self._networks["critic"], items, self.n_components)
+
     def _standard_scores(self, items: Tensor) -> np.ndarray:
         """Critic scores ``[N, K]`` in units of each critic's own generated items."""
         mean, sd = self._critic_units.double().split(1, 1)
-        return np.asarray(
-            ((network_outputs(self._networks["critic"], items, self.n_components) - mean) / sd).T.numpy()
-        )
+        return np.asarray(((self._critic_outputs(items) - mean) / sd).T.numpy())
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         if "classifier" in self._networks:
-            scores = network_outputs(self._networks["classifier"], items, 1)[0].unflatten(
-                -1, (self._heads, -1)
-            )
-            return np.asarray(scores[:, self._head].log_softmax(-1).numpy())
+            scores = network_outputs(self._networks["classifier"], items, 1)[0]
+            scores = scores.unflatten(-1, (self._heads, -1))[:, self._head]
+            return np.asarray(scores.log_softmax(-1).numpy())
         if isinstance(self.e_step, CriticEStep) and self.e_step.centred:
             return self._standard_scores(items)
         return np.asarray(self._critic_outputs(items).T.numpy())
