@@ -9,11 +9,8 @@ are used for scoring only, after the fit. `python benchmarks/quality.py --list` 
 from __future__ import annotations
 
 import argparse
-import json
-import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,6 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-import genmix
 from genmix import (
     ClassifierEStep,
     CriticEStep,
@@ -35,8 +31,8 @@ from genmix import (
 )
 from genmix.data import Preprocessing
 from judge import sample_consistency
+from records import made_with, run_missing, timed
 
-RUNS = Path(__file__).parents[1] / "results" / "runs"
 COVARIANCES = ("full", "tied", "diag", "spherical")
 COMPONENTS = {"mnist-test": 10, "image-segmentation": 7, "artificial-characters-ganmm": 10, "digits": 10}
 
@@ -145,16 +141,11 @@ def run(experiment: str, seed: int, threads: int) -> dict[str, Any]:
     name, method = EXPERIMENTS[experiment]
     X, y = load(name)
     model = METHODS[method](COMPONENTS[name], seed)
-    begun = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(X)
-    seconds = time.perf_counter() - begun
+    seconds = timed(lambda: model.fit(X))
     record = {"experiment": experiment, "data": name, "n": len(X), "method": method}
     record |= {"preset": method if method.startswith("ganmm-2018") else None, "alpha": 0.0, "seed": seed}
     record |= {key: round(value, 5) for key, value in metrics.scores(y, model.labels_).items()}
-    record |= {"seconds": round(seconds, 1), "threads": threads, "version": genmix.__version__}
-    record |= {"torch": torch.__version__, "iterations": int(model.n_iter_)}
+    record |= {"seconds": round(seconds, 1), **made_with(threads), "iterations": int(model.n_iter_)}
     if isinstance(model, GANMixture):
         record |= {"converged": model.converged_, "criterion": round(model.criterion_, 5)}
         record |= {"dead": model.dead_components_}
@@ -176,17 +167,10 @@ def main() -> None:
     if options.list:
         print("\n".join(EXPERIMENTS))
     torch.set_num_threads(options.threads)
-    RUNS.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for experiment in options.experiments:
-            path = RUNS / f"{experiment.replace('/', '--')}.jsonl"
-            done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-            if any(item["seed"] == seed for item in done):
-                continue
-            record = run(experiment, seed, options.threads)
-            with path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
+            name = experiment.replace("/", "--")
+            run_missing(name, seed, partial(run, experiment, seed, options.threads))
 
 
 if __name__ == "__main__":

@@ -11,29 +11,24 @@ results/runs/DATA--METHOD--alpha-A.jsonl; runs that are there already are not re
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-import genmix
 from genmix import Affine, DNNMixture, MinMaxStep, datasets, metrics
 from genmix.data import Preprocessing
-from genmix.dnnmm import PRESETS
+from genmix.dnnmm_plan import PRESETS
 from genmix.engine import Engine
 from genmix.nets import build_stack
 from genmix.supervision import seeded_kmeans
 from judge import sample_consistency
-
-RUNS = Path(__file__).parents[1] / "results" / "runs"
+from records import made_with, run_missing, timed
 
 #: Data set, classes, images of each class.
 TASKS: dict[str, tuple[str, list[int], list[int]]] = {
@@ -141,11 +136,7 @@ def run(task: str, method: str, alpha: float, seed: int, threads: int) -> dict[s
     X, y = load(task, seed)
     shown = hide(y, alpha, seed)
     model = METHODS[method](len(TASKS[task][1]), seed)
-    begun = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(X, shown)
-    seconds = time.perf_counter() - begun
+    seconds = timed(lambda: model.fit(X, shown))
     unlabelled = np.ones(len(y), bool) if shown is None or alpha == 1 else shown == -1
     found = model.predict(X) if alpha == 1 and hasattr(model, "predict") else model.labels_
     record = {"experiment": f"{task}/{method}", "data": task, "n": len(X), "method": method}
@@ -153,8 +144,7 @@ def run(task: str, method: str, alpha: float, seed: int, threads: int) -> dict[s
     record |= {"preset": preset, "alpha": alpha, "seed": seed}
     scores = metrics.scores(y[unlabelled], found[unlabelled])
     record |= {key: round(value, 5) for key, value in scores.items()}
-    record |= {"seconds": round(seconds, 1), "threads": threads, "version": genmix.__version__}
-    record |= {"torch": torch.__version__, "iterations": int(model.n_iter_)}
+    record |= {"seconds": round(seconds, 1), **made_with(threads), "iterations": int(model.n_iter_)}
     if isinstance(model, DNNMixture):
         record |= {"converged": model.converged_, "criterion": round(model.criterion_, 5)}
         record |= {"weights": np.round(model.weights_, 4).tolist()}
@@ -174,18 +164,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    RUNS.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
         for alpha in options.alpha:
             for experiment in options.experiments:
-                path = RUNS / f"{experiment.replace('/', '--')}--alpha-{alpha:g}.jsonl"
-                done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-                if any(item["seed"] == seed for item in done):
-                    continue
-                record = run(*experiment.split("/"), alpha, seed, options.threads)
-                with path.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-                print(json.dumps(record), flush=True)
+                task, method = experiment.split("/")
+                name = f"{task}--{method}--alpha-{alpha:g}"
+                run_missing(name, seed, partial(run, task, method, alpha, seed, options.threads))
 
 
 if __name__ == "__main__":

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from genmix import em, gan
 from genmix.components import Components, MStep
-from genmix.engine import Engine
+from genmix.engine import AveragedNetwork, Engine
 from genmix.gan import OBJECTIVES, Adversarial
+from genmix.ganmm_plan import PRESETS
 from genmix.nets import copy_networks
-from genmix.presets import PRESETS
 
 N = 3
 TABLE = {
@@ -52,6 +52,10 @@ def both(components: Components, k: int, n: int = N) -> Tensor:
     return torch.cat([weights(components.generator, k, n), weights(components.critic, k, n)])
 
 
+def networks_of(components: Components) -> list[nn.Module]:
+    return [components.generator, components.averaged.network, components.critic]
+
+
 # ---------------------------------------------------------------- one stack, many GANs
 
 
@@ -65,9 +69,9 @@ def test_a_stack_of_gans_equals_gans_trained_one_by_one(
     stack = make(networks=networks, objective=objective, average=0.9)
     singles = [make(1, networks=networks, objective=objective, average=0.9, seed=9 + k) for k in range(N)]
     for k, single in enumerate(singles):
-        for role in ("generator", "critic", "averaged"):
-            part = torch.tensor([k])
-            copy_networks(getattr(stack, role), N, part, getattr(single, role), 1, torch.tensor([0]))
+        part, place = torch.tensor([k]), torch.tensor([0])
+        for source, target in zip(networks_of(stack), networks_of(single), strict=True):
+            copy_networks(source, N, part, target, 1, place)
     batches = em.draw_batches(own, own, 8, 5 * objective.critic_steps, 0.0, generator(1))
 
     def train(components: Components, part: slice) -> Tensor:
@@ -81,9 +85,8 @@ def test_a_stack_of_gans_equals_gans_trained_one_by_one(
     torch.testing.assert_close(losses, alone.mean(0), atol=1e-4, rtol=1e-3)
     z = torch.randn(N, 20, 3, generator=generator(3))
     for k, single in enumerate(singles):  # what they compute: a bias before a normalisation may differ
-        for role in ("generator", "averaged"):
-            made, other = getattr(stack, role)(z)[k], getattr(single, role)(z[k : k + 1])[0]
-            torch.testing.assert_close(made, other, atol=2e-4, rtol=2e-3)
+        for whole, one in zip(networks_of(stack)[:2], networks_of(single)[:2], strict=True):
+            torch.testing.assert_close(whole(z)[k], one(z[k : k + 1])[0], atol=2e-4, rtol=2e-3)
         torch.testing.assert_close(
             stack.critic_scores(items)[k], single.critic_scores(items)[0], atol=2e-4, rtol=2e-3
         )
@@ -276,20 +279,20 @@ def test_averaged_generators_are_the_average_of_their_history(monkeypatch: pytes
     items, own = data()
     components = make(average=0.75, objective=R1)
     expected = weights(components.generator, 1)
-    average = Components._average
+    update = AveragedNetwork.update
     history: list[Tensor] = []
 
-    def spy(self: Components) -> None:
-        average(self)
-        history.append(weights(self.generator, 1))
+    def spy(self: AveragedNetwork) -> None:
+        update(self)
+        history.append(weights(components.generator, 1))
 
-    monkeypatch.setattr(Components, "_average", spy)
+    monkeypatch.setattr(AveragedNetwork, "update", spy)
     components.train(items, own, own, 0.0, 12)
     assert len(history) == 12
     for t, value in enumerate(history):
         share = max(0.25, 1 / (t + 2))  # the plain mean of all so far, until the factor takes over
         expected = (1 - share) * expected + share * value
-    torch.testing.assert_close(weights(components.averaged, 1), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(weights(components.averaged.network, 1), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_without_averaging_samples_are_of_the_generators_themselves() -> None:
@@ -360,13 +363,13 @@ def test_revival_gives_the_collapsed_gan_alone_a_fresh_start(objective: str) -> 
     components.train(items, own, own, 0.0, 3)
     silence(components, 1)
     before = [both(components, k) for k in range(N)]
-    averages = [weights(components.averaged, k) for k in range(N)]
+    averages = [weights(components.averaged.network, k) for k in range(N)]
     assert components.revive_collapsed(items, own).tolist() == [False, True, False]
     for k in (0, 2):
         assert torch.equal(both(components, k), before[k])
-        assert torch.equal(weights(components.averaged, k), averages[k])
+        assert torch.equal(weights(components.averaged.network, k), averages[k])
     assert not torch.isclose(both(components, 1), before[1]).all()
-    assert torch.equal(weights(components.averaged, 1), weights(components.generator, 1))
+    assert torch.equal(weights(components.averaged.network, 1), weights(components.generator, 1))
     assert not components.collapsed(items, own).any()
     for optimizer in (components.generator_optimizer, components.critic_optimizer):
         assert not optimizer.optimizer.state

@@ -29,8 +29,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import genmix
 from genmix import Adversarial, Affine, DeadComponentWarning, DNNMixture, InformationStart, Neighbors, metrics
 from genmix.augment import Views
-from genmix.dnnmm import PRESETS, MinMaxStep
+from genmix.dnnmm_plan import PRESETS
 from genmix.engine import Engine
+from genmix.minmax import MinMaxStep
 
 DENSE = {"kind": "mlp", "hidden": (24,)}
 NETWORKS = {"encoder": DENSE, "generator": DENSE, "discriminator": DENSE}
@@ -737,11 +738,11 @@ def test_warm_start_needs_the_same_networks(blobs: Any, change: dict[str, Any]) 
         model.set_params(**change).fit(blobs[0])
 
 
-@pytest.mark.parametrize(("generate", "iterations"), [(False, 3), (True, 5)])
+@pytest.mark.parametrize(("min_iter", "iterations"), [(0, 3), (5, 5)])
 def test_converges_after_three_calm_iterations_and_not_before_min_iter(
-    blobs: Any, generate: bool, iterations: int
+    blobs: Any, min_iter: int, iterations: int
 ) -> None:
-    model = quick(tol=1.0, max_iter=9, min_iter=5, generate=generate).fit(blobs[0])
+    model = quick(tol=1.0, max_iter=9, min_iter=min_iter).fit(blobs[0])
     assert model.converged_ and model.n_iter_ == iterations
 
 

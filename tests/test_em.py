@@ -13,7 +13,7 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
 
 from genmix import em
-from genmix.presets import PRESETS
+from genmix.ganmm_plan import PRESETS
 
 
 def generator(seed: int = 0) -> torch.Generator:

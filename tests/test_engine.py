@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmix.engine import Engine, FlatOptimizer, resolve_device
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, resolve_device
 
 
 def draws(run: Engine) -> list[object]:
@@ -203,3 +203,33 @@ def test_progress_may_be_left_early(capsys: pytest.CaptureFixture[str]) -> None:
             break
     assert index == 2
     assert "EM" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- averages
+
+
+def test_the_average_follows_parameters_and_running_statistics_slowly() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    averaged = AveragedNetwork(network, FlatOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.75)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    for step in range(6):
+        averaged.optimizer.minimize(network(x * (step + 1)).square().sum())
+        averaged.update()
+        share = max(0.25, 1 / (step + 2))  # the plain mean so far, until the factor takes over
+        for name, value in network.state_dict().items():
+            expected[name] = expected[name] + share * (value - expected[name])
+    assert not averaged.network.training and network.training
+    for name, value in averaged.network.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[name])
+    assert not torch.allclose(averaged.network[1].running_mean, network[1].running_mean)
+
+
+def test_an_average_that_forgets_at_once_is_the_network() -> None:
+    network = nn.Linear(2, 3)
+    averaged = AveragedNetwork(network, FlatOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.0)
+    averaged.optimizer.minimize(network(torch.ones(4, 2)).square().sum())
+    assert not torch.equal(averaged.network.weight, network.weight)
+    averaged.update()
+    assert torch.equal(averaged.network.weight, network.weight)

@@ -33,7 +33,7 @@ from genmix import (
     MStep,
     metrics,
 )
-from genmix.presets import PRESETS
+from genmix.ganmm_plan import PRESETS
 
 SMALL: dict[str, Any] = {
     "start": InformationStart(steps=60, heads=1, networks=1, partitions=("kmeans",), teach_steps=30),

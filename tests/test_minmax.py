@@ -62,6 +62,11 @@ def decoder(seed: int = 0, **changes) -> Decoder:
     return Decoder(R, means(), (D,), replace(STEP, **changes), NETWORKS, Engine("cpu", seed))
 
 
+def learn(made: Decoder, k: Tensor, y: Tensor, e: Encoder) -> tuple[Tensor, Tensor]:
+    """One step of the generators on the latent points y of components k."""
+    return made.train_generator(k, y, made.generate(y), e)
+
+
 def weights(network: nn.Module, r: int | None = None) -> Tensor:
     """All parameters of a stack, or those of one restart."""
     parts = [p.detach().view(R, -1) for p in network.parameters()]
@@ -158,6 +163,30 @@ def test_the_cycle_error_is_equation_5_and_generated_items_leave_the_statistics(
     assert torch.autograd.grad(found.sum(), next(made.network.parameters()))[0].abs().sum() > 0
 
 
+def test_memberships_come_from_the_averaged_encoder_once_there_is_one() -> None:
+    made, x = encoder(), normal(R, 9, D)
+    alone = made.clean_joint(x)
+    made.begin_averaging(0.9)
+    assert torch.equal(made.clean_joint(x), alone)  # the average begins where the network is
+    online, before = made.network, weights(made.network_in_use)
+    for _ in range(3):
+        made.learn_from(made.encode(x).square().mean())
+    assert made.network is online and online.training
+    with evaluating(online):
+        assert not torch.allclose(made.clean_joint(x), made.joint(x).detach())
+    assert not torch.equal(weights(made.network_in_use), before)
+    assert torch.equal(made.log_posterior(x[0]).argmax(-1), made.all_joint(x[0]).argmax(-1))
+
+
+def test_without_averaging_the_encoder_itself_gives_the_memberships() -> None:
+    made, x = encoder(), normal(R, 9, D)
+    made.begin_averaging(0.0)
+    for _ in range(3):
+        made.learn_from(made.encode(x).square().mean())
+    with evaluating(made.network):
+        torch.testing.assert_close(made.clean_joint(x), made.joint(x).detach())
+
+
 # ---------------------------------------------------------------- what is drawn
 
 
@@ -222,7 +251,7 @@ def test_a_step_of_the_generator_moves_the_generator_only(conditional: bool) -> 
     made, e = decoder(conditional=conditional), encoder()
     before = weights(made.generator)
     with unmoved(made.discriminator, e.network):
-        made.train_generator(*drawn(made), e)
+        learn(made, *drawn(made), e)
     assert (weights(made.generator) != before).any(1).all()
     assert e.network.training and all(p.grad is None for p in e.network.parameters())
 
@@ -233,7 +262,7 @@ def test_a_step_of_the_discriminator_moves_the_discriminator_only(conditional: b
     made = decoder(conditional=conditional, objective=OBJECTIVES[objective])
     real, gamma, fake = normal(R, 16, D), normal(R, 16, K).softmax(-1), normal(R, 12, D, seed=1)
     before = weights(made.discriminator)
-    with unmoved(made.generator, made.averaged):
+    with unmoved(made.generator, made.averaged.network):
         made.train_discriminator(real, gamma, drawn(made)[0], fake)
     assert (weights(made.discriminator) != before).any(1).all()
     assert made.steps_done == 1
@@ -252,7 +281,7 @@ def test_the_generator_descends_on_its_terms_of_equation_13() -> None:
     log_p = latent.log_joint(z, means(), e.weights).log_softmax(-1).gather(2, k[..., None])[..., 0]
     loss = (0.3 * errors - 0.7 * F.logsigmoid(scores) - 0.4 * log_p).mean(1).sum()
     gradients = torch.autograd.grad(loss, list(twin.generator.parameters()))
-    found = made.train_generator(k, y, e)
+    found = learn(made, k, y, e)
     torch.testing.assert_close(
         made.generator_optimizer.flat.grad, torch.cat([g.flatten() for g in gradients])
     )
@@ -287,7 +316,7 @@ def test_r1_is_charged_on_every_second_step() -> None:
 def test_the_price_of_recognition_is_paid_by_the_generator_only_where_asked() -> None:
     plain, priced = decoder(recognition=0.0), decoder(recognition=5.0)
     for made in (plain, priced):
-        made.train_generator(*drawn(made), encoder())
+        learn(made, *drawn(made), encoder())
     assert not torch.equal(weights(plain.generator), weights(priced.generator))
 
 
@@ -302,13 +331,13 @@ def test_the_generator_learns_to_be_recognised() -> None:
 
     before = certainty()
     for seed in range(150):
-        made.train_generator(*drawn(made, seed), e)
+        learn(made, *drawn(made, seed), e)
     assert certainty() > before + 0.3
 
 
 def test_the_cycle_error_falls_when_it_alone_is_trained() -> None:
     made, e = decoder(adversarial=0.0, recognition=0.0, cycle=1.0, generator_rate=1e-2), encoder()
-    errors = [float(made.train_generator(*drawn(made, seed), e)[0]) for seed in range(150)]
+    errors = [float(learn(made, *drawn(made, seed), e)[0]) for seed in range(150)]
     assert np.mean(errors[-10:]) < 0.8 * np.mean(errors[:10])
 
 
@@ -326,7 +355,7 @@ def test_slopes_are_running_means_of_what_each_component_gains() -> None:
         verdict = made.discriminator(fake).gather(2, k[..., None])[..., 0]
     gain = -0.3 * errors + 0.7 * F.logsigmoid(verdict)
     made.slopes = torch.full((R, K), -1.0)
-    made.train_generator(k, y, e)
+    learn(made, k, y, e)
     for r in range(R):
         for component in range(K):
             mine = gain[r][k[r] == component]
@@ -336,20 +365,18 @@ def test_slopes_are_running_means_of_what_each_component_gains() -> None:
 
 def test_samples_come_from_the_average_of_the_generators_so_far() -> None:
     made, e = decoder(average=0.9), encoder()
-    made.steps_done = 1000  # the average is no longer young
-    before = weights(made.averaged)
-    made.train_generator(*drawn(made), e)
+    made.averaged.steps = 1000  # the average is no longer young
+    before = weights(made.averaged.network)
+    learn(made, *drawn(made), e)
     expected = 0.9 * before + 0.1 * weights(made.generator)
-    torch.testing.assert_close(weights(made.averaged), expected)
-    assert made.sampler is made.averaged
+    torch.testing.assert_close(weights(made.averaged.network), expected)
 
 
 def test_without_averaging_samples_come_from_the_generator() -> None:
     made = decoder(average=0.0)
-    before = weights(made.averaged)
-    made.train_generator(*drawn(made), encoder())
-    assert made.sampler is made.generator
-    assert torch.equal(weights(made.averaged), before)
+    for seed in range(3):
+        learn(made, *drawn(made, seed), encoder())
+        assert torch.equal(weights(made.averaged.network), weights(made.generator))
 
 
 @pytest.mark.parametrize(("price", "expected"), [(None, 0.3), (0.0, 0.0), (0.02, 0.02)])
@@ -375,9 +402,9 @@ def test_restarts_do_not_see_each_other(conditional: bool, objective: Adversaria
             y[1], real[1] = normal(12, L, seed=90 + seed), 5 * normal(16, D, seed=80 + seed)
             with torch.no_grad():
                 fake = made.generate(y)
-            made.train_generator(k, y, e)
+            learn(made, k, y, e)
             made.train_discriminator(real, gamma, k, fake)
-        ends.append((made, [weights(n) for n in (made.generator, made.discriminator, made.averaged)]))
+        ends.append((made, [weights(n) for n in (made.generator, made.discriminator, made.averaged.network)]))
     for first, second in zip(ends[0][1], ends[1][1], strict=True):
         torch.testing.assert_close(first[0], second[0], atol=1e-6, rtol=1e-5)
         assert not torch.isclose(first[1], second[1]).all()
@@ -439,6 +466,22 @@ def test_pretraining_teaches_the_discriminator_to_tell_generated_items() -> None
         assert (on_real > made.verdict(made.generate(y), one_hot).mean(1) + 0.5).all()
 
 
+def test_a_discriminator_that_normalises_batches_sees_real_and_generated_items_apart() -> None:
+    norm = {**NETWORKS, "discriminator": {"kind": "mlp", "hidden": (8,), "norm": "batch"}}
+    verdicts = []
+    for networks in (NETWORKS, norm):
+        made = Decoder(R, means(), (D,), STEP, networks, Engine("cpu", 0))
+        batches: list[int] = []
+        made.discriminator.register_forward_pre_hook(lambda _, x, seen=batches: seen.append(x[0].shape[1]))
+        k, y = drawn(made)
+        gamma = torch.full((R, 5, K), 1 / K)
+        made.steps_done = 1  # a step without penalty
+        made.train_discriminator(normal(R, 5, D), gamma, k, made.generate(y).detach())
+        verdicts.append(batches)
+    together = 5 + k.shape[1]
+    assert verdicts == [[together], [5, k.shape[1]]]
+
+
 def test_images_are_generated_in_their_shape_and_range() -> None:
     step = replace(STEP, generated_batch_size=3)
     networks = {"generator": "auto", "discriminator": "auto"}
@@ -453,7 +496,7 @@ def test_nothing_global_is_touched() -> None:
     before = torch.get_rng_state()
     made, e = decoder(generator_pretraining=1, discriminator_pretraining=1), encoder()
     made.pretrain(e, views(made.run))
-    made.train_generator(*drawn(made), e)
+    learn(made, *drawn(made), e)
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import abstractmethod
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -17,6 +19,10 @@ from genmix.data import Preprocessing, as_array, is_images
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+#: EM has converged when so many iterations in a row change at most `tol` of the assignments.
+PATIENCE = 3
 
 
 class DeadComponentWarning(UserWarning):
@@ -165,6 +171,27 @@ class BaseMixture(ClusterMixin, BaseEstimator):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
 
+    def _warn_of_dead(self, state: str) -> None:
+        if self.dead_components_:
+            warnings.warn(
+                f"components {self.dead_components_} {state}; fit with fewer components or another "
+                "random_state",
+                DeadComponentWarning,
+                stacklevel=4,  # the caller of fit
+            )
+
+    def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
+        """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""
+        if self.converged_ or self.tol is None:
+            return
+        warnings.warn(
+            f"{algorithm} did not converge in max_iter={self.max_iter} iterations: the last one {what} "
+            f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with at "
+            f"most tol={self.tol:.2%} after iteration {earliest}. Raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
     # ------------------------------------------------------------------ to and from a folder
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -277,4 +304,4 @@ def fingerprint(X: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["BaseMixture", "DeadComponentWarning", "decode", "encode", "fingerprint"]
+__all__ = ["PATIENCE", "BaseMixture", "DeadComponentWarning", "decode", "encode", "fingerprint"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genmix import em
-from genmix.engine import Engine, FlatOptimizer, flatten_parameters
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
 from genmix.gan import OBJECTIVES, Adversarial, clip_weights
 from genmix.nets import build_stack, copy_networks, normalizes_batches
 
@@ -81,8 +80,6 @@ class Components:
 
         self._build = build
         self.generator, self.critic = build()
-        self.averaged = copy.deepcopy(self.generator)
-        self.averaged_parameters = flatten_parameters(self.averaged.parameters())
         objective = self.objective
         self.generator_optimizer = FlatOptimizer(
             self.generator.parameters(), objective.make_optimizer, objective.generator_rate
@@ -90,6 +87,7 @@ class Components:
         self.critic_optimizer = FlatOptimizer(
             self.critic.parameters(), objective.make_optimizer, objective.critic_rate
         )
+        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.average)
         self.joint = not normalizes_batches(self.critic)
         self.steps_done = 0
         self.collapsed_components = torch.zeros(n, dtype=torch.bool, device=run.device)
@@ -99,15 +97,10 @@ class Components:
         shape = (self.n, n_items, self.latent_dim)
         return torch.randn(shape, generator=self.run.generator, device=self.run.device)
 
-    @property
-    def sampler(self) -> torch.nn.Module:
-        """The generators that samples are drawn from: averaged over steps where that is asked for."""
-        return self.averaged if self.step.average else self.generator
-
     @torch.no_grad()
     def generate(self, n_items: int, *, averaged: bool = False) -> Tensor:
         """Sample ``[C, n_items, *item_shape]``; generators with batch normalisation see full batches."""
-        network = self.sampler if averaged else self.generator
+        network = self.averaged.network if averaged else self.generator
         full = max(n_items, self.step.batch_size) if averaged else n_items
         with self.run.autocast():
             return network(self.noise(full))[:, :n_items].float()
@@ -159,15 +152,9 @@ class Components:
                 losses[0] += critic_loss.detach()
                 self.steps_done += 1
             losses[1] += generator_loss.detach()
-            self._average()
+            self.averaged.update()
         critic_mean, generator_mean = losses / max(steps, 1) / self.n
         return critic_mean / per_step, generator_mean
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        if self.step.average:
-            weight = max(1 - self.step.average, 1 / (self.steps_done + 1))
-            self.averaged_parameters.lerp_(self.generator_optimizer.flat, weight)
 
     @torch.no_grad()
     def critic_scores(self, items: Tensor, batch_size: int = 2048) -> Tensor:
@@ -211,7 +198,7 @@ class Components:
         chosen, generator, critic = which.nonzero()[:, 0], *self._build()
         for source, target in (
             (generator, self.generator),
-            (generator, self.averaged),
+            (generator, self.averaged.network),
             (critic, self.critic),
         ):
             copy_networks(source, self.n, chosen, target, self.n, chosen)

@@ -8,72 +8,26 @@ generator and discriminator, mu_k the fixed means, omega the shares, gamma the m
 from __future__ import annotations
 
 import time
-import warnings
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em, latent
-from genmix._base import BaseMixture, DeadComponentWarning, fingerprint
-from genmix.augment import Affine, Augmentation, Neighbors, Views
-from genmix.data import Preprocessing
+from genmix._base import PATIENCE, BaseMixture, fingerprint
+from genmix.arguments import network_choices
+from genmix.augment import Affine, Neighbors, Views
+from genmix.dnnmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.engine import Engine
 from genmix.estep import agreement
 from genmix.gan import Adversarial
-from genmix.minmax import Decoder, Encoder, MinMaxStep
+from genmix.minmax import Decoder, Encoder, MinMaxStep, draw_batch
 from genmix.nets import build_stack, copy_networks, network_outputs, recalibrate
-from genmix.presets import check_augmentation, check_start, network_choices
-from genmix.starts import InformationStart, learn_information, partition
-from genmix.supervision import Labels, encode_labels, seeded_kmeans
-
-ROLES = ("encoder", "generator", "discriminator")
-
-#: EM has converged when so many iterations in a row change at most `tol` of the memberships' winners.
-PATIENCE = 3
-
-#: Arguments by preset name. The paper gives no architecture, rate, batch size or length: those are ours.
-PRESETS: dict[str, dict[str, Any]] = {
-    "dnnmm-2020": {
-        "start": "kmeans",
-        "step": MinMaxStep(
-            steps=20,
-            labelled_batch_size=0,
-            generated_batch_size=64,
-            cycle=0.1,
-            encoder_cycle=None,
-            recognition=0.0,
-            objective=Adversarial(penalty=None, betas=(0.5, 0.9)),
-            conditional=False,
-            augment=False,
-            average=0.0,
-            encoder_pretraining=500,
-            generator_pretraining=500,
-            discriminator_pretraining=100,
-        ),
-        "weight_step": "gradient",
-        "augmentation": None,
-        "max_iter": 20,  # of 20 gradient steps, each after an E-step
-        "tol": None,
-    },
-}
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a fit does, every "auto" resolved."""
-
-    preprocessing: Preprocessing
-    augmentation: Augmentation
-    start: str | InformationStart | np.ndarray
-    step: MinMaxStep
-    means: Tensor
-    networks: dict[str, Any]
+from genmix.starts import InformationStart, learn_information, start_components
+from genmix.supervision import Labels, check_sample_weight, encode_labels
 
 
 class DNNMixture(TransformerMixin, BaseMixture):
@@ -120,7 +74,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
     max_iter : int
         Largest number of EM iterations.
     min_iter : int
-        EM iterations before `tol` counts. With a generator its samples get better for all of them.
+        EM iterations before `tol` counts: they go on to mend single items, and samples get better, when few
+        items change any more.
     tol : float or None
         Converged once at most this share of the items changes component in three iterations in a row. None
         runs `max_iter` iterations.
@@ -192,9 +147,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 20,
-        min_iter: int = 15,
-        tol: float | None = 5e-3,
+        max_iter: int = 30,
+        min_iter: int = 20,
+        tol: float | None = 3e-3,
         n_init: int = 1,
         random_state: Any = None,
         verbose: int = 0,
@@ -274,9 +229,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
         begun = time.perf_counter()
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
-        weights = _checked_weights(sample_weight, len(X), run)
+        weights = check_sample_weight(sample_weight, len(X))
         labels = self._read_labels(y, len(X), weights, run)
-        plan = self._make_plan(X, run, len(self.classes_) == self.n_components)
+        plan = make_plan(self, X, run)
         views = Views(plan.preprocessing.apply(X).to(run.device), plan.augmentation, run, weights)
         encoder, decoder = self._begin(views, plan, labels)
         self._minmax_em(views, plan, labels, encoder, decoder, begun)
@@ -286,7 +241,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
     def _minmax_em(
         self,
         views: Views,
-        plan: _Plan,
+        plan: Plan,
         labels: Labels | None,
         encoder: Encoder,
         decoder: Decoder | None,
@@ -294,6 +249,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
     ) -> None:
         """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
         X, step, run = views.items, plan.step, views.run
+        encoder.begin_averaging(step.encoder_average)
         known = None if labels is None else labels.component
         self.history_: list[dict[str, Any]] = []
         self.converged_, calm, gamma = False, 0, None
@@ -304,8 +260,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
             encoder.weights = self._new_weights(encoder, decoder, gamma, views)
             losses = torch.zeros(4, device=run.device)
             for _ in range(step.steps):
-                index, real = _draw_batch(views, labels, step, self.n_init)
-                g = _at(gamma, index)
+                index, real = draw_batch(views, labels, step, self.n_init)
+                g = latent.at(gamma, index)
                 if self.em == "online":
                     g = latent.memberships(
                         encoder.clean_joint(X[index]), None if known is None else known[index]
@@ -314,23 +270,24 @@ class DNNMixture(TransformerMixin, BaseMixture):
                 loss = -latent.expected_log_joint(g, encoder.joint(real)).mean(1).sum()
                 if decoder is not None:
                     k, y = decoder.draw(encoder.weights)
-                    with torch.no_grad():
-                        fake = decoder.generate(y)
+                    fake = decoder.generate(y)
                     if decoder.encoder_cycle:
-                        loss = loss + decoder.encoder_cycle * encoder.cycle(y, fake).mean(1).sum()
-                encoder.optimizer.minimize(loss)
+                        error = encoder.cycle(y, fake.detach()).mean(1).sum()
+                        loss = loss + decoder.encoder_cycle * error
+                encoder.learn_from(loss)
                 losses[0] += loss.detach() / self.n_init
                 if decoder is not None:  # theta_G up, theta_D down (eq. 8)
-                    losses[1:3] += torch.stack(decoder.train_generator(k, y, encoder))
+                    losses[1:3] += torch.stack(decoder.train_generator(k, y, fake, encoder))
                     seen = views.draw_index(self.n_init, step.generated_batch_size)
-                    losses[3] += decoder.train_discriminator(X[seen], _at(gamma, seen), k, fake)
+                    known_as = latent.at(gamma, seen)
+                    losses[3] += decoder.train_discriminator(X[seen], known_as, k, fake.detach())
                 if self.weight_step == "gradient":
                     slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
                     drawn = g[:, : step.batch_size].mean(1)  # without the labelled items added
                     encoder.weights = latent.ascend_weights(encoder.weights, drawn, slopes)
             self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
             calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
-            if calm >= PATIENCE and t + 1 >= (self.min_iter if decoder is not None else 0):
+            if calm >= PATIENCE and t + 1 >= self.min_iter:
                 self.converged_ = True
                 break
 
@@ -371,63 +328,17 @@ class DNNMixture(TransformerMixin, BaseMixture):
 
     # ------------------------------------------------------------------ before the first iteration
 
-    def _make_plan(self, X: np.ndarray, run: Engine, labelled: bool) -> _Plan:
-        """Check the arguments and resolve every "auto" from the kind and shape of the data."""
-        for name in ("max_iter", "n_init"):
-            self._check_count(name, 1)
-        self._check_count("min_iter", 0)
-        choices = {"em": ("online", "epoch"), "weight_step": ("closed-form", "gradient", "exact", "fixed")}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: expected one of {', '.join(map(repr, known))}"
-                )
-        for name, least in (("radius", 0.0), ("weight_concentration", 1.0), ("tol", 0.0)):
-            value = getattr(self, name)
-            fine = isinstance(value, (int, float)) and least <= value < np.inf
-            fine = fine and (name != "radius" or value > 0)
-            if not fine and not (name == "tol" and value is None):
-                raise ValueError(f"{name}={value!r}: expected a number of at least {least:g}")
-        if not isinstance(self.step, MinMaxStep | None):
-            raise ValueError(f"step={self.step!r}: expected a MinMaxStep or None")
-        if self.latent_dim is not None:
-            self._check_count("latent_dim", 1)
-        preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
-        shape = preprocessing.item_shape
-        dims = max(30, self.n_components) if self.latent_dim is None else self.latent_dim
-        return _Plan(
-            preprocessing,
-            check_augmentation(self.augmentation, shape),
-            "labels"
-            if isinstance(self.start, str) and self.start == "labels"
-            else self._resolve_start(shape, len(X), labelled),
-            self.step or MinMaxStep(),
-            latent.corner_means(self.n_components, dims, float(self.radius)).to(run.device),
-            network_choices(self.networks, ROLES),
-        )
-
-    def _resolve_start(
-        self, shape: tuple[int, ...], n: int, labelled: bool
-    ) -> str | InformationStart | np.ndarray:
-        found = check_start(self.start, shape, n, self.n_components)
-        if isinstance(found, InformationStart) and not isinstance(self.start, InformationStart) and labelled:
-            # Labels say which component is which: no contest of networks is needed to find that out.
-            return replace(found, steps=600, heads=1, networks=1, trial_steps=0, batch_size=128)
-        return found
-
     def _read_labels(self, y: Any, n: int, weights: Tensor | None, run: Engine) -> Labels | None:
         found = encode_labels(y, n, self.n_components)
         self.classes_ = np.empty(0, dtype=np.int64) if found is None else found[0]
         if found is None:
-            if isinstance(self.start, str) and self.start == "labels":
-                raise ValueError("start='labels' needs labels in y for a part of the items")
             return None
         labels = Labels(torch.from_numpy(found[1]).to(run.device), self.n_components, weights)
         if not labels.weights.any():
             raise ValueError("sample_weight is zero for all items with labels: give some of them weight")
         return labels
 
-    def _begin(self, views: Views, plan: _Plan, labels: Labels | None) -> tuple[Encoder, Decoder | None]:
+    def _begin(self, views: Views, plan: Plan, labels: Labels | None) -> tuple[Encoder, Decoder | None]:
         """Start and pretraining (section III-E), or the networks fitted before."""
         run, step, R, K = views.run, plan.step, self.n_init, self.n_components
         dims = plan.means.shape[1]
@@ -450,45 +361,29 @@ class DNNMixture(TransformerMixin, BaseMixture):
             encoder.network.load_state_dict(fitted["encoder"].state_dict())
             encoder.weights = torch.from_numpy(self.weights_).float().to(run.device)[None]
         elif isinstance(plan.start, InformationStart):
-            encoder = learn_information(plan.start, make, views, K, R, step.encoder_rate, labels)  # type: ignore[assignment]
+            encoder = learn_information(plan.start, make, views, K, R, step.encoder_rate, labels)
         else:
             encoder = ready(1, 0)
-            _pretrain_encoder(encoder, views, step, labels, self._start_labels(views, plan, labels))
+            from_labels = isinstance(plan.start, str) and plan.start == "labels"
+            components = None if from_labels else start_components(plan.start, views, K, R, labels)
+            encoder.pretrain(views, step, labels, components)
         if not self.generate:
             return encoder, None
         decoder = Decoder(R, plan.means, plan.preprocessing.item_shape, step, plan.networks, run)
         if fitted is None or "generator" not in fitted:
             decoder.pretrain(encoder, views)
         else:
-            for network in (decoder.generator, decoder.averaged):
+            for network in (decoder.generator, decoder.averaged.network):
                 network.load_state_dict(fitted["generator"].state_dict())
             decoder.discriminator.load_state_dict(fitted["discriminator"].state_dict())
         return encoder, decoder
-
-    def _start_labels(self, views: Views, plan: _Plan, labels: Labels | None) -> Tensor | None:
-        """Components ``[R, N]`` of all items to begin with; None for ``start="labels"``."""
-        K, run = self.n_components, views.run
-        if isinstance(plan.start, str) and plan.start == "labels":
-            return None
-
-        def one() -> np.ndarray:
-            if isinstance(plan.start, np.ndarray):
-                return plan.start
-            if plan.start == "kmeans" and labels is not None:
-                points = views.items.flatten(1).double().cpu().numpy()
-                return seeded_kmeans(points, labels.component.cpu().numpy(), K, run.numpy_state)
-            found = partition(str(plan.start), views.items, K, run)
-            return found if labels is None else labels.align(found)
-
-        found = torch.from_numpy(np.stack([one() for _ in range(self.n_init)])).to(run.device)
-        return found if labels is None else torch.where(labels.component >= 0, labels.component, found)
 
     # ------------------------------------------------------------------ after the last iteration
 
     def _conclude(
         self,
         views: Views,
-        plan: _Plan,
+        plan: Plan,
         labels: Labels | None,
         encoder: Encoder,
         decoder: Decoder | None,
@@ -505,9 +400,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
         self.means_ = plan.means.cpu().numpy()
         self.weights_ = encoder.weights[best].double().cpu().numpy()
         self.weights_ /= self.weights_.sum()
-        source = {"encoder": encoder.network}
+        source = {"encoder": encoder.network_in_use}
         if decoder is not None:
-            source |= {"generator": decoder.sampler, "discriminator": decoder.discriminator}
+            source |= {"generator": decoder.averaged.network, "discriminator": decoder.discriminator}
         self._networks = self._make_networks(plan.preprocessing.item_shape, plan.networks).to(run.device)
         chosen, place = torch.tensor([best], device=run.device), torch.zeros(1, dtype=torch.long)
         for role, network in source.items():
@@ -522,21 +417,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
         if labels is not None:
             self.labels_[labels.index.cpu().numpy()] = labels.component[labels.index].cpu().numpy()
         self.dead_components_ = np.flatnonzero(np.bincount(self.labels_, minlength=K) == 0).tolist()
-        if self.dead_components_:
-            warnings.warn(
-                f"components {self.dead_components_} stand for no data; fit with fewer components or another "
-                "random_state",
-                DeadComponentWarning,
-                stacklevel=3,
-            )
-        if not self.converged_ and self.tol is not None:
-            warnings.warn(
-                f"MinMax+EM did not converge in max_iter={self.max_iter} iterations: the last one changed "
-                f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with "
-                f"at most tol={self.tol:.2%} after min_iter={self.min_iter}. Raise max_iter or tol",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        self._warn_of_dead("stand for no data")
+        self._warn_of_no_convergence("MinMax+EM", "changed", self.min_iter)
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -664,7 +546,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
             )
         return networks
 
-    def _fitted_networks(self, plan: _Plan) -> nn.ModuleDict | None:
+    def _fitted_networks(self, plan: Plan) -> nn.ModuleDict | None:
         """Networks to continue from, None before the first fit."""
         if not hasattr(self, "_networks"):
             return None
@@ -700,48 +582,3 @@ class DNNMixture(TransformerMixin, BaseMixture):
         )
         self._networks.load_state_dict(tensors)
         self._networks.eval().requires_grad_(False)
-
-
-def _checked_weights(sample_weight: Any, n: int, run: Engine) -> Tensor | None:
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n,) or not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() == 0:
-        raise ValueError(
-            f"sample_weight of shape {weights.shape}: expected {n} finite numbers >= 0 that are not all zero"
-        )
-    return torch.from_numpy(weights).float().to(run.device)
-
-
-def _at(gamma: Tensor, index: Tensor) -> Tensor:
-    """Memberships ``[R, B, K]`` of the items `index` ``[R, B]``."""
-    return gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
-
-
-def _draw_batch(
-    views: Views, labels: Labels | None, step: MinMaxStep, restarts: int
-) -> tuple[Tensor, Tensor]:
-    """Draw indices ``[R, B]`` of real items, labelled ones added, and what the M-step sees of them."""
-    index = views.draw_index(restarts, step.batch_size)
-    shown = views.partners(index) if step.augment else index
-    if labels is not None and step.labelled_batch_size:
-        extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
-        index, shown = torch.cat([index, extra], 1), torch.cat([shown, extra], 1)
-    real = views.items[shown]
-    return index, views.perturb(real) if step.augment else real
-
-
-def _pretrain_encoder(
-    encoder: Encoder, views: Views, step: MinMaxStep, labels: Labels | None, components: Tensor | None
-) -> None:
-    """Eq. 14: E learns to map every item to the mean of its component ``[R, N]``, or labelled items only."""
-    for _ in views.run.progress(step.encoder_pretraining, "encoder"):
-        if components is not None:
-            index = views.draw_index(encoder.restarts, step.batch_size)
-            target = components.gather(1, index)
-        elif labels is not None:
-            index = labels.draw_index(encoder.restarts, step.batch_size, views.run.generator)
-            target = labels.component[index]
-        real = views.items[index]
-        z = encoder.encode(views.perturb(real) if step.augment else real)
-        encoder.optimizer.minimize((z - encoder.means[target]).square().sum(-1).mean(1).sum() / 2)

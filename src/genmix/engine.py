@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -86,6 +87,41 @@ class FlatOptimizer:
     def forget(self) -> None:
         """Begin anew: no averages of gradients, no count of steps."""
         self.optimizer.state.clear()
+
+
+class AveragedNetwork:
+    """A copy of a network under training that follows its parameters and running statistics slowly.
+
+    Parameters
+    ----------
+    source : nn.Module
+        The network; `optimizer` holds its parameters.
+    optimizer : FlatOptimizer
+        What trains it.
+    factor : float
+        Forgetting factor of the average, in [0, 1); of the first steps the plain mean is taken.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The average, in evaluation mode.
+    """
+
+    def __init__(self, source: nn.Module, optimizer: FlatOptimizer, factor: float) -> None:
+        self.optimizer, self.factor, self.steps = optimizer, factor, 0
+        self.network = copy.deepcopy(source).eval()
+        self.flat = flatten_parameters(self.network.parameters())
+        pairs = zip(self.network.buffers(), source.buffers(), strict=True)
+        self.statistics = [(own, other) for own, other in pairs if own.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the network as it is now."""
+        self.steps += 1
+        weight = max(1 - self.factor, 1 / (self.steps + 1))
+        self.flat.lerp_(self.optimizer.flat, weight)
+        for own, other in self.statistics:
+            own.lerp_(other, weight)
 
 
 class Engine:

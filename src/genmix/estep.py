@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -135,6 +136,15 @@ class Classifier:
         make = TFRMSprop if self.step.optimizer == "rmsprop" else adam
         self.optimizer = FlatOptimizer(parameters, make, rate)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within it the network normalises by its running statistics, and leaves them alone."""
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train()
+
     def head_in_use(self, restart: int) -> int:
         """Return the head that one restart assigns with."""
         return 0 if self.head is None else int(self.head[restart])
@@ -166,10 +176,8 @@ class Classifier:
     def confident(self, views: Views) -> Tensor:
         """Losses ``[R, 1]`` on real items whose clean view is assigned with confidence."""
         index, both = views.draw(self.restarts, self.step.real_batch_size)
-        self.network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self.evaluating():
             clean = self.logits(views.items[index])[:, :, 0].log_softmax(-1)
-        self.network.train()
         return em.confident_loss(self.logits(both[1])[:, :, 0], em.balanced_memberships(clean, 0.95))[:, None]
 
     def learn(self, generate: Callable[[int], Tensor], views: Views) -> Tensor:
@@ -214,17 +222,15 @@ class Classifier:
     @torch.no_grad()
     def log_posterior(self, items: Tensor, batch_size: int = 4096) -> Tensor:
         """Log memberships ``[R, N, K]`` of real items, clean and with running statistics."""
-        self.network.eval()
-        parts = [self.logits(x.expand(self.restarts, *x.shape))[:, :, 0] for x in items.split(batch_size)]
-        self.network.train()
+        with self.evaluating():
+            parts = [self.logits(x.expand(self.restarts, *x.shape))[:, :, 0] for x in items.split(batch_size)]
         return torch.cat(parts, 1).float().log_softmax(-1)
 
     @torch.no_grad()
     def head_labels(self, items: Tensor) -> Tensor:
         """Components ``[R * H, B]`` that every head of every network gives the same items."""
-        self.network.eval()
-        labels = self.logits(items.expand(self.restarts, *items.shape)).argmax(-1)
-        self.network.train()
+        with self.evaluating():
+            labels = self.logits(items.expand(self.restarts, *items.shape)).argmax(-1)
         return labels.transpose(1, 2).flatten(0, 1)
 
 

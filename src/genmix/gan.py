@@ -13,6 +13,22 @@ from torch import Tensor
 Critic = Callable[[Tensor], Tensor]
 
 
+def both_scores(
+    critic: Callable[..., Tensor], real: tuple[Tensor, ...], fake: tuple[Tensor, ...], *, joint: bool
+) -> tuple[Tensor, Tensor]:
+    """Scores ``[n, B]`` of real items and of generated ones, by a critic of items and what belongs to them.
+
+    `joint` passes them as one batch: cheaper, and the same unless the critic normalises batches, which have
+    to be apart (or it could tell them by their statistics).
+    """
+    if not joint:
+        return critic(*real), critic(*fake)
+    n_real, n_fake = real[0].shape[1], fake[0].shape[1]
+    scores = critic(*(torch.cat(pair, 1) for pair in zip(real, fake, strict=True)))
+    first, second = scores.split([n_real, n_fake], 1)
+    return first, second
+
+
 def wgan_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Wasserstein critic loss ``E f(fake) - E f(real)`` (Yu & Zhou 2018, section 3), summed over the stack.
 
@@ -186,14 +202,10 @@ class Adversarial:
     ) -> Tensor:
         """Loss of the critic step number `step`, its penalty included.
 
-        `joint` passes real and generated items as one batch: cheaper, and the same unless the critic
-        normalises batches, which have to be apart (or it could tell them by their statistics).
+        `joint`: see `both_scores`.
         """
-        if joint:
-            f_real, f_fake = critic(torch.cat([real, fake], 1)).chunk(2, 1)
-        else:
-            f_real, f_fake = critic(real), critic(fake)
-        return self.critic_terms(f_real, f_fake) + self.penalize(critic, real, fake, step, generator)
+        scores = both_scores(critic, (real,), (fake,), joint=joint)
+        return self.critic_terms(*scores) + self.penalize(critic, real, fake, step, generator)
 
     def critic_terms(self, real: Tensor, fake: Tensor) -> Tensor:
         """Loss of the critics given their scores ``[n, B]`` of real and generated items, without penalty."""

@@ -8,29 +8,25 @@ points that augment D_i. `GANMixture._epsilon_em` is Algorithm 1.
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em
-from genmix._base import BaseMixture, DeadComponentWarning, fingerprint
+from genmix._base import PATIENCE, BaseMixture, fingerprint
+from genmix.arguments import network_choices
 from genmix.augment import Affine, Neighbors, Views
 from genmix.components import Components, MStep
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
 from genmix.gan import Adversarial
+from genmix.ganmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.nets import build_stack, copy_networks, network_outputs
-from genmix.presets import PRESETS, Plan, make_plan
 from genmix.starts import InformationStart, learn_information, partition
-
-#: EM has converged when so many iterations in a row change at most `tol` of the assignments.
-PATIENCE = 3
 
 
 class GANMixture(BaseMixture):
@@ -276,7 +272,7 @@ class GANMixture(BaseMixture):
         if fitted is not None:
             for role, network in (
                 ("generator", gans.generator),
-                ("generator", gans.averaged),
+                ("generator", gans.averaged.network),
                 ("critic", gans.critic),
             ):
                 network.load_state_dict(fitted[role].state_dict())
@@ -319,7 +315,10 @@ class GANMixture(BaseMixture):
         chosen = torch.arange(best * K, (best + 1) * K, device=run.device)
         mean, sd = gans.critic_units()
         self._critic_units = torch.cat([mean, sd], 1)[chosen].cpu()
-        source = {"generator": (gans.sampler, gans.n, chosen), "critic": (gans.critic, gans.n, chosen)}
+        source = {
+            "generator": (gans.averaged.network, gans.n, chosen),
+            "critic": (gans.critic, gans.n, chosen),
+        }
         self._heads = self._head = 0
         if isinstance(h_q, Classifier) and h_q.head is not None:
             source["classifier"] = (h_q.network, self.n_init, torch.tensor([best], device=run.device))
@@ -337,23 +336,9 @@ class GANMixture(BaseMixture):
         self.weights_ = np.bincount(self.labels_, minlength=K) / len(X)
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
-        if self.dead_components_:
-            warnings.warn(
-                f"components {self.dead_components_} stand for no data or generate one item only; "
-                "fit with fewer components or another random_state",
-                DeadComponentWarning,
-                stacklevel=3,
-            )
-        if not self.converged_ and self.tol is not None:
-            last = self.history_[-1]
-            warnings.warn(
-                f"epsilon-EM did not converge in max_iter={self.max_iter} iterations: the last one had "
-                f"epsilon={last['epsilon']:g} and changed {last['changed']:.2%} of the assignments; it takes "
-                f"{PATIENCE} in a row with at most tol={self.tol:.2%} after iteration {plan.last_change}. "
-                "Raise max_iter or tol",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        self._warn_of_dead("stand for no data or generate one item only")
+        epsilon = self.history_[-1]["epsilon"]
+        self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", plan.last_change)
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -444,11 +429,10 @@ class GANMixture(BaseMixture):
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
         check_is_fitted(self, "preprocessing_")
-        from genmix.presets import network_choices
 
         self._critic_units = tensors.pop("critic_units")
         self._networks = self._make_networks(
-            self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks)
+            self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks, ROLES)
         )
         self._networks.load_state_dict(tensors)
         self._networks.eval().requires_grad_(False)

@@ -90,6 +90,11 @@ def memberships(joint: Tensor, labels: Tensor | None = None) -> Tensor:
     return torch.where((labels >= 0).unsqueeze(-1), known, gamma)
 
 
+def at(gamma: Tensor, index: Tensor) -> Tensor:
+    """Memberships ``[R, B, K]`` of the items `index` ``[R, B]``, from those of all ``[R, N, K]``."""
+    return gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
+
+
 def expected_log_joint(gamma: Tensor, joint: Tensor) -> Tensor:
     """Q of eq. 10-11 for each item, ``sum_k gamma_k (log omega_k + log N_k)``; returns ``[..., N]``."""
     return (gamma * joint).sum(-1)

@@ -5,8 +5,8 @@ Restarts are stacked: every tensor of items starts with R, and every loss is a s
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from genmix import latent
 from genmix.augment import Views
-from genmix.engine import Engine, FlatOptimizer, flatten_parameters
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
 from genmix.estep import Classifier, ClassifierEStep
-from genmix.gan import Adversarial
-from genmix.nets import build_stack
+from genmix.gan import Adversarial, both_scores
+from genmix.nets import build_stack, normalizes_batches
+from genmix.supervision import Labels
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class MinMaxStep:
         discriminator sees beside them. The encoder sees at most `batch_size` of what is generated.
     encoder_rate, generator_rate, discriminator_rate : float
         Learning rates of Adam.
+    encoder_average : float
+        Forgetting factor of the averaged encoder, which gives all memberships; 0 takes the encoder as it is.
     cycle : float
         lambda_1 of the generator: price of ``|y - E(G(y))|^2``.
     encoder_cycle : float or None
@@ -68,7 +71,8 @@ class MinMaxStep:
     batch_size: int = 64
     labelled_batch_size: int = 32
     generated_batch_size: int = 160
-    encoder_rate: float = 5e-4
+    encoder_rate: float = 1e-3
+    encoder_average: float = 0.98
     generator_rate: float = 1e-3
     discriminator_rate: float = 1e-3
     cycle: float = 0.01
@@ -88,6 +92,17 @@ class MinMaxStep:
         for name in ("batch_size", "generated_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
+
+
+def draw_batch(views: Views, labels: Labels | None, step: MinMaxStep, restarts: int) -> tuple[Tensor, Tensor]:
+    """Draw indices ``[R, B]`` of real items, labelled ones added, and what the M-step sees of them."""
+    index = views.draw_index(restarts, step.batch_size)
+    shown = views.partners(index) if step.augment else index
+    if labels is not None and step.labelled_batch_size:
+        extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
+        index, shown = torch.cat([index, extra], 1), torch.cat([shown, extra], 1)
+    real = views.items[shown]
+    return index, views.perturb(real) if step.augment else real
 
 
 class Encoder(Classifier):
@@ -117,7 +132,36 @@ class Encoder(Classifier):
     ) -> None:
         k, self.means = len(means), means
         self.weights = torch.full((restarts, k), 1 / k, device=means.device)
+        self.averaged: AveragedNetwork | None = None
         super().__init__(network, k, ClassifierEStep(rate=rate), run, restarts=restarts, n_heads=n_heads)
+
+    def begin_averaging(self, factor: float) -> None:
+        """From now on an average of the network over its steps stands for it where nothing is learned."""
+        self.averaged = AveragedNetwork(self.network, self.optimizer, factor)
+
+    @property
+    def network_in_use(self) -> nn.Module:
+        """What memberships come from: the averaged network, if there is one yet."""
+        return self.network if self.averaged is None else self.averaged.network
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within it the averaged network encodes, by its running statistics."""
+        if self.averaged is None:
+            with super().evaluating():
+                yield
+            return
+        network, self.network = self.network, self.network_in_use
+        try:
+            yield
+        finally:
+            self.network = network
+
+    def learn_from(self, loss: Tensor) -> None:
+        """One step of theta_E on a loss."""
+        self.optimizer.minimize(loss)
+        if self.averaged is not None:
+            self.averaged.update()
 
     def _encode_heads(self, x: Tensor) -> Tensor:
         """Encode by all heads: ``[R, B, H, L]``; H is 1 once a head is chosen."""
@@ -143,22 +187,33 @@ class Encoder(Classifier):
     @torch.no_grad()
     def clean_joint(self, x: Tensor) -> Tensor:
         """`joint` of items ``[R, B, ...]`` with running statistics and without gradient: for E-steps."""
-        self.network.eval()
-        joint = self.joint(x)
-        self.network.train()
-        return joint
+        with self.evaluating():
+            return self.joint(x)
 
     def all_joint(self, items: Tensor, batch_size: int = 2048) -> Tensor:
         """`clean_joint` of the same items ``[N, ...]`` for all restarts, ``[R, N, K]``."""
         parts = [self.clean_joint(x.expand(self.restarts, *x.shape)) for x in items.split(batch_size)]
         return torch.cat(parts, 1)
 
+    def pretrain(
+        self, views: Views, step: MinMaxStep, labels: Labels | None, components: Tensor | None
+    ) -> None:
+        """Eq. 14: map every item to the mean of its component ``[R, N]``, or labelled items only."""
+        for _ in views.run.progress(step.encoder_pretraining, "encoder"):
+            if components is not None:
+                index = views.draw_index(self.restarts, step.batch_size)
+                target = components.gather(1, index)
+            elif labels is not None:
+                index = labels.draw_index(self.restarts, step.batch_size, views.run.generator)
+                target = labels.component[index]
+            real = views.items[index]
+            z = self.encode(views.perturb(real) if step.augment else real)
+            self.optimizer.minimize((z - self.means[target]).square().sum(-1).mean(1).sum() / 2)
+
     def cycle(self, y: Tensor, fake: Tensor) -> Tensor:
         """``|y - E(G(y))|^2`` of eq. 5, ``[R, B]``. Generated items do not touch the running statistics."""
-        self.network.eval()
-        error = (y - self.encode(fake)).square().sum(-1)
-        self.network.train()
-        return error
+        with Classifier.evaluating(self):
+            return (y - self.encode(fake)).square().sum(-1)
 
 
 class Decoder:
@@ -204,13 +259,13 @@ class Decoder:
         self.discriminator = run.place(
             build_stack("discriminator", networks["discriminator"], r, item_shape, judged, seed)
         )
-        self.averaged = copy.deepcopy(self.generator)
-        self.averaged_parameters = flatten_parameters(self.averaged.parameters())
         make = step.objective.make_optimizer
         self.generator_optimizer = FlatOptimizer(self.generator.parameters(), make, step.generator_rate)
         self.discriminator_optimizer = FlatOptimizer(
             self.discriminator.parameters(), make, step.discriminator_rate
         )
+        self.joint = not normalizes_batches(self.discriminator)
+        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.average)
         self.steps_done = 0
         self.slopes = torch.zeros(restarts, k, device=run.device)
 
@@ -237,13 +292,12 @@ class Decoder:
             logits = self.discriminator(x).float()
         return (logits * gamma).sum(-1) if self.step.conditional else logits
 
-    def train_generator(self, k: Tensor, y: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        """One step of theta_G up eq. 13; returns the mean cycle error and the adversarial loss."""
+    def train_generator(self, k: Tensor, y: Tensor, fake: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
+        """One step of theta_G up eq. 13 from ``fake = G(y)``; returns cycle error and adversarial loss."""
         step, one_hot = self.step, F.one_hot(k, len(self.means)).float()
-        fake, m = self.generate(y), min(step.batch_size, k.shape[1])  # E, the dearest network, sees m of them
-        encoder.network.eval()
-        z = encoder.encode(fake[:, :m])
-        encoder.network.train()
+        m = min(step.batch_size, k.shape[1])  # E, the dearest network, sees m of them
+        with encoder.evaluating():
+            z = encoder.encode(fake[:, :m])
         errors = (y[:, :m] - z).square().sum(-1)
         verdict = self.verdict(fake, one_hot)
         adversarial = step.objective.generator_loss(verdict)
@@ -253,7 +307,7 @@ class Decoder:
             wrong = F.cross_entropy(joint.flatten(0, 1), k[:, :m].flatten(), reduction="sum") / m
             loss = loss + step.recognition * wrong
         self.generator_optimizer.minimize(loss)
-        self._average()
+        self.averaged.update()
         with torch.no_grad():
             gains = -step.cycle * errors + step.adversarial * F.logsigmoid(verdict[:, :m])
             count = one_hot[:, :m].sum(1)
@@ -263,11 +317,10 @@ class Decoder:
 
     def train_discriminator(self, real: Tensor, gamma: Tensor, k: Tensor, fake: Tensor) -> Tensor:
         """One step of theta_D down eq. 13, on real items and on generated ones of components k."""
-        objective, b, m = self.step.objective, real.shape[1], min(real.shape[1], fake.shape[1])
-        membership = torch.cat([gamma, F.one_hot(k, len(self.means)).float()], 1)
-        verdict = self.verdict(torch.cat([real, fake], 1), membership)
-        loss = objective.critic_terms(verdict[:, :b], verdict[:, b:])
-        loss = loss + objective.penalize(
+        objective, m = self.step.objective, min(real.shape[1], fake.shape[1])
+        one_hot = F.one_hot(k, len(self.means)).float()
+        scores = both_scores(self.verdict, (real, gamma), (fake, one_hot), joint=self.joint)
+        loss = objective.critic_terms(*scores) + objective.penalize(
             lambda x: self.verdict(x, gamma[:, :m]),
             real[:, :m],
             fake[:, :m],
@@ -284,15 +337,13 @@ class Decoder:
         for _ in views.run.progress(step.generator_pretraining, "generator"):
             _, y = self.draw(encoder.weights)
             real = views.items[views.draw_index(R, step.batch_size)]
-            with torch.no_grad():
-                encoder.network.eval()
+            with torch.no_grad(), encoder.evaluating():
                 z = encoder.encode(real)
-                encoder.network.train()
             made = self.generate(torch.cat([y, z], 1))
             s = y.shape[1]
             error = (made[:, s:] - real).flatten(2).square().sum(-1).mean(1).sum()
             self.generator_optimizer.minimize(encoder.cycle(y, made[:, :s]).mean(1).sum() + error)
-            self._average()
+            self.averaged.update()
         for _ in range(step.discriminator_pretraining):
             real = views.items[views.draw_index(R, step.generated_batch_size)]
             gamma = latent.memberships(encoder.clean_joint(real))
@@ -300,14 +351,3 @@ class Decoder:
             with torch.no_grad():
                 fake = self.generate(y)
             self.train_discriminator(real, gamma, k, fake)
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        if self.step.average:
-            weight = max(1 - self.step.average, 1 / (self.steps_done + 2))
-            self.averaged_parameters.lerp_(self.generator_optimizer.flat, weight)
-
-    @property
-    def sampler(self) -> nn.Module:
-        """The generator that samples are drawn from."""
-        return self.averaged if self.step.average else self.generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from genmix.augment import Views
 from genmix.engine import Engine
 from genmix.estep import Classifier, agreement
 from genmix.nets import copy_networks
+from genmix.supervision import Labels, seeded_kmeans
 
-if TYPE_CHECKING:
-    from genmix.supervision import Labels
+Learner = TypeVar("Learner", bound=Classifier)
 
 #: Classical partitions by name.
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
@@ -160,15 +160,48 @@ def _connected(graph: Any, points: np.ndarray) -> Any:
         graph = graph.maximum(links).maximum(links.T)
 
 
+def start_components(
+    start: str | np.ndarray, views: Views, n_components: int, restarts: int, labels: Labels | None = None
+) -> Tensor:
+    """Components ``[R, N]`` of all items to begin with; labelled items have their own.
+
+    Parameters
+    ----------
+    start : str or ndarray of int64 [N]
+        A classical partition by name (see `PARTITIONS`; with labels "kmeans" is the semi-supervised one, and
+        others are renumbered to agree with them), or the components.
+    views : Views
+        The data.
+    n_components, restarts : int
+        K and R.
+    labels : Labels, optional
+        Known components of some items.
+    """
+    run = views.run
+
+    def one() -> np.ndarray:
+        if isinstance(start, np.ndarray):
+            return start
+        if labels is None:
+            return partition(start, views.items, n_components, run)
+        if start == "kmeans":
+            points = views.items.flatten(1).double().cpu().numpy()
+            return seeded_kmeans(points, labels.component.cpu().numpy(), n_components, run.numpy_state)
+        return labels.align(partition(start, views.items, n_components, run))
+
+    found = torch.from_numpy(np.stack([one() for _ in range(restarts)])).to(run.device)
+    return found if labels is None else torch.where(labels.component >= 0, labels.component, found)
+
+
 def learn_information(
     start: InformationStart,
-    make: Callable[[int, int, float], Classifier],
+    make: Callable[[int, int, float], Learner],
     views: Views,
     n_components: int,
     restarts: int,
     rate: float,
     labels: Labels | None = None,
-) -> Classifier:
+) -> Learner:
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
     For each restart compete P networks that know a classical partition, the same P after information

@@ -63,6 +63,26 @@ def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, 
     return classes, component
 
 
+def check_sample_weight(sample_weight: Any, n_items: int) -> Tensor | None:
+    """How often items count, ``[N]``; None for all alike.
+
+    Raises
+    ------
+    ValueError
+        Another number of weights, or ones that are negative, not finite or all zero.
+    """
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    fine = weights.shape == (n_items,) and np.isfinite(weights).all()
+    if not fine or weights.min() < 0 or weights.sum() == 0:
+        raise ValueError(
+            f"sample_weight of shape {weights.shape}: expected {n_items} finite numbers >= 0 that are not "
+            "all zero"
+        )
+    return torch.from_numpy(weights).float()
+
+
 class _Learner(Protocol):
     restarts: int
 
@@ -185,4 +205,4 @@ def seeded_kmeans(
     return found
 
 
-__all__ = ["Labels", "encode_labels", "seeded_kmeans"]
+__all__ = ["Labels", "check_sample_weight", "encode_labels", "seeded_kmeans"]

@@ -1,4 +1,4 @@
-"""Named settings: the published ones, and how our own defaults follow from the kind and shape of the data."""
+"""Settings of `GANMixture`: the published ones by name, and what a fit does once every "auto" is resolved."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.augment import Affine, Augmentation, Neighbors
+from genmix.arguments import check_augmentation, check_start, network_choices, resolve
+from genmix.augment import Augmentation
 from genmix.components import MStep
 from genmix.data import Preprocessing
 from genmix.engine import Engine
 from genmix.estep import ClassifierEStep, CriticEStep
 from genmix.gan import OBJECTIVES, Adversarial
-from genmix.starts import PARTITIONS, InformationStart
+from genmix.starts import InformationStart
 
 if TYPE_CHECKING:
     from genmix.ganmm import GANMixture
@@ -91,18 +92,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
 
 
-def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
-    """Choose views that keep the component: small affine changes of images, near neighbours of table rows."""
-    return Affine() if len(item_shape) == 3 and min(item_shape[1:]) > 1 else Neighbors()
-
-
-def default_start(item_shape: tuple[int, ...]) -> InformationStart:
-    """One network with several heads for images; for tables several networks, some of them taught first."""
-    if len(item_shape) == 3 and min(item_shape[1:]) > 1:
-        return InformationStart(networks=3, trial_steps=400)
-    return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
-
-
 @dataclass(frozen=True)
 class Plan:
     """What a fit does, every "auto" resolved."""
@@ -150,10 +139,10 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     if model.tol is not None and not (isinstance(model.tol, (int, float)) and model.tol >= 0):
         raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
-    e_step = _resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
+    e_step = resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
     if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):
         raise ValueError("e_step: generated=False and real=None leave the classifier nothing to learn from")
-    m_step = _resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
+    m_step = resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
     return Plan(
         preprocessing,
         check_augmentation(model.augmentation, preprocessing.item_shape),
@@ -167,67 +156,8 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
         e_step,
         m_step,
         _schedule(model.epsilon),
-        network_choices(model.networks),
+        network_choices(model.networks, ROLES),
     )
-
-
-def network_choices(networks: Any, roles: Sequence[str] = ROLES) -> dict[str, Any]:
-    """Choice of each role from the argument `networks`."""
-    if isinstance(networks, dict):
-        if not set(networks) <= set(roles):
-            raise ValueError(
-                f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
-            )
-        return {role: networks.get(role, "auto") for role in roles}
-    return dict.fromkeys(roles, networks)
-
-
-def _resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
-    if isinstance(value, str) and value in known:
-        return known[value]
-    kinds = tuple({type(item) for item in known.values()})
-    if isinstance(value, kinds):
-        return value
-    expected = ", ".join([*map(repr, known), *sorted(kind.__name__ for kind in kinds)])
-    raise ValueError(f"{name}={value!r} is unknown; expected one of {expected}")
-
-
-def check_augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
-    """Resolve the argument `augmentation`."""
-    if isinstance(value, str) and value == "auto":
-        return default_augmentation(item_shape)
-    if value is None:
-        return Neighbors(0, 0.0)
-    if isinstance(value, Affine) and len(item_shape) != 3:
-        raise ValueError("augmentation=Affine() needs images; tables take Neighbors() or 'auto'")
-    if isinstance(value, Neighbors) or callable(value):
-        return value
-    raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
-
-
-def check_start(
-    value: Any, item_shape: tuple[int, ...], n: int, k: int, informed: bool = True
-) -> str | InformationStart | np.ndarray:
-    """Resolve the argument `start`; `informed` says whether there is a classifier to inform."""
-    if isinstance(value, str) and value in ("auto", "information"):
-        if value == "auto" and not informed:
-            return "random"
-        value = default_start(item_shape)
-    if isinstance(value, InformationStart):
-        if not informed:
-            raise ValueError(
-                "start='information' trains the classifier of the E-step; e_step='critic' has none"
-            )
-        return value
-    if isinstance(value, str):
-        if value not in PARTITIONS:
-            expected = ", ".join(map(repr, ("auto", "information", *PARTITIONS)))
-            raise ValueError(f"start={value!r} is unknown; expected {expected}, InformationStart or labels")
-        return value
-    labels = np.asarray(value)
-    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
-        raise ValueError(f"start: expected {n} whole numbers from 0 to {k - 1}, one for each item")
-    return labels.astype(np.int64)
 
 
 def _schedule(epsilon: Any) -> Sequence[tuple[int, float]]:

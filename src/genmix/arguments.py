@@ -1,0 +1,83 @@
+"""Arguments that mixtures share: checked, and every "auto" resolved from the kind and shape of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genmix.augment import Affine, Augmentation, Neighbors
+from genmix.starts import PARTITIONS, InformationStart
+
+
+def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
+    """Choose views that keep the component: small affine changes of images, near neighbours of table rows."""
+    return Affine() if len(item_shape) == 3 and min(item_shape[1:]) > 1 else Neighbors()
+
+
+def default_start(item_shape: tuple[int, ...]) -> InformationStart:
+    """One network with several heads for images; for tables several networks, some of them taught first."""
+    if len(item_shape) == 3 and min(item_shape[1:]) > 1:
+        return InformationStart(networks=3, trial_steps=400)
+    return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
+
+
+def network_choices(networks: Any, roles: Sequence[str]) -> dict[str, Any]:
+    """Choice of each role from the argument `networks`."""
+    if isinstance(networks, dict):
+        if not set(networks) <= set(roles):
+            raise ValueError(
+                f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
+            )
+        return {role: networks.get(role, "auto") for role in roles}
+    return dict.fromkeys(roles, networks)
+
+
+def resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
+    """Object that a name stands for, or one of their kinds as it is."""
+    if isinstance(value, str) and value in known:
+        return known[value]
+    kinds = tuple({type(item) for item in known.values()})
+    if isinstance(value, kinds):
+        return value
+    expected = ", ".join([*map(repr, known), *sorted(kind.__name__ for kind in kinds)])
+    raise ValueError(f"{name}={value!r} is unknown; expected one of {expected}")
+
+
+def check_augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
+    """Resolve the argument `augmentation`."""
+    if isinstance(value, str) and value == "auto":
+        return default_augmentation(item_shape)
+    if value is None:
+        return Neighbors(0, 0.0)
+    if isinstance(value, Affine) and len(item_shape) != 3:
+        raise ValueError("augmentation=Affine() needs images; tables take Neighbors() or 'auto'")
+    if isinstance(value, Neighbors) or callable(value):
+        return value
+    raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
+
+
+def check_start(
+    value: Any, item_shape: tuple[int, ...], n: int, k: int, informed: bool = True
+) -> str | InformationStart | np.ndarray:
+    """Resolve the argument `start`; `informed` says whether there is a classifier to inform."""
+    if isinstance(value, str) and value in ("auto", "information"):
+        if value == "auto" and not informed:
+            return "random"
+        value = default_start(item_shape)
+    if isinstance(value, InformationStart):
+        if not informed:
+            raise ValueError(
+                "start='information' trains the classifier of the E-step; e_step='critic' has none"
+            )
+        return value
+    if isinstance(value, str):
+        if value not in PARTITIONS:
+            expected = ", ".join(map(repr, ("auto", "information", *PARTITIONS)))
+            raise ValueError(f"start={value!r} is unknown; expected {expected}, InformationStart or labels")
+        return value
+    labels = np.asarray(value)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
+        raise ValueError(f"start: expected {n} whole numbers from 0 to {k - 1}, one for each item")
+    return labels.astype(np.int64)
