@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from genmix import Affine, DNNMixture, MinMaxStep, datasets, metrics
+from genmix import Affine, ColorJitter, DNNMixture, MinMaxStep, datasets, metrics
 from genmix.data import Preprocessing
 from genmix.dnnmm_plan import PRESETS
 from genmix.engine import Engine
@@ -74,7 +74,7 @@ class LabelsOnly:
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> LabelsOnly:
         """Train by cross-entropy with a learning rate that falls along a cosine."""
-        run, augment = Engine("cpu", self.seed), Affine(flip=X.ndim == 4)
+        run, augment = Engine("cpu", self.seed), ColorJitter() if X.ndim == 4 else Affine()
         items = Preprocessing.fit(X).apply(X)
         classes, target = np.unique(y[y != -1], return_inverse=True)
         known, target = torch.from_numpy(items.numpy()[y != -1]), torch.from_numpy(target)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import genmix.augment
-from genmix.augment import Affine, Neighbors, Views, nearest_neighbors
+from genmix.augment import Affine, ColorJitter, Neighbors, Views, nearest_neighbors
 from genmix.engine import Engine
 
 STILL = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0}
@@ -83,6 +83,35 @@ def test_affine_views_differ_and_follow_the_generator() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, Affine()(x, generator(2)))
     assert len(torch.unique(first.flatten(1), dim=0)) == 8
+
+
+def test_color_jitter_of_nothing_is_the_identity() -> None:
+    x = images(2, 4, 3, 6, 5)
+    still = ColorJitter(Affine(**STILL), brightness=0.0, balance=0.0, contrast=0.0, saturation=0.0)
+    torch.testing.assert_close(still(x, generator()), x, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("term", ["brightness", "balance", "contrast", "saturation"])
+def test_each_term_of_color_jitter_changes_what_it_says_and_no_more(term: str) -> None:
+    x = images(200, 3, 6, 5)
+    none = dict.fromkeys(("brightness", "balance", "contrast", "saturation"), 0.0)
+    found = ColorJitter(Affine(**STILL), **{**none, term: 0.4})(x, generator())
+    mean, grey = x.mean((1, 2, 3), keepdim=True), x.mean(1, keepdim=True)
+    if term == "brightness":  # one shift for an image
+        shift = found - x
+        assert shift.flatten(1).std(1).max() < 1e-5 and 0.3 < shift.abs().max() <= 0.4 + 1e-5
+    elif term == "balance":  # one factor for a channel
+        factor = (found / x).flatten(2)
+        assert factor.std(2).max() < 1e-3 and factor[..., 0].std(1).mean() > 0.1
+        assert 0.3 < (factor - 1).abs().max() <= 0.4 + 1e-3
+    elif term == "contrast":
+        torch.testing.assert_close(found.mean((1, 2, 3), keepdim=True), mean, atol=1e-5, rtol=1e-5)
+        ratio = (found - mean).flatten(1).norm(dim=1) / (x - mean).flatten(1).norm(dim=1)
+        assert ratio.min() < 0.7 and ratio.max() > 1.3 and ratio.min() > 0.6 - 1e-4
+    else:
+        torch.testing.assert_close(found.mean(1, keepdim=True), grey, atol=1e-5, rtol=1e-5)
+        ratio = (found - grey).flatten(1).norm(dim=1) / (x - grey).flatten(1).norm(dim=1)
+        assert ratio.min() < 0.7 and ratio.max() > 1.3
 
 
 def test_affine_mirrors_only_when_asked() -> None:

@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from genmix import Neighbors, latent
+from genmix import Neighbors, em, latent
 from genmix.augment import Views
 from genmix.engine import Engine
 from genmix.gan import OBJECTIVES, Adversarial
-from genmix.minmax import Decoder, Encoder, MinMaxStep
+from genmix.minmax import Batch, Decoder, Encoder, MinMaxStep
 from genmix.nets import build_stack
+from genmix.supervision import Labels
 
 R, K, L, D = 2, 3, 5, 4
 SMALL = {"kind": "mlp", "hidden": (8,)}
@@ -427,6 +428,47 @@ def test_the_encoders_restarts_do_not_see_each_other() -> None:
 
 def views(run: Engine) -> Views:
     return Views(normal(80, D, seed=6), Neighbors(0, 0.0), run)
+
+
+@pytest.mark.parametrize("information", [0.0, 2.0])
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_batch_has_random_items_labelled_ones_and_a_second_view(information: float, augment: bool) -> None:
+    run = Engine("cpu", 0)
+    items = normal(80, D, seed=6)
+    data = Views(items, Neighbors(0, 0.5), run)
+    component = torch.full((80,), -1)
+    component[[3, 9, 11]] = torch.tensor([0, 1, 2])
+    step = replace(STEP, batch_size=5, labelled_batch_size=4, information=information, augment=augment)
+    batch = Batch.draw(data, Labels(component, K), step, R)
+    assert batch.chosen.shape == (R, 9) and batch.views.shape == (R, 14 if information else 9, D)
+    assert (component[batch.chosen[:, 5:]] >= 0).all()
+    for part, index in ((batch.views[:, :9], batch.chosen), (batch.views[:, 9:], batch.chosen[:, :5])):
+        if not part.numel():
+            continue
+        moved = (part - items[index]).norm(dim=-1)
+        second = part.shape[1] == 5
+        assert (moved > 0).all() if augment or second else (moved == 0).all()
+        assert moved.max() < 0.5 * (items[index] - items.mean(0)).norm(dim=-1).max() * 3
+
+
+def test_the_loss_of_an_m_step_is_equation_11_and_the_information_of_two_views() -> None:
+    made, step = encoder(), replace(STEP, batch_size=5, labelled_batch_size=4, information=2.0)
+    batch = Batch(torch.zeros(R, 9, dtype=torch.long), normal(R, 14, D))
+    gamma, shares = normal(R, 9, K, seed=2).softmax(-1), normal(R, K, seed=5).softmax(-1)
+    found = made.m_step_loss(batch, gamma, step, shares).detach()
+    joint = made.joint(batch.views).detach()
+    expected = 0.0
+    for r in range(R):
+        q = (gamma[r] * joint[r, :9]).sum(1).mean()
+        told = em.information_loss(torch.stack([joint[r, :5], joint[r, 9:]]), prior=shares[r])
+        known = -(gamma[r, 5:] * joint[r, 5:9].log_softmax(-1)).sum(1).mean()
+        expected += float(-q + 2.0 * (told + known))
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    plain = made.m_step_loss(
+        Batch(batch.chosen, batch.views[:, :9]), gamma, replace(step, information=0.0), shares
+    )
+    joint = made.joint(batch.views[:, :9]).detach()
+    assert float(plain) == pytest.approx(float(-(gamma * joint).sum(2).mean(1).sum().detach()), rel=1e-4)
 
 
 def test_pretraining_teaches_the_generator_to_undo_the_encoder() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genmix import datasets, metrics
     from genmix._base import DeadComponentWarning
-    from genmix.augment import Affine, Neighbors
+    from genmix.augment import Affine, ColorJitter, Neighbors
     from genmix.components import MStep
     from genmix.dnnmm import DNNMixture
     from genmix.estep import ClassifierEStep, CriticEStep
@@ -31,6 +31,7 @@ _HOMES = {
     "Adversarial": "gan",
     "InformationStart": "starts",
     "Affine": "augment",
+    "ColorJitter": "augment",
     "Neighbors": "augment",
     "DeadComponentWarning": "_base",
     "load": "persistence",
@@ -42,6 +43,7 @@ __all__ = [
     "Adversarial",
     "Affine",
     "ClassifierEStep",
+    "ColorJitter",
     "CriticEStep",
     "DNNMixture",
     "DeadComponentWarning",

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from genmix.augment import Affine, Augmentation, Neighbors
+from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors
 from genmix.starts import PARTITIONS, InformationStart
 
 
-def default_augmentation(item_shape: tuple[int, ...]) -> Affine | Neighbors:
-    """Choose views that keep the component: small affine changes of images, near neighbours of table rows."""
-    return Affine() if len(item_shape) == 3 and min(item_shape[1:]) > 1 else Neighbors()
+def default_augmentation(item_shape: tuple[int, ...]) -> Affine | ColorJitter | Neighbors:
+    """Choose views that keep the component: of images, of colour photographs, of table rows."""
+    if len(item_shape) != 3 or min(item_shape[1:]) < 2:
+        return Neighbors()
+    return ColorJitter() if item_shape[0] == 3 else Affine()
 
 
 def default_start(item_shape: tuple[int, ...]) -> InformationStart:
@@ -51,11 +53,14 @@ def check_augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
         return default_augmentation(item_shape)
     if value is None:
         return Neighbors(0, 0.0)
-    if isinstance(value, Affine) and len(item_shape) != 3:
-        raise ValueError("augmentation=Affine() needs images; tables take Neighbors() or 'auto'")
+    if isinstance(value, Affine | ColorJitter) and len(item_shape) != 3:
+        kind = type(value).__name__
+        raise ValueError(f"augmentation={kind}() needs images; tables take Neighbors() or 'auto'")
     if isinstance(value, Neighbors) or callable(value):
         return value
-    raise ValueError(f"augmentation={value!r}: expected 'auto', Affine, Neighbors, None or a callable")
+    raise ValueError(
+        f"augmentation={value!r}: expected 'auto', Affine, ColorJitter, Neighbors, None or a callable"
+    )
 
 
 def check_start(

@@ -61,6 +61,44 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class ColorJitter:
+    """Random affine changes, and other light, of colour photographs.
+
+    Parameters
+    ----------
+    affine : Affine
+        Where things are; photographs are mirrored too.
+    brightness : float
+        Largest shift of all channels, in units of the scaled data.
+    balance : float
+        Largest relative change of one channel.
+    contrast, saturation : float
+        Largest relative change of the distance to the image's mean, and to its grey version.
+    """
+
+    affine: Affine = Affine(0.1, 0.15, 0.15, 0.1, flip=True)
+    brightness: float = 0.1
+    balance: float = 0.15
+    contrast: float = 0.3
+    saturation: float = 0.3
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a view of images ``[..., C, H, W]``."""
+        images = self.affine(x, generator).reshape(-1, *x.shape[-3:])
+        n, channels = images.shape[:2]
+
+        def uniform(bound: float, k: int = 1) -> Tensor:
+            return (torch.rand(n, k, 1, 1, generator=generator, device=x.device) * 2 - 1) * bound
+
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (1 + uniform(self.contrast))
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * (1 + uniform(self.saturation))
+        images = images * (1 + uniform(self.balance, channels)) + uniform(self.brightness)
+        return images.view_as(x)
+
+
+@dataclass(frozen=True)
 class Neighbors:
     """For tables: an item may be exchanged with a near neighbour, and moves a little.
 
@@ -117,7 +155,7 @@ def nearest_neighbors(
     return index[~itself].reshape(shape).astype(np.int64), float(np.median(distances[~itself].reshape(shape)))
 
 
-Augmentation = Affine | Neighbors | Callable[[Tensor, torch.Generator], Tensor]
+Augmentation = Affine | ColorJitter | Neighbors | Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Views:

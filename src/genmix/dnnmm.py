@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from genmix import em, latent
 from genmix._base import PATIENCE, BaseMixture, fingerprint
 from genmix.arguments import network_choices
-from genmix.augment import Affine, Neighbors, Views
+from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.dnnmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.engine import Engine
 from genmix.estep import agreement
 from genmix.gan import Adversarial
-from genmix.minmax import Decoder, Encoder, MinMaxStep, draw_batch
+from genmix.minmax import Batch, Decoder, Encoder, MinMaxStep
 from genmix.nets import build_stack, copy_networks, network_outputs, recalibrate
 from genmix.starts import InformationStart, learn_information, start_components
 from genmix.supervision import Labels, check_sample_weight, encode_labels
@@ -66,9 +66,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
     networks : str, dict or callable
         "auto", "mlp", "conv"; or a dictionary with such a choice, a dictionary of options or a factory
         ``(in_shape, out_dim) -> nn.Module`` for "encoder", "generator" and "discriminator".
-    augmentation : "auto", Affine, Neighbors, None or callable
-        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for
-        tables.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views of an item that must not change its component. "auto" is `Affine` for images, `ColorJitter`
+        for those of three channels, `Neighbors` for tables.
     scaling : {"auto", "range", "unit", "standard", "none"}
         Of tables; see `genmix.data.Preprocessing`. "auto" is "range".
     max_iter : int
@@ -129,7 +129,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
     """
 
     _settings: ClassVar[dict[str, type]] = {
-        t.__name__: t for t in (InformationStart, MinMaxStep, Adversarial, Affine, Neighbors)
+        t.__name__: t for t in (InformationStart, MinMaxStep, Adversarial, Affine, ColorJitter, Neighbors)
     }
 
     def __init__(
@@ -251,6 +251,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
         X, step, run = views.items, plan.step, views.run
         encoder.begin_averaging(step.encoder_average)
         known = None if labels is None else labels.component
+        shares = None if labels is None else labels.shares().expand(self.n_init, -1)
         self.history_: list[dict[str, Any]] = []
         self.converged_, calm, gamma = False, 0, None
         for t in run.progress(self.max_iter, "MinMax+EM"):
@@ -260,14 +261,14 @@ class DNNMixture(TransformerMixin, BaseMixture):
             encoder.weights = self._new_weights(encoder, decoder, gamma, views)
             losses = torch.zeros(4, device=run.device)
             for _ in range(step.steps):
-                index, real = draw_batch(views, labels, step, self.n_init)
-                g = latent.at(gamma, index)
+                batch = Batch.draw(views, labels, step, self.n_init)
+                g = latent.at(gamma, batch.chosen)
                 if self.em == "online":
                     g = latent.memberships(
-                        encoder.clean_joint(X[index]), None if known is None else known[index]
+                        encoder.clean_joint(X[batch.chosen]), None if known is None else known[batch.chosen]
                     )
                 # theta_E up: the expected log-likelihood Q (eq. 11) and the cycle (eq. 6)
-                loss = -latent.expected_log_joint(g, encoder.joint(real)).mean(1).sum()
+                loss = encoder.m_step_loss(batch, g, step, encoder.weights if shares is None else shares)
                 if decoder is not None:
                     k, y = decoder.draw(encoder.weights)
                     fake = decoder.generate(y)

@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             cycle=0.1,
             encoder_rate=5e-4,
             encoder_average=0.0,
+            information=0.0,
             encoder_cycle=None,
             recognition=0.0,
             objective=Adversarial(penalty=None, betas=(0.5, 0.9)),

@@ -199,8 +199,8 @@ def information_loss(
         Scores of both views.
     sharpness, balance : float
         Weights (>= 0). `balance` 1 is plain mutual information; more asks for components of near-equal size.
-    prior : Tensor [K], optional
-        Expected shares (> 0) where they are not equal: the last term is ``+ balance * KL(mean p | prior)``.
+    prior : Tensor [..., K], optional
+        Expected shares where they are not equal: the last term is ``+ balance * KL(mean p | prior)``.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def information_loss(
     shares = p.mean((0, -2))
     uneven = -entropy(shares)
     if prior is not None:
-        uneven = uneven - (shares * prior.log()).sum(-1)
+        uneven = uneven - (shares * prior.clamp_min(torch.finfo(prior.dtype).tiny).log()).sum(-1)
     return agreement + sharpness * sure + balance * uneven
 
 

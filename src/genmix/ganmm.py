@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genmix import em
 from genmix._base import PATIENCE, BaseMixture, fingerprint
 from genmix.arguments import network_choices
-from genmix.augment import Affine, Neighbors, Views
+from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.components import Components, MStep
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
@@ -56,9 +56,9 @@ class GANMixture(BaseMixture):
     networks : str, dict or callable
         "auto", "mlp", "conv", "ganmm-2018"; or a dictionary with such a choice, a dictionary of options or a
         factory ``(in_shape, out_dim) -> nn.Module`` for "generator", "critic" and "classifier".
-    augmentation : "auto", Affine, Neighbors, None or callable
-        Views of an item that must not change its component. "auto" is `Affine` for images, `Neighbors` for
-        tables.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views of an item that must not change its component. "auto" is `Affine` for images, `ColorJitter`
+        for those of three channels, `Neighbors` for tables.
     scaling : {"auto", "range", "unit", "standard", "none"}
         Of tables; see `genmix.data.Preprocessing`. "auto" is "range".
     max_iter : int
@@ -113,7 +113,16 @@ class GANMixture(BaseMixture):
 
     _settings: ClassVar[dict[str, type]] = {
         t.__name__: t
-        for t in (InformationStart, ClassifierEStep, CriticEStep, MStep, Adversarial, Affine, Neighbors)
+        for t in (
+            InformationStart,
+            ClassifierEStep,
+            CriticEStep,
+            MStep,
+            Adversarial,
+            Affine,
+            ColorJitter,
+            Neighbors,
+        )
     }
 
     def __init__(

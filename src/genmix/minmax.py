@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix import latent
+from genmix import em, latent
 from genmix.augment import Views
 from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
 from genmix.estep import Classifier, ClassifierEStep
@@ -42,6 +42,9 @@ class MinMaxStep:
         discriminator sees beside them. The encoder sees at most `batch_size` of what is generated.
     encoder_rate, generator_rate, discriminator_rate : float
         Learning rates of Adam.
+    information : float
+        Weight of `em.information_loss` of two views, and of the cross-entropy of labelled items, beside
+        -Q (eq. 11) in the encoder's loss. It keeps doubtful items from confirming themselves; 0 is the paper.
     encoder_average : float
         Forgetting factor of the averaged encoder, which gives all memberships; 0 takes the encoder as it is.
     cycle : float
@@ -73,6 +76,7 @@ class MinMaxStep:
     generated_batch_size: int = 160
     encoder_rate: float = 1e-3
     encoder_average: float = 0.98
+    information: float = 10.0
     generator_rate: float = 1e-3
     discriminator_rate: float = 1e-3
     cycle: float = 0.01
@@ -94,15 +98,35 @@ class MinMaxStep:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
 
 
-def draw_batch(views: Views, labels: Labels | None, step: MinMaxStep, restarts: int) -> tuple[Tensor, Tensor]:
-    """Draw indices ``[R, B]`` of real items, labelled ones added, and what the M-step sees of them."""
-    index = views.draw_index(restarts, step.batch_size)
-    shown = views.partners(index) if step.augment else index
-    if labels is not None and step.labelled_batch_size:
-        extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
-        index, shown = torch.cat([index, extra], 1), torch.cat([shown, extra], 1)
-    real = views.items[shown]
-    return index, views.perturb(real) if step.augment else real
+class Batch(NamedTuple):
+    """Real items of an M-step.
+
+    Attributes
+    ----------
+    chosen : Tensor of int64 [R, B + L]
+        Which: B random items and L further labelled ones.
+    views : Tensor [R, B + L (+ B), *item_shape]
+        What the M-step sees of them, and then, where information is wanted, another view of the first B.
+    """
+
+    chosen: Tensor
+    views: Tensor
+
+    @classmethod
+    def draw(cls, views: Views, labels: Labels | None, step: MinMaxStep, restarts: int) -> Self:
+        """Draw a batch for each restart."""
+        index = views.draw_index(restarts, step.batch_size)
+        shown = [views.partners(index) if step.augment else index]
+        again = [views.partners(index)] if step.information else []
+        if labels is not None and step.labelled_batch_size:
+            extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
+            index = torch.cat([index, extra], 1)
+            shown.append(extra)
+        real = views.items[torch.cat(shown + again, 1)]
+        if step.augment:
+            return cls(index, views.perturb(real))
+        n = index.shape[1]
+        return cls(index, torch.cat([real[:, :n], views.perturb(real[:, n:])], 1) if again else real)
 
 
 class Encoder(Classifier):
@@ -183,6 +207,31 @@ class Encoder(Classifier):
     def joint(self, x: Tensor) -> Tensor:
         """Summands of eq. 1 in logarithms, ``[R, B, K]``."""
         return latent.log_joint(self.encode(x), self.means, self.weights)
+
+    def m_step_loss(self, batch: Batch, gamma: Tensor, step: MinMaxStep, shares: Tensor) -> Tensor:
+        """Loss of the encoder: -Q of eq. 11, and the information of two views.
+
+        Parameters
+        ----------
+        batch : Batch
+            Real items.
+        gamma : Tensor [R, B + L, K]
+            Their memberships.
+        step : MinMaxStep
+            Settings.
+        shares : Tensor [K] or [R, K]
+            Expected shares of the components among them.
+        """
+        joint, b, n = self.joint(batch.views), step.batch_size, batch.chosen.shape[1]
+        loss = -latent.expected_log_joint(gamma, joint[:, :n]).mean(1).sum()
+        if step.information:
+            both = torch.stack([joint[:, :b], joint[:, n:]])
+            told = em.information_loss(both, prior=shares).sum()
+            if n > b:
+                log_p = joint[:, b:n].log_softmax(-1)
+                told = told - latent.expected_log_joint(gamma[:, b:], log_p).mean(1).sum()
+            loss = loss + step.information * told
+        return loss
 
     @torch.no_grad()
     def clean_joint(self, x: Tensor) -> Tensor:
