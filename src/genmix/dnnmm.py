@@ -263,10 +263,11 @@ class DNNMixture(TransformerMixin, BaseMixture):
             for _ in range(step.steps):
                 batch = Batch.draw(views, labels, step, self.n_init)
                 g = latent.at(gamma, batch.chosen)
-                if self.em == "online":
-                    g = latent.memberships(
-                        encoder.clean_joint(X[batch.chosen]), None if known is None else known[batch.chosen]
-                    )
+                if self.em == "online" and t:  # the first iteration moves E to the means, as eq. 14 does
+                    drawn = batch.chosen[:, : step.batch_size]  # further ones are labelled
+                    now = encoder.clean_joint(X[drawn])
+                    now = latent.memberships(now, None if known is None else known[drawn])
+                    g = torch.cat([now, g[:, step.batch_size :]], 1)
                 # theta_E up: the expected log-likelihood Q (eq. 11) and the cycle (eq. 6)
                 loss = encoder.m_step_loss(batch, g, step, encoder.weights if shares is None else shares)
                 if decoder is not None:
@@ -284,8 +285,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
                     losses[3] += decoder.train_discriminator(X[seen], known_as, k, fake.detach())
                 if self.weight_step == "gradient":
                     slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
-                    drawn = g[:, : step.batch_size].mean(1)  # without the labelled items added
-                    encoder.weights = latent.ascend_weights(encoder.weights, drawn, slopes)
+                    mean = g[:, : step.batch_size].mean(1)  # without the labelled items added
+                    encoder.weights = latent.ascend_weights(encoder.weights, mean, slopes)
             self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
             calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
             if calm >= PATIENCE and t + 1 >= self.min_iter:
