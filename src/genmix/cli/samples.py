@@ -41,22 +41,42 @@ def write_samples(path: Path, samples: Mapping[int, Array], weights: Array) -> N
     """
     values = np.concatenate(list(samples.values()))
     component = np.repeat(list(samples), len(values) // len(samples))
-    images = is_images(values)
+    _check_kind(path, is_images(values))
     if path.suffix.lower() == ".npz":
         write_arrays(path, {"X": values, "component": component})
     elif path.suffix.lower() == ".png":
-        if not images:
-            raise ValueError(
-                "this model generates rows of a table, no images: use --out samples.csv or samples.npz"
-            )
         grid = image_grid({f"{k}  ({weights[k]:.1%})": drawn for k, drawn in samples.items()})
         with whole_file(path) as part:
             grid.save(part)
     else:
-        if images:
-            raise ValueError("this model generates images: use --out samples.png or samples.npz")
         features = {f"feature_{j}": values[:, j] for j in range(values.shape[1])}
         write_columns(path, {"component": component, **features})
+
+
+def write_walk(path: Path, items: Array, caption: str) -> None:
+    """Write the items of a walk, in their order, in the format that the ending of `path` names.
+
+    Raises
+    ------
+    ValueError
+        If a picture is asked of a table, or a table of images.
+    """
+    _check_kind(path, is_images(items))
+    share = np.linspace(0, 1, len(items))
+    if path.suffix.lower() == ".npz":
+        write_arrays(path, {"X": items, "share": share})
+    elif path.suffix.lower() == ".png":
+        with whole_file(path) as part:
+            image_grid({caption: items}).save(part)
+    else:
+        write_columns(path, {"share": share, **{f"feature_{j}": items[:, j] for j in range(items.shape[1])}})
+
+
+def _check_kind(path: Path, images: bool) -> None:
+    if path.suffix.lower() == ".png" and not images:
+        raise ValueError("this model generates rows of a table, no images: use --out FILE.csv or FILE.npz")
+    if path.suffix.lower() == ".csv" and images:
+        raise ValueError("this model generates images: use --out FILE.png or FILE.npz")
 
 
 def image_grid(rows: Mapping[str, Array]) -> Image:

@@ -190,6 +190,121 @@ def sample(
 
 
 @app.command(sort_key=4)
+def interpolate(
+    model: Path,
+    /,
+    *,
+    out: Path,
+    start: Annotated[int, Parameter(name="--from")],
+    stop: Annotated[int, Parameter(name="--to")],
+    steps: int = 8,
+) -> None:
+    """Walk from the mean of one component of a dnnmm model to that of another.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of a fitted model.
+    out : Path
+        File to write: .png (images only), .npz (arrays X, share) or .csv (tables only).
+    start : int
+        Component to start from, counted from 0.
+    stop : int
+        Component to end at.
+    steps : int
+        Points on the way, both ends included.
+    """
+    from genmix.cli import files
+    from genmix.cli.samples import write_walk
+
+    files.check_suffix(out, (".png", ".npz", ".csv"))
+    files.check_writable(out)
+    mixture = load_model(model)
+    if not hasattr(mixture, "interpolate"):
+        raise ValueError(f"a {type(mixture).__name__} has no latent space to walk in; fit --model dnnmm")
+    write_walk(out, mixture.interpolate(start, stop, steps), f"{start} to {stop}")
+    print(f"{steps} steps from component {start} to {stop} written to {out}")
+
+
+@app.command(sort_key=5)
+def tune(
+    data: str,
+    /,
+    *,
+    components: Annotated[tuple[int, ...], Parameter(consume_multiple=True)],
+    model: Literal["ganmm", "dnnmm"] = "dnnmm",
+    labels: Path | None = None,
+    trials: int = 20,
+    cycle: tuple[float, float] | None = None,
+    adversarial: tuple[float, float] | None = None,
+    validation: float = 0.3,
+    study: Path | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
+    rows: DataOptions = ALL_ROWS,
+) -> None:
+    """Choose the number of components, and weights of the loss, by labels held out or by stability.
+
+    Parameters
+    ----------
+    data : str
+        As in `genmix fit`.
+    components : tuple of int
+        Numbers to choose from: --components 4 5 6.
+    model : {"ganmm", "dnnmm"}
+        As in `genmix fit`.
+    labels : Path, optional
+        As in `genmix fit`; a part of them is held out to judge by. Without it two seeds are compared.
+    trials : int
+        How many choices to try; where only the number of components is searched, each once.
+    cycle : tuple of float, optional
+        Search lambda_1 between these two: --cycle 0.001 1.
+    adversarial : tuple of float, optional
+        Search lambda_2 between these two.
+    validation : float
+        Share of the labels held out.
+    study : Path, optional
+        File that keeps finished trials, so that the same command goes on where it was stopped.
+    out : Path, optional
+        Folder to save a model in, fitted with the best settings and all labels.
+    seed : int
+        Seed of the split, the search and the fits.
+    set_ : tuple of str
+        Any other parameter of the model, as in `genmix fit`.
+    """
+    from genmix import persistence, tuning
+    from genmix.cli import files, settings
+    from genmix.cli.labels import read_labels
+    from genmix.cli.tables import text_table
+
+    if out is not None:
+        persistence.check_target(out)
+        files.check_writable(out)
+    if study is not None:
+        files.check_writable(study)
+    mixture = settings.build(
+        model, components[0], None, settings.read_settings(set_) | {"random_state": seed}
+    )
+    known = None if labels is None else read_labels(labels, rows.labels_column)
+    dataset = load_data(data, rows if labels is None else replace(rows, labels_column=None))
+    found = tuning.tune(
+        mixture, dataset.X, known, n_components=components, n_trials=trials, cycle=cycle,
+        adversarial=adversarial, validation=validation, random_state=seed, study=study, echo=print,
+    )  # fmt: skip
+    ranked = sorted(found.trials, key=lambda trial: -trial.score)
+    print(f"\nscore: {found.judged_by}")
+    print(
+        text_table([{**trial.parameters, "score": trial.score, "seconds": trial.seconds} for trial in ranked])
+    )
+    if out is not None:
+        best = found.best
+        best.fit(dataset.X) if known is None else best.fit(dataset.X, known)
+        best.save(out)
+        print(f"the best, fitted on everything, is saved in {out}")
+
+
+@app.command(sort_key=6)
 def evaluate(
     result: Path,
     data: str | None = None,
@@ -234,7 +349,7 @@ def evaluate(
     print("\n" + text_table([row | {"label": names.get(row["label"], row["label"])} for row in table]))
 
 
-@app.command(sort_key=5)
+@app.command(sort_key=7)
 def report(
     model: Path, data: str, /, *, out: Path, title: str | None = None, rows: DataOptions = ALL_ROWS
 ) -> None:
@@ -262,7 +377,7 @@ def report(
     print(f"written to {out}")
 
 
-@app.command(sort_key=6)
+@app.command(sort_key=8)
 def datasets(*, data_dir: Path | None = None) -> None:
     """List the data sets known by name: size, licence, and where each comes from.
 
@@ -278,7 +393,7 @@ def datasets(*, data_dir: Path | None = None) -> None:
     print(text_table([{column: entry[column] for column in columns} for entry in catalogue(data_dir)]))
 
 
-@app.command(sort_key=7)
+@app.command(sort_key=9)
 def demo(*, out: Path = Path("genmix-demo"), seed: int = 0) -> None:
     """Cluster two data sets that come with genmix, beside k-means and Gaussian mixtures, and write a report.
 

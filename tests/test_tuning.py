@@ -1,0 +1,141 @@
+"""Choosing settings: labels held out, stability over seeds, studies that go on where they were stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genmix import DNNMixture, GANMixture, MinMaxStep
+from genmix.tuning import hold_out, tune
+
+STEP = MinMaxStep(steps=20, batch_size=32, encoder_pretraining=60, generator_pretraining=0)
+QUICK = {"start": "kmeans", "max_iter": 2, "min_iter": 0, "tol": None, "step": STEP, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def groups() -> tuple[np.ndarray, np.ndarray]:
+    """Three groups that nobody can mistake."""
+    rng = np.random.RandomState(0)
+    y = np.repeat([0, 1, 2], 60)
+    return rng.standard_normal((180, 4)) * 0.3 + 5 * np.eye(3, 4)[y], y
+
+
+def template(**changes: Any) -> DNNMixture:
+    return DNNMixture(2, **{**QUICK, "generate": False, **changes})
+
+
+# ---------------------------------------------------------------- labels held out
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_held_out_labels_are_hidden_from_each_class_alike(share: float) -> None:
+    y = np.repeat([4, -1, 7], [40, 30, 80])
+    held = hold_out(y, share, 0)
+    assert (y[held.hidden] == held.truth).all() and (held.y[held.hidden] == -1).all()
+    counts = [int((held.truth == c).sum()) for c in (4, 7)]
+    assert counts == [round(40 * share), round(80 * share)]
+    assert sorted([*held.known, *held.hidden]) == np.flatnonzero(y != -1).tolist()
+    assert (hold_out(y, share, 0).hidden == held.hidden).all()
+    assert set(hold_out(y, share, 1).hidden) != set(held.hidden)
+
+
+def test_every_class_keeps_a_label_and_loses_one() -> None:
+    held = hold_out(np.array([0, 0, 1, 1, 2, 2, -1]), 0.01, 0)
+    assert sorted(held.truth) == [0, 1, 2] and sorted(held.y[held.known]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "share", "message"),
+    [
+        ([0, 0, 1], 0.3, "at least two"),
+        ([-1, -1], 0.3, "at least two"),
+        ([0, 0, 1, 1], 0.0, "above 0 and below 1"),
+        ([0, 0, 1, 1], 1.0, "above 0 and below 1"),
+        (["a", "a"], 0.3, "whole number"),
+        ([[0, 1], [0, 1]], 0.3, "whole number"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(y: list[Any], share: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hold_out(y, share, 0)
+
+
+def test_accuracy_is_of_hidden_labels_and_a_discovered_component_is_no_class(
+    groups: tuple[np.ndarray, np.ndarray],
+) -> None:
+    held = hold_out(np.array([5, 5, 9, 9]), 0.5, 0)
+    model = template()
+    model.n_components, model.classes_ = 3, np.array([5, 9])
+    model.labels_ = np.array([0, 0, 1, 1])
+    assert held.accuracy(model) == 1.0
+    model.labels_ = np.array([2, 2, 1, 1])
+    assert held.accuracy(model) == 0.5
+
+
+# ---------------------------------------------------------------- the search
+
+
+def test_labels_choose_the_number_of_components(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = groups
+    known = np.where(np.arange(len(y)) % 3 == 0, y, -1)
+    lines: list[str] = []
+    found = tune(template(), X, known, n_components=[3, 6, 3], n_trials=9, echo=lines.append)
+    assert sorted(trial.parameters["n_components"] for trial in found.trials) == [3, 6]  # each once
+    assert found.best.n_components == max(found.trials, key=lambda t: t.score).parameters["n_components"]
+    assert max(trial.score for trial in found.trials) == 1.0
+    assert found.judged_by == "accuracy on 18 labels held out" and len(lines) == 2
+    assert (found.best.fit(X, known).predict(X) == y).mean() > 0.9
+
+
+def test_without_labels_two_seeds_are_compared(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    found = tune(template(), groups[0], n_components=[3])
+    assert found.judged_by.endswith("two seeds") and found.trials[0].score > 0.9
+
+
+def test_lambdas_are_searched_on_the_given_ranges(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = groups
+    model = template(generate=True, max_iter=1, step=MinMaxStep(steps=1, batch_size=8, encoder_pretraining=2))
+    found = tune(model, X, y, n_components=[3], n_trials=3, cycle=(0.01, 0.1), adversarial=(0.5, 2.0))
+    assert len(found.trials) == 3
+    for trial in found.trials:
+        assert 0.01 <= trial.parameters["cycle"] <= 0.1 and 0.5 <= trial.parameters["adversarial"] <= 2
+    best = max(found.trials, key=lambda t: t.score).parameters
+    assert found.best.step.cycle == best["cycle"] and found.best.step.adversarial == best["adversarial"]
+    assert found.best.step.steps == 1 and not hasattr(found.best, "labels_")
+    assert model.step.cycle == 0.01 and model.n_components == 2  # the template is left alone
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, groups: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = groups
+    path, lines = tmp_path / "study.log", []
+    tune(template(), X, y, n_components=[3, 4], study=path, echo=lines.append)
+    assert len(lines) == 2
+    again = tune(template(), X, y, n_components=[3, 4], study=path, echo=lines.append)
+    assert len(lines) == 2 and len(again.trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "changes", "message"),
+    [
+        (GANMixture(2), True, {}, "learns without labels"),
+        (template(), True, {"cycle": (0.1, 1.0)}, "generate=True"),
+        (GANMixture(2), False, {"adversarial": (0.1, 1.0)}, "generate=True"),
+        (template(), True, {"n_components": [2]}, "fewer than the 3 classes"),
+        (template(), False, {"n_components": []}, "at least 2"),
+        (template(), False, {"n_components": [1, 2]}, "at least 2"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(
+    groups: tuple[np.ndarray, np.ndarray], model: Any, y: bool, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        tune(model, groups[0], groups[1] if y else None, **{"n_components": [3], **changes})
+
+
+def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch, groups: tuple[np.ndarray, np.ndarray]) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    with pytest.raises(ImportError, match="genmix\\[tune\\]"):
+        tune(template(), groups[0], n_components=[3])
