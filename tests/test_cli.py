@@ -61,6 +61,65 @@ def digits(tmp_path_factory):
     return folder
 
 
+SHORT = ("--set", "start=kmeans", "--set", "max_iter=1", "--set", "min_iter=0", "--set", "tol=none")
+
+
+@pytest.fixture(scope="module")
+def walker(digits):
+    """A model with a latent space."""
+    model = genmix.DNNMixture(
+        2, start="kmeans", max_iter=1, min_iter=0, tol=None, random_state=0, device="cpu",
+        step=genmix.MinMaxStep(steps=2, encoder_pretraining=5, generator_pretraining=5),
+    )  # fmt: skip
+    model.fit(np.load(digits / "digits.npy")).save(digits / "walker")
+    return digits / "walker"
+
+
+@pytest.mark.parametrize("ending", ["npz", "png"])
+def test_interpolate_writes_the_walk_between_two_components(run, tmp_path, walker, ending):
+    path = tmp_path / f"walk.{ending}"
+    code, out, _ = run("interpolate", walker, "--from", 1, "--to", 0, "--steps", 5, "--out", path)
+    assert code == 0 and "5 steps from component 1 to 0" in out
+    if ending == "png":
+        with Image.open(path) as picture:
+            assert picture.width > 5 * 56
+        return
+    found = np.load(path)
+    assert found["share"].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    np.testing.assert_array_equal(found["X"], genmix.load(walker).interpolate(1, 0, 5))
+
+
+def test_interpolate_refuses_components_that_are_not_there(run, tmp_path, walker):
+    code, _, err = run("interpolate", walker, "--from", 0, "--to", 2, "--out", tmp_path / "walk.npz")
+    assert code == 2 and "component 2 does not exist" in err
+    code, _, err = run("interpolate", walker, "--from", 0, "--to", 1, "--out", tmp_path / "walk.csv")
+    assert code == 2 and "generates images" in err and not (tmp_path / "walk.csv").exists()
+
+
+def test_tune_shows_every_choice_and_saves_the_best_fitted_on_all_labels(run, tmp_path, blobs):
+    y = np.load(blobs / "blobs.npz")["y"]
+    np.save(tmp_path / "known.npy", np.where(np.arange(60) % 2, y, -1))
+    words = (
+        "tune",
+        blobs / "blobs.npy",
+        "--components",
+        K,
+        K + 1,
+        "--labels",
+        tmp_path / "known.npy",
+        *SHORT,
+    )
+    words += ("--set", "generate=false", "--study", tmp_path / "study.log")
+    code, out, err = run(*words, "--out", tmp_path / "best")
+    assert code == 0, err
+    assert len(re.findall(r"^n_components=", out, re.M)) == 2 and "9 labels held out" in out
+    model = genmix.load(tmp_path / "best")
+    assert model.n_components in (K, K + 1) and not model.generate
+    assert (model.labels_[1::2] == y[1::2]).all()  # all labels were given, those held out too
+    code, again, _ = run(*words)  # the study has all of it
+    assert code == 0 and "n_components=" not in again
+
+
 def test_fit_says_what_it_did_and_warns_in_one_line(run, tmp_path, blobs):
     code, out, err = run(
         "fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "new" / "model", "--seed", 5, *TINY
@@ -248,10 +307,16 @@ BAD_INPUT = [
     ("predict MODEL five.npy --out labels.csv", "4"),
     ("predict MODEL five.npy --out labels.xls", "labels.xls"),
     ("predict MODEL missing.npy --out labels.csv", "missing.npy"),
-    ("sample MODEL --out grid.png", "samples.csv"),
+    ("sample MODEL --out grid.png", "FILE.csv"),
     ("sample MODEL --out x.csv --n 0", "--n"),
     ("sample MODEL --out x.csv --component 3", "0 to 2"),
     ("sample MODEL --out text.npy/x.csv", "text.npy"),
+    ("interpolate MODEL --from 0 --to 1 --out walk.npz", "no latent space"),
+    ("interpolate MODEL --from 0 --to 1 --out walk.txt", "walk.txt"),
+    ("tune five.npy --components 1 --out full", "full"),
+    ("tune five.npy --components 1", "at least 2"),
+    ("tune five.npy --components 2 --labels known.csv --labels-column kind", "whole number"),
+    ("tune five.npy --components 2 --model ganmm --cycle 0.1 1", "generate=True"),
     ("evaluate MODEL", "DATA"),
     ("evaluate found.csv", "--labels"),
     ("evaluate found.csv --labels five.npy", "(5, 2)"),

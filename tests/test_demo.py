@@ -27,15 +27,32 @@ def demo(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(printed):
         patched.setattr(datasets, "load", load_small)
-        path = run_demo(tmp_path_factory.mktemp("demo") / "out", seed=3, echo=lines.append, make_model=make)
+        path = run_demo(
+            tmp_path_factory.mktemp("demo") / "out",
+            seed=3,
+            echo=lines.append,
+            make_model=make,
+            make_deep=make,
+        )
     return path, lines, printed.getvalue(), asked
 
 
-def test_demo_compares_three_methods(demo):
+def test_demo_compares_all_methods(demo):
     path, lines, printed, asked = demo
-    assert asked == [(10, 3), (7, 3)]
+    assert asked == [(10, 3), (10, 3), (7, 3)]
     assert printed == ""  # all goes through echo
-    for word in ("k-means", "GMM", "StandIn", "purity", "accuracy", "ARI", "NMI", "seconds", str(path)):
+    for word in (
+        "k-means",
+        "GMM",
+        "StandIn",
+        "StandIn, 10 % of the labels",
+        "purity",
+        "accuracy",
+        "ARI",
+        "NMI",
+        "seconds",
+        str(path),
+    ):
         assert word in "\n".join(lines)
 
 
@@ -46,6 +63,7 @@ def test_demo_writes_one_page_about_both_sets(demo):
     for word in (
         "Handwritten digits",
         "Image segmentation",
+        "10 of the 100 came with the name",
         "k-means",
         "chosen by BIC",
         "BRICKFACE",
