@@ -6,7 +6,8 @@ Pande & Awate 2020 (section IV) choose K, lambda_1 and lambda_2 on a labelled va
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,13 +161,15 @@ def tune(
     else:
         sampler = optuna.samplers.GridSampler({"n_components": choices}, random_state)
         n_trials = len(choices)
-    search = optuna.create_study(
-        study_name="genmix", direction="maximize", sampler=sampler, storage=_storage(optuna, study),
-        load_if_exists=True,
-    )  # fmt: skip
+    with _quiet(optuna):
+        search = optuna.create_study(
+            study_name="genmix", direction="maximize", sampler=sampler, storage=_storage(optuna, study),
+            load_if_exists=True,
+        )  # fmt: skip
     missing = n_trials - sum(trial.state.is_finished() for trial in search.trials)
     if missing > 0:
-        search.optimize(score, n_trials=missing, catch=(FloatingPointError,))
+        with _quiet(optuna):
+            search.optimize(score, n_trials=missing, catch=(FloatingPointError,))
     trials = [
         Trial(
             dict(trial.params),
@@ -253,8 +256,18 @@ def _optuna() -> Any:
         import optuna
     except ImportError as error:
         raise ImportError('tuning needs Optuna: pip install "genmix[tune]" or pip install optuna') from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """No line of Optuna's own for each trial."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _storage(optuna: Any, study: str | Path | None) -> Any:
