@@ -52,8 +52,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
         eq. 14 (the paper); "random", "gmm-full", "gmm-tied", "gmm-diag", "spectral" or the components of all
         items, each followed by eq. 14.
     em : {"online", "epoch"}
-        Memberships are computed anew for each gradient step, or once an iteration for all data (generalised
-        EM, whose `bound` in `history_` does not fall but for the noise of stochastic gradients).
+        Memberships are computed anew for each gradient step (but in the first iteration after information
+        maximisation, which only moves the encodings to the means), or once an iteration for all data
+        (generalised EM, whose `bound` in `history_` does not fall but for the noise of stochastic gradients).
     step : MinMaxStep or None
         How the networks are trained; None is ``MinMaxStep()``.
     generate : bool
@@ -260,14 +261,13 @@ class DNNMixture(TransformerMixin, BaseMixture):
             gamma = latent.memberships(joint, known)
             encoder.weights = self._new_weights(encoder, decoder, gamma, views)
             losses = torch.zeros(4, device=run.device)
+            # After information maximisation the first iteration moves E to the means, as eq. 14 does
+            online = self.em == "online" and (t > 0 or not isinstance(plan.start, InformationStart))
             for _ in range(step.steps):
                 batch = Batch.draw(views, labels, step, self.n_init)
                 g = latent.at(gamma, batch.chosen)
-                if self.em == "online" and t:  # the first iteration moves E to the means, as eq. 14 does
-                    drawn = batch.chosen[:, : step.batch_size]  # further ones are labelled
-                    now = encoder.clean_joint(X[drawn])
-                    now = latent.memberships(now, None if known is None else known[drawn])
-                    g = torch.cat([now, g[:, step.batch_size :]], 1)
+                if online:
+                    g = encoder.renew(g, batch.chosen[:, : step.batch_size], X, known)
                 # theta_E up: the expected log-likelihood Q (eq. 11) and the cycle (eq. 6)
                 loss = encoder.m_step_loss(batch, g, step, encoder.weights if shares is None else shares)
                 if decoder is not None:

@@ -239,6 +239,11 @@ class Encoder(Classifier):
         with self.evaluating():
             return self.joint(x)
 
+    def renew(self, gamma: Tensor, chosen: Tensor, items: Tensor, known: Tensor | None) -> Tensor:
+        """Compute the memberships `gamma` ``[R, B + L, K]`` of the first items of a batch, `chosen`, anew."""
+        now = latent.memberships(self.clean_joint(items[chosen]), None if known is None else known[chosen])
+        return torch.cat([now, gamma[:, chosen.shape[1] :]], 1)
+
     def all_joint(self, items: Tensor, batch_size: int = 2048) -> Tensor:
         """`clean_joint` of the same items ``[N, ...]`` for all restarts, ``[R, N, K]``."""
         parts = [self.clean_joint(x.expand(self.restarts, *x.shape)) for x in items.split(batch_size)]
