@@ -63,9 +63,7 @@ def test_what_cannot_be_held_out_is_refused(y: list[Any], share: float, message:
         hold_out(y, share, 0)
 
 
-def test_accuracy_is_of_hidden_labels_and_a_discovered_component_is_no_class(
-    groups: tuple[np.ndarray, np.ndarray],
-) -> None:
+def test_accuracy_is_of_hidden_labels_and_a_discovered_component_is_no_class() -> None:
     held = hold_out(np.array([5, 5, 9, 9]), 0.5, 0)
     model = template()
     model.n_components, model.classes_ = 3, np.array([5, 9])
@@ -115,6 +113,39 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, groups: tuple[np.n
     assert len(lines) == 2
     again = tune(template(), X, y, n_components=[3, 4], study=path, echo=lines.append)
     assert len(lines) == 2 and len(again.trials) == 2
+    other = tune(template(), X + 1, y, n_components=[3, 4], study=path, echo=lines.append)
+    assert len(lines) == 4 and len(other.trials) == 2  # other data, other trials
+
+
+def test_a_choice_that_was_being_tried_when_the_process_died_is_tried_again(
+    tmp_path: Path, groups: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = groups
+    call = {"n_components": [3, 4, 5], "study": tmp_path / "study.log"}
+    fit, fits = DNNMixture.fit, []
+
+    def dies(self: DNNMixture, *args: Any) -> DNNMixture:
+        fits.append(self.n_components)
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return fit(self, *args)
+
+    monkeypatch.setattr(DNNMixture, "fit", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tune(template(), X, y, **call)
+    found = tune(template(), X, y, **call)
+    assert sorted(t.parameters["n_components"] for t in found.trials if t.score == t.score) == [3, 4, 5]
+
+
+def test_says_when_every_trial_diverged(
+    groups: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverges(self: DNNMixture, *_: Any) -> DNNMixture:
+        raise FloatingPointError("training diverged")
+
+    monkeypatch.setattr(DNNMixture, "fit", diverges)
+    with pytest.raises(ValueError, match="diverged in every trial"):
+        tune(template(), *groups, n_components=[3])
 
 
 @pytest.mark.parametrize(
@@ -125,6 +156,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, groups: tuple[np.n
         (GANMixture(2), False, {"adversarial": (0.1, 1.0)}, "generate=True"),
         (template(), True, {"n_components": [2]}, "fewer than the 3 classes"),
         (template(), False, {"n_components": []}, "at least 2"),
+        (template(), False, {"n_trials": 0}, "at least 1"),
         (template(), False, {"n_components": [1, 2]}, "at least 2"),
     ],
 )

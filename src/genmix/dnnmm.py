@@ -58,7 +58,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
     step : MinMaxStep or None
         How the networks are trained; None is ``MinMaxStep()``.
     generate : bool
-        False leaves out generator and discriminator: clusters and memberships only, several times sooner.
+        False leaves out generator and discriminator: clusters and memberships only, in about half the time.
     weight_step : {"closed-form", "gradient", "exact", "fixed"}
         Update of omega: mean memberships under a Dirichlet prior; the paper's projected gradient ascent; the
         exact solution of eq. 12, generated items included; or none.

@@ -26,7 +26,7 @@ from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, 
 from genmix.gan import Adversarial
 from genmix.ganmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.nets import build_stack, copy_networks, network_outputs
-from genmix.starts import InformationStart, learn_information, partition
+from genmix.starts import InformationStart, learn_information, start_components
 
 
 class GANMixture(BaseMixture):
@@ -304,9 +304,7 @@ class GANMixture(BaseMixture):
                 network.load_state_dict(fitted["classifier"].state_dict())
         if fitted is not None or isinstance(plan.start, InformationStart):
             return judge, judge.log_posterior(views.items).argmax(-1)
-        parts = [plan.start if isinstance(plan.start, np.ndarray) else partition(
-            plan.start, views.items, self.n_components, run) for _ in range(restarts)]  # fmt: skip
-        return judge, torch.from_numpy(np.stack(parts)).to(run.device)
+        return judge, start_components(plan.start, views, self.n_components, restarts)
 
     def _classifier_stack(self, n: int, heads: int, plan: Plan, run: Engine) -> nn.Module:
         choice, shape = plan.networks["classifier"], plan.item_shape

@@ -5,17 +5,23 @@ Pande & Awate 2020 (section IV) choose K, lambda_1 and lambda_2 on a labelled va
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import train_test_split
 
-if TYPE_CHECKING:
-    from genmix._base import BaseMixture
+from genmix._base import BaseMixture, fingerprint
+from genmix.data import as_array
+from genmix.dnnmm import DNNMixture
+from genmix.minmax import MinMaxStep
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ def tune(
     random_state : int
         Seed of the split, the search and the fits.
     study : path-like, optional
-        File in which finished trials are kept: the same call goes on where an earlier one was stopped.
+        File in which finished trials are kept: the same call goes on where an earlier one was stopped. Calls
+        with other data, labels or settings keep their trials apart in it.
     echo : callable, optional
         Called with a line for each trial.
 
@@ -109,34 +116,29 @@ def tune(
     ImportError
         Optuna is not installed.
     ValueError
-        Nothing to choose from, fewer components than classes, or too few labels to hold some out.
+        Nothing to choose from, fewer components than classes, too few labels to hold some out, or training
+        that diverged in every trial.
     """
     optuna = _optuna()
-    from sklearn.base import clone
-
-    from genmix.dnnmm import DNNMixture
-
     learns_labels = isinstance(model, DNNMixture)
     if y is not None and not learns_labels:
         raise ValueError(f"{type(model).__name__} learns without labels: leave out y, or tune a DNNMixture")
     if (cycle or adversarial) and not (learns_labels and model.generate):
         raise ValueError("cycle and adversarial are settings of a DNNMixture with generate=True")
-    if any(k != int(k) or k < 2 for k in n_components) or not len(n_components):
+    choices = sorted(set(n_components))
+    if not choices or any(k != int(k) or k < 2 for k in choices):
         raise ValueError(f"n_components={list(n_components)!r}: expected whole numbers of at least 2")
+    if n_trials < 1:
+        raise ValueError(f"n_trials={n_trials!r}: expected at least 1")
     held = None if y is None else hold_out(y, validation, random_state)
-    if held is not None and min(n_components) < len(np.unique(held.y[held.known])):
-        raise ValueError(
-            f"n_components={min(n_components)} is fewer than the {len(np.unique(held.y[held.known]))} classes"
-        )
-    choices = sorted({int(k) for k in n_components})
+    if held is not None and choices[0] < len(np.unique(held.truth)):
+        raise ValueError(f"n_components={choices[0]} is fewer than the {len(np.unique(held.truth))} classes")
     ranges = {"cycle": cycle, "adversarial": adversarial}
     wanted: dict[str, Any] = {name: pair for name, pair in ranges.items() if pair is not None}
 
     def configured(parameters: dict[str, Any]) -> BaseMixture:
         found = clone(model).set_params(n_components=int(parameters["n_components"]))
         if wanted:
-            from genmix.minmax import MinMaxStep
-
             step = {name: parameters[name] for name in wanted}
             found.set_params(step=replace(found.step or MinMaxStep(), **step))
         return found
@@ -146,39 +148,44 @@ def tune(
         parameters |= {name: trial.suggest_float(name, *pair, log=True) for name, pair in wanted.items()}
         begun = time.perf_counter()
         candidate = configured(parameters)
-        if held is None:
-            value = _stability(candidate, X, random_state)
-        else:
-            value = held.accuracy(candidate.set_params(random_state=random_state).fit(X, held.y))
+        try:
+            if held is None:
+                value = _stability(candidate, X, random_state)
+            else:
+                value = held.accuracy(candidate.set_params(random_state=random_state).fit(X, held.y))
+        except FloatingPointError:
+            value = float("nan")  # which Optuna files as failed
         trial.set_user_attr("seconds", time.perf_counter() - begun)
         if echo is not None:
             shown = ", ".join(f"{name}={found:.4g}" for name, found in parameters.items())
             echo(f"{shown}: {value:.4f} ({trial.user_attrs['seconds']:.0f} s)")
         return value
 
-    if wanted:
-        sampler: Any = optuna.samplers.TPESampler(seed=random_state)
-    else:
-        sampler = optuna.samplers.GridSampler({"n_components": choices}, random_state)
-        n_trials = len(choices)
+    sampler = optuna.samplers.TPESampler(seed=random_state)
+    settings = [model, choices, wanted, validation, random_state, None if held is None else held.y.tolist()]
+    name = hashlib.sha256(f"{fingerprint(as_array(X))}{settings!r}".encode()).hexdigest()
     with _quiet(optuna):
         search = optuna.create_study(
-            study_name="genmix", direction="maximize", sampler=sampler, storage=_storage(optuna, study),
+            study_name=name, direction="maximize", sampler=sampler, storage=_storage(optuna, study),
             load_if_exists=True,
         )  # fmt: skip
-    missing = n_trials - sum(trial.state.is_finished() for trial in search.trials)
-    if missing > 0:
-        with _quiet(optuna):
-            search.optimize(score, n_trials=missing, catch=(FloatingPointError,))
+    with _quiet(optuna):
+        if wanted:
+            search.optimize(score, n_trials=max(n_trials - len(_finished(search)), 0))
+        else:  # every K once
+            while missing := set(choices) - {t.params["n_components"] for t in _finished(search)}:
+                search.enqueue_trial({"n_components": min(missing)})
+                search.optimize(score, n_trials=1)
     trials = [
         Trial(
             dict(trial.params),
             float("nan") if trial.value is None else trial.value,
-            trial.user_attrs.get("seconds", 0.0),
+            trial.user_attrs["seconds"],
         )
-        for trial in search.trials
-        if trial.state.is_finished()
+        for trial in _finished(search)
     ]
+    if all(np.isnan(trial.score) for trial in trials):
+        raise ValueError("training diverged in every trial: lower the learning rates")
     judged_by = "adjusted Rand index between two seeds"
     if held is not None:
         judged_by = f"accuracy on {len(held.hidden)} labels held out"
@@ -223,8 +230,6 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
     ValueError
         A share outside (0, 1), or a class of fewer than two labels.
     """
-    from sklearn.model_selection import train_test_split
-
     y = np.array(y)
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise ValueError(f"y has shape {y.shape} and dtype {y.dtype}; expected a whole number for each item")
@@ -241,10 +246,12 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
     return HeldOut(y, hidden, truth)
 
 
-def _stability(model: Any, X: Any, seed: int) -> float:
-    from sklearn.base import clone
-    from sklearn.metrics import adjusted_rand_score
+def _finished(search: Any) -> list[Any]:
+    """Trials that came to an end, a divergence included, but not those that were interrupted."""
+    return [trial for trial in search.trials if "seconds" in trial.user_attrs]
 
+
+def _stability(model: Any, X: Any, seed: int) -> float:
     first, second = (
         clone(model).set_params(random_state=number).fit(X).labels_ for number in (seed, seed + 1)
     )
@@ -263,7 +270,7 @@ def _optuna() -> Any:
 def _quiet(optuna: Any) -> Iterator[None]:
     """No line of Optuna's own for each trial."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         yield
     finally:
