@@ -1,4 +1,4 @@
-"""The estimator contract shared by all mixtures."""
+"""The estimator contract shared by all models."""
 
 from __future__ import annotations
 
@@ -29,16 +29,108 @@ class DeadComponentWarning(UserWarning):
     """A component stands for no data, or its generator makes one and the same item."""
 
 
-class BaseMixture(ClusterMixin, BaseEstimator):
-    """What every mixture of genmix does, as scikit-learn's mixtures do it.
+class BaseModel(BaseEstimator):
+    """What every estimator of genmix does: check its input, and go to a folder and back.
 
-    Subclasses implement `fit`, `_log_proba`, `_generate`, `_tensors` and `_from_tensors`.
+    Subclasses implement `fit`, `_tensors` and `_from_tensors`.
     """
 
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
 
-    # ------------------------------------------------------------------ what a fitted mixture answers
+    _fitted_names: ClassVar[tuple[str, ...]] = (
+        "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
+    )  # fmt: skip
+
+    @abstractmethod
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the model."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
+
+    def save(self, folder: str | Path) -> Path:
+        """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
+        from genmix.persistence import save
+
+        return save(self, folder)
+
+    # ------------------------------------------------------------------ validation
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Check `X` and return it as an array: a table ``[N, d]``, or images."""
+        X = as_array(X)
+        if is_images(X):
+            X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")
+            if X.dtype.kind not in "uifb":
+                raise ValueError(f"X has dtype {X.dtype}; images must be numbers")
+            if reset:
+                self.n_features_in_ = int(np.prod(X.shape[1:]))
+        else:
+            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+            limit = 1e150  # squares of anything larger overflow
+            if float(np.abs(X).max()) > limit:
+                raise ValueError(f"X has values beyond {limit:g}; rescale that column")
+        return np.asarray(X)
+
+    def _items(self, X: Any) -> Tensor:
+        """Scaled items for a fitted model."""
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        self.preprocessing_.check(X)
+        return self.preprocessing_.apply(X)
+
+    def _check_count(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
+
+    # ------------------------------------------------------------------ to and from a folder
+
+    def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON-able record of a fitted model."""
+        check_is_fitted(self)
+        meta = {
+            "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
+            "preprocessing": self.preprocessing_.to_dict(),
+            "fitted": {
+                name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)
+            },
+        }
+        return self._tensors(), meta
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
+        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (networks of your own)."""
+        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
+        model = cls(**{name: decode(value, cls._settings) for name, value in kept.items()}, **replaced)
+        model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
+        for name, value in meta["fitted"].items():
+            if name not in cls._fitted_names:
+                raise ValueError(f"unknown attribute {name!r}")
+            setattr(model, name, decode(value, cls._settings))
+        model._from_tensors(tensors)
+        return model
+
+
+class BaseClusterer(ClusterMixin, BaseModel):
+    """What every model of groups does, as scikit-learn's clusterers and mixtures do it.
+
+    Subclasses implement `_log_proba` too.
+    """
+
+    _fitted_names: ClassVar[tuple[str, ...]] = (
+        *BaseModel._fitted_names,
+        "labels_", "weights_", "dead_components_", "criterion_",
+    )  # fmt: skip
+
+    @abstractmethod
+    def _log_proba(self, items: Tensor) -> np.ndarray: ...
+
+    # ------------------------------------------------------------------ what a fitted model answers
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Membership of each item in each component.
@@ -77,6 +169,59 @@ class BaseMixture(ClusterMixin, BaseEstimator):
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit and return `labels_`: ``fit(X, y).predict(X)``, but for items whose component was given."""
         return np.asarray(self.fit(X, y).labels_)
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        if reset:
+            self._check_count("n_components", 1)
+        X = super()._validated(X, reset=reset)
+        if reset and len(X) < self.n_components:
+            raise ValueError(
+                f"n_samples={len(X)} is smaller than n_components={self.n_components}; "
+                "give more data or ask for fewer"
+            )
+        return X
+
+    def _memberships(self, items: Tensor) -> np.ndarray:
+        log_p = self._log_proba(items)
+        p = np.exp(log_p - log_p.max(1, keepdims=True))
+        return np.asarray(p / p.sum(1, keepdims=True))
+
+    def _assign(self, items: Tensor) -> np.ndarray:
+        """Components of scaled items; what `predict` and `labels_` share."""
+        return np.asarray(self._memberships(items).argmax(1))
+
+    def _warn_of_dead(self, state: str) -> None:
+        if self.dead_components_:
+            warnings.warn(
+                f"components {self.dead_components_} {state}; fit with fewer components or another "
+                "random_state",
+                DeadComponentWarning,
+                stacklevel=4,  # the caller of fit
+            )
+
+    def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
+        """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""
+        if self.converged_ or self.tol is None:
+            return
+        warnings.warn(
+            f"{algorithm} did not converge in max_iter={self.max_iter} iterations: the last one {what} "
+            f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with at "
+            f"most tol={self.tol:.2%} after iteration {earliest}. Raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+
+class BaseMixture(BaseClusterer):
+    """What every mixture of genmix does: a model of groups that makes new items of each.
+
+    Subclasses implement `_generate` too.
+    """
+
+    @abstractmethod
+    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
 
     def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Generate items.
@@ -118,127 +263,6 @@ class BaseMixture(ClusterMixin, BaseEstimator):
             counts[component] = n_samples
         items = self._generate(counts, run)
         return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
-
-    def save(self, folder: str | Path) -> Path:
-        """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
-        from genmix.persistence import save
-
-        return save(self, folder)
-
-    # ------------------------------------------------------------------ validation
-
-    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Check `X` and return it as an array: a table ``[N, d]``, or images."""
-        if reset:
-            self._check_count("n_components", 1)
-        X = as_array(X)
-        if is_images(X):
-            X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")
-            if X.dtype.kind not in "uifb":
-                raise ValueError(f"X has dtype {X.dtype}; images must be numbers")
-            if reset:
-                self.n_features_in_ = int(np.prod(X.shape[1:]))
-        else:
-            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-            limit = 1e150  # squares of anything larger overflow
-            if float(np.abs(X).max()) > limit:
-                raise ValueError(f"X has values beyond {limit:g}; rescale that column")
-        if reset and len(X) < self.n_components:
-            raise ValueError(
-                f"n_samples={len(X)} is smaller than n_components={self.n_components}; "
-                "give more data or ask for fewer"
-            )
-        return np.asarray(X)
-
-    def _items(self, X: Any) -> Tensor:
-        """Scaled items for a fitted model."""
-        check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        self.preprocessing_.check(X)
-        return self.preprocessing_.apply(X)
-
-    def _memberships(self, items: Tensor) -> np.ndarray:
-        log_p = self._log_proba(items)
-        p = np.exp(log_p - log_p.max(1, keepdims=True))
-        return np.asarray(p / p.sum(1, keepdims=True))
-
-    def _assign(self, items: Tensor) -> np.ndarray:
-        """Components of scaled items; what `predict` and `labels_` share."""
-        return np.asarray(self._memberships(items).argmax(1))
-
-    def _check_count(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
-
-    def _warn_of_dead(self, state: str) -> None:
-        if self.dead_components_:
-            warnings.warn(
-                f"components {self.dead_components_} {state}; fit with fewer components or another "
-                "random_state",
-                DeadComponentWarning,
-                stacklevel=4,  # the caller of fit
-            )
-
-    def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
-        """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""
-        if self.converged_ or self.tol is None:
-            return
-        warnings.warn(
-            f"{algorithm} did not converge in max_iter={self.max_iter} iterations: the last one {what} "
-            f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with at "
-            f"most tol={self.tol:.2%} after iteration {earliest}. Raise max_iter or tol",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-
-    # ------------------------------------------------------------------ to and from a folder
-
-    def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and JSON-able record of a fitted model."""
-        check_is_fitted(self)
-        meta = {
-            "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
-            "preprocessing": self.preprocessing_.to_dict(),
-            "fitted": {
-                name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)
-            },
-        }
-        return self._tensors(), meta
-
-    @classmethod
-    def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
-        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (networks of your own)."""
-        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
-        model = cls(**{name: decode(value, cls._settings) for name, value in kept.items()}, **replaced)
-        model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
-        for name, value in meta["fitted"].items():
-            if name not in cls._fitted_names:
-                raise ValueError(f"unknown attribute {name!r}")
-            setattr(model, name, decode(value, cls._settings))
-        model._from_tensors(tensors)
-        return model
-
-    _fitted_names: ClassVar[tuple[str, ...]] = (
-        "labels_", "weights_", "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_",
-        "dead_components_", "criterion_", "fingerprint_",
-    )  # fmt: skip
-
-    @abstractmethod
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit the mixture."""
-
-    @abstractmethod
-    def _log_proba(self, items: Tensor) -> np.ndarray: ...
-
-    @abstractmethod
-    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
-
-    @abstractmethod
-    def _tensors(self) -> dict[str, Tensor]: ...
-
-    @abstractmethod
-    def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
 
 
 def encode(value: Any) -> Any:
@@ -304,4 +328,13 @@ def fingerprint(X: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["PATIENCE", "BaseMixture", "DeadComponentWarning", "decode", "encode", "fingerprint"]
+__all__ = [
+    "PATIENCE",
+    "BaseClusterer",
+    "BaseMixture",
+    "BaseModel",
+    "DeadComponentWarning",
+    "decode",
+    "encode",
+    "fingerprint",
+]

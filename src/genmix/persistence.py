@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "ModelFileError", "check_target", "load", "save"]
 
 #: Classes that can be saved and loaded, and the module of each.
-MODELS = {"DNNMixture": "genmix.dnnmm", "GANMixture": "genmix.ganmm"}
+MODELS = {
+    "DNNMixture": "genmix.dnnmm",
+    "GANMixture": "genmix.ganmm",
+    "StackedAutoencoder": "genmix.baselines.autoencoder",
+    "DEC": "genmix.baselines.dec",
+}
 
 FORMAT, SCHEMA = "genmix-model", 1
 TENSORS, DOCUMENT = "model.safetensors", "model.json"

@@ -1,0 +1,8 @@
+"""The systems that the papers compare with, and reality checks, behind the same verbs as our own models."""
+
+from __future__ import annotations
+
+from genmix.baselines.autoencoder import Pretraining, StackedAutoencoder
+from genmix.baselines.dec import DEC
+
+__all__ = ["DEC", "Pretraining", "StackedAutoencoder"]

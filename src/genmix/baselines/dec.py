@@ -1,0 +1,169 @@
+"""Deep embedded clustering: DEC (Xie, Girshick & Farhadi, ICML 2016, https://arxiv.org/abs/1511.06335)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from genmix.baselines.autoencoder import (
+    DEC_PAPER,
+    CodeClusterer,
+    Pretraining,
+    kmeans_centers,
+    optimizer_maker,
+)
+from genmix.engine import FlatOptimizer
+
+
+def log_similarity(z: Tensor, centers: Tensor) -> Tensor:
+    """Logarithm of Student's t similarity of codes to centres, one degree of freedom (eq. 1), ``[N, K]``."""
+    square = (z[:, None] - centers).square().sum(-1)
+    return (-square.log1p()).log_softmax(-1)
+
+
+def target_distribution(q: Tensor) -> Tensor:
+    """Sharpened memberships p that q is drawn to, of all items at once (eq. 3), ``[N, K]``."""
+    p = q.square() / q.sum(0)
+    return p / p.sum(1, keepdim=True)
+
+
+class DEC(CodeClusterer):
+    """Deep embedded clustering: an encoder and centres sharpen their own soft assignments.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    pretraining : Pretraining or None
+        The autoencoder's, None for ``Pretraining()``; ``Pretraining(steps=0)`` is DEC without one.
+    update_interval : int
+        Steps between two refreshes of the target distribution, which is computed from all items.
+    batch_size : int
+        Items of a step.
+    optimizer : {"adam", "sgd"}
+        What trains encoder and centres; "sgd" has momentum 0.9.
+    rate : float
+        Its learning rate.
+    max_iter : int
+        At most so many refreshes.
+    tol : float
+        Stop once a refresh changes at most this share of the assignments.
+    scaling, random_state, verbose, device
+        As in `DNNMixture`.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Cluster of each item of the data fitted.
+    centers_ : ndarray [K, L]
+        Centres among the codes.
+    weights_ : ndarray [K]
+        Shares of the clusters.
+    n_iter_ : int
+        Refreshes done.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : list of dict
+        One record a refresh: iteration, changed, loss (mean of KL(P || Q) since the last one), seconds.
+    dead_components_ : list of int
+        Clusters without data.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, "Unsupervised deep embedding for clustering analysis", ICML 2016.
+    """
+
+    #: "dec-2016" is the paper's (days on a CPU); "without-autoencoder" is what the GANMM paper runs on raw
+    #: pixels, as far as its text says.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "dec-2016": {"pretraining": DEC_PAPER, "max_iter": 1000},
+        "without-autoencoder": {"pretraining": Pretraining(steps=0)},
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        pretraining: Pretraining | None = None,
+        update_interval: int = 140,
+        batch_size: int = 256,
+        optimizer: str = "sgd",
+        rate: float = 0.01,
+        max_iter: int = 100,
+        tol: float = 1e-3,
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.n_components = n_components
+        self.pretraining = pretraining
+        self.update_interval = update_interval
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.rate = rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pretrain the autoencoder, then cluster.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Rows of a table, or images.
+        y : ignored
+            DEC learns without labels.
+
+        Returns
+        -------
+        DEC
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
+        """
+        begun = time.perf_counter()
+        self._check_counts("update_interval", "batch_size", "max_iter")
+        X, views = self._begin(X)
+        net, items, run = self._networks, views.items, views.run
+        centers, before = kmeans_centers(net.encode_all(items), self.n_components, run)
+        centers = torch.nn.Parameter(centers)
+        learned = [*net.encoder.parameters(), centers]
+        optimizer = FlatOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
+        self.history_: list[dict[str, Any]] = []
+        self.converged_ = False
+        for t in run.progress(self.max_iter, "DEC"):
+            with torch.no_grad():  # P is of all items (eq. 3), and frozen until the next refresh
+                q = log_similarity(net.encode_all(items), centers).exp()
+                p = target_distribution(q)
+            changed = float((q.argmax(1) != before).float().mean())
+            before, total = q.argmax(1), torch.zeros((), device=run.device)
+            if t and changed <= self.tol:
+                self.converged_ = True
+            for _ in range(0 if self.converged_ else self.update_interval):
+                index = views.draw_index(1, self.batch_size)[0]
+                log_q = log_similarity(net.encode(items[index]), centers)
+                loss = (p[index] * (p[index].clamp_min(1e-12).log() - log_q)).sum(1).mean()  # eq. 2
+                optimizer.minimize(loss)
+                total += loss.detach()
+            self._record(begun, changed=changed, loss=float(total) / self.update_interval)
+            if self.converged_:
+                break
+        self._conclude_codes(X, views, centers)
+        return self
+
+    def _scores(self, codes: Tensor) -> Tensor:
+        return log_similarity(codes, self._centers.double())
+
+
+__all__ = ["DEC", "log_similarity", "target_distribution"]

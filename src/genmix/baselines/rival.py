@@ -1,0 +1,69 @@
+"""What the systems that we compare with share: presets, history, how a fit ends."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+
+from genmix._base import BaseClusterer, fingerprint
+
+
+class Rival(BaseClusterer):
+    """A clusterer from elsewhere. Subclasses implement `fit`, `_log_proba`, `_tensors`, `_from_tensors`."""
+
+    #: Arguments by preset name.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
+        """Take published settings.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+        n_components : int
+            K.
+        **overrides
+            Arguments to change.
+
+        Raises
+        ------
+        ValueError
+            Unknown name.
+        """
+        if name not in cls.presets:
+            expected = ", ".join(cls.presets) or "none: this model has no presets"
+            raise ValueError(f"preset {name!r} is unknown; expected one of {expected}")
+        return cls(n_components, **{**cls.presets[name], **overrides})
+
+    def _check_counts(self, *names: str) -> None:
+        for name in names:
+            self._check_count(name, 1)
+
+    def _record(self, begun: float, **values: float) -> None:
+        """Append an iteration to `history_`."""
+        number = len(self.history_) + 1
+        if not np.isfinite(list(values.values())).all():
+            raise FloatingPointError(
+                f"training diverged in iteration {number} ({values}); lower the learning rate"
+            )
+        self.history_.append({"iteration": number, **values, "seconds": time.perf_counter() - begun})
+
+    def _conclude(self, X: np.ndarray, items: Tensor, known: np.ndarray | None = None) -> None:
+        """Assign the data a last time, keep given components ``known [N]`` (-1: none), say what is wrong."""
+        self.n_iter_ = len(self.history_)
+        self.fingerprint_ = fingerprint(X)
+        self.labels_ = self._assign(items)
+        if known is not None:
+            self.labels_ = np.where(known >= 0, known, self.labels_)
+        counts = np.bincount(self.labels_, minlength=self.n_components)
+        self.weights_ = counts / len(X)
+        self.dead_components_ = np.flatnonzero(counts == 0).tolist()
+        self._warn_of_dead("stand for no data")
+
+
+__all__ = ["Rival"]
