@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -186,7 +186,7 @@ def _corrupt(x: Tensor, share: float, run: Engine) -> Tensor:
     return x * keep / (1 - share)
 
 
-class _Coder(TransformerMixin, BaseModel):
+class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
     """A model with an autoencoder: `transform`, `inverse_transform`, its part of a folder."""
 
     _settings: ClassVar[dict[str, type]] = {"Pretraining": Pretraining}
@@ -257,6 +257,10 @@ class _Coder(TransformerMixin, BaseModel):
         network = Autoencoder(*self._architecture(), torch.Generator()).double()
         network.load_state_dict(self._networks.state_dict())
         return network.encode_all(items.double()).cpu()
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._architecture()[2]
 
     def _architecture(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         how = self.pretraining or self._pretraining
@@ -353,10 +357,9 @@ class StackedAutoencoder(_Coder):
             for x in views.items.split(2048):
                 total += float(reconstruction_error(net.decode(net.encode(x)), x).sum())
         self.reconstruction_error_ = total / views.items.numel()
-        self._n_features_out = self._architecture()[2]
         return self
 
-    _fitted_names = (*BaseModel._fitted_names, "reconstruction_error_", "_n_features_out")
+    _fitted_names = (*BaseModel._fitted_names, "reconstruction_error_")
 
 
 class CodeClusterer(_Coder, Rival):
