@@ -181,7 +181,7 @@ def test_labelled_points_keep_their_cluster_even_far_from_it(blobs: Any) -> None
     component = np.full(600, -1)
     component[:30] = (y[:30] + 1) % 3  # renumbered
     component[30] = y[30]  # and one against all the others
-    found = seeded_kmeans(X, component, 3, rng())
+    found = seeded_kmeans(X, component, 3, rng())[0]
     np.testing.assert_array_equal(found[:31], component[:31])
     np.testing.assert_array_equal(found[31:], (y[31:] + 1) % 3)
 
@@ -189,14 +189,14 @@ def test_labelled_points_keep_their_cluster_even_far_from_it(blobs: Any) -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_without_labels_it_is_k_means(blobs: Any, seed: int) -> None:
     X = blobs[0]
-    found = seeded_kmeans(X, np.full(600, -1), 3, rng(seed))
+    found = seeded_kmeans(X, np.full(600, -1), 3, rng(seed))[0]
     assert metrics.adjusted_rand_index(KMeans(3, n_init=5, random_state=0).fit_predict(X), found) == 1
 
 
 def test_centres_are_where_lloyds_iterations_stop() -> None:
     X = rng().normal(size=(150, 2))
     component = np.where(np.arange(150) < 12, np.arange(150) % 4, -1)
-    found = seeded_kmeans(X, component, 4, rng())
+    found = seeded_kmeans(X, component, 4, rng())[0]
     centres = np.stack([X[found == k].mean(0) for k in range(4)])
     nearest = ((X[:, None] - centres) ** 2).sum(-1).argmin(1)
     np.testing.assert_array_equal(found, np.where(component >= 0, component, nearest))
@@ -204,8 +204,8 @@ def test_centres_are_where_lloyds_iterations_stop() -> None:
 
 def test_when_all_is_known_nothing_is_found(blobs: Any) -> None:
     X, y = blobs
-    np.testing.assert_array_equal(seeded_kmeans(X, y, 3, rng()), y)
-    np.testing.assert_array_equal(seeded_kmeans(X, y, 5, rng()), y)  # and nothing is left for the others
+    np.testing.assert_array_equal(seeded_kmeans(X, y, 3, rng())[0], y)
+    np.testing.assert_array_equal(seeded_kmeans(X, y, 5, rng())[0], y)  # and nothing is left for the others
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -213,7 +213,7 @@ def test_classes_without_labels_are_discovered(blobs: Any, seed: int) -> None:
     X, y = blobs
     component = np.full(600, -1)
     component[np.flatnonzero(y == 1)[:2]] = 0
-    found = seeded_kmeans(X, component, 3, rng(seed))
+    found = seeded_kmeans(X, component, 3, rng(seed))[0]
     assert (found[y == 1] == 0).all()
     assert metrics.accuracy(y, found) == 1
 
@@ -221,14 +221,14 @@ def test_classes_without_labels_are_discovered(blobs: Any, seed: int) -> None:
 def test_repeated_points_are_no_obstacle() -> None:
     X = np.repeat([[0.0], [1.0]], 5, 0)
     component = np.array([0] + [-1] * 9)
-    found = seeded_kmeans(X, component, 4, rng())
+    found = seeded_kmeans(X, component, 4, rng())[0]
     assert (found[:5] == found[0]).all() and found[0] == 0 and (found[5:] != 0).all()
-    assert set(seeded_kmeans(np.ones((6, 2)), np.full(6, -1), 2, rng())) <= {0, 1}
+    assert set(seeded_kmeans(np.ones((6, 2)), np.full(6, -1), 2, rng())[0]) <= {0, 1}
 
 
 def test_neither_points_nor_labels_are_changed(blobs: Any) -> None:
     X, component = blobs[0].copy(), np.where(np.arange(600) < 9, blobs[1], -1)
     before = component.copy()
-    seeded_kmeans(X, component, 3, rng())
+    seeded_kmeans(X, component, 3, rng())[0]
     np.testing.assert_array_equal(X, blobs[0])
     np.testing.assert_array_equal(component, before)

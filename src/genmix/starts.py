@@ -186,7 +186,8 @@ def start_components(
             return partition(start, views.items, n_components, run)
         if start == "kmeans":
             points = views.items.flatten(1).double().cpu().numpy()
-            return seeded_kmeans(points, labels.component.cpu().numpy(), n_components, run.numpy_state)
+            known = labels.component.cpu().numpy()
+            return seeded_kmeans(points, known, n_components, run.numpy_state)[0]
         return labels.align(partition(start, views.items, n_components, run))
 
     found = torch.from_numpy(np.stack([one() for _ in range(restarts)])).to(run.device)

@@ -148,17 +148,12 @@ class Labels:
         return components[np.argsort(parts)][partition]
 
 
-def seeded_kmeans(
-    points: np.ndarray,
-    component: np.ndarray,
-    n_components: int,
-    rng: np.random.RandomState,
-    max_iter: int = 300,
+def seeded_centers(
+    points: np.ndarray, component: np.ndarray, n_components: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Semi-supervised k-means (Basu et al. 2002): labelled points keep their cluster (section III-E).
+    """Centres to start from: means of labelled points, the others by greedy k-means++ on the unlabelled.
 
-    The centre of a class with labels starts as the mean of its labelled points; the others are seeded as by
-    k-means++, greedily: of several points drawn by squared distance the one that helps most.
+    Greedy: of several points drawn by squared distance the one that helps most.
 
     Parameters
     ----------
@@ -170,14 +165,12 @@ def seeded_kmeans(
         K.
     rng : numpy.random.RandomState
         Source of randomness.
-    max_iter : int
-        Largest number of iterations.
 
     Returns
     -------
-    ndarray of int64 [N]
+    ndarray [K, d]
     """
-    from sklearn.metrics import pairwise_distances_argmin, pairwise_distances_argmin_min
+    from sklearn.metrics import pairwise_distances_argmin_min
 
     known = component >= 0
     centers = {k: points[component == k].mean(0) for k in np.unique(component[known])}
@@ -193,16 +186,47 @@ def seeded_kmeans(
         trials = free[rng.choice(len(free), 2 + int(np.log(n_components)), p=shares)]
         rest = [np.minimum(square, ((free - trial) ** 2).sum(1)).sum() for trial in trials]
         centers[k] = trials[int(np.argmin(rest))]
-    found, centres = component.copy(), np.stack([centers[k] for k in range(n_components)])
-    for _ in range(max_iter):
+    return np.stack([centers[k] for k in range(n_components)])
+
+
+def seeded_kmeans(
+    points: np.ndarray,
+    component: np.ndarray,
+    n_components: int,
+    rng: np.random.RandomState,
+    max_iter: int = 300,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Semi-supervised k-means (Basu et al. 2002): labelled points keep their cluster (section III-E).
+
+    Parameters
+    ----------
+    points, component, n_components, rng
+        As in `seeded_centers`.
+    max_iter : int
+        Largest number of iterations.
+
+    Returns
+    -------
+    labels : ndarray of int64 [N]
+        Cluster of each point.
+    centers : ndarray [K, d]
+        Their means.
+    n_iter : int
+        Iterations done.
+    """
+    from sklearn.metrics import pairwise_distances_argmin
+
+    known, found = component >= 0, component.copy()
+    centers, n_iter = seeded_centers(points, component, n_components, rng), 0
+    for n_iter in range(1, max_iter + 1):  # noqa: B007 - how many it took is returned
         before = found.copy()
         if (~known).any():
-            found[~known] = pairwise_distances_argmin(points[~known], centres)
+            found[~known] = pairwise_distances_argmin(points[~known], centers)
         for k in np.unique(found):
-            centres[k] = points[found == k].mean(0)
+            centers[k] = points[found == k].mean(0)
         if (found == before).all():
             break
-    return found
+    return found, centers, n_iter
 
 
-__all__ = ["Labels", "check_sample_weight", "encode_labels", "seeded_kmeans"]
+__all__ = ["Labels", "check_sample_weight", "encode_labels", "seeded_centers", "seeded_kmeans"]

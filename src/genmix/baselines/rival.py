@@ -9,10 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from genmix._base import BaseClusterer, fingerprint
+from genmix.supervision import encode_labels
 
 
 class Rival(BaseClusterer):
     """A clusterer from elsewhere. Subclasses implement `fit`, `_log_proba`, `_tensors`, `_from_tensors`."""
+
+    _fitted_names: ClassVar[tuple[str, ...]] = (*BaseClusterer._fitted_names, "classes_")
 
     #: Arguments by preset name.
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -39,6 +42,16 @@ class Rival(BaseClusterer):
             expected = ", ".join(cls.presets) or "none: this model has no presets"
             raise ValueError(f"preset {name!r} is unknown; expected one of {expected}")
         return cls(n_components, **{**cls.presets[name], **overrides})
+
+    def _read_labels(self, y: Any, n: int, *, needed: bool = False) -> np.ndarray | None:
+        """Components ``[N]`` of labelled items, -1 for the others, or None; sets `classes_`."""
+        found = encode_labels(y, n, self.n_components)
+        self.classes_ = np.empty(0, dtype=np.int64) if found is None else found[0]
+        if found is None and needed:
+            raise ValueError(
+                f"{type(self).__name__} learns from labels: give y, a class for some items, -1 for the others"
+            )
+        return None if found is None else found[1]
 
     def _check_counts(self, *names: str) -> None:
         for name in names:

@@ -1,0 +1,287 @@
+"""Networks that learn from labels: a plain classifier, and FixMatch (Sohn et al., NeurIPS 2020)."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genmix.arguments import check_augmentation
+from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors, Views
+from genmix.baselines.rival import Rival
+from genmix.data import Preprocessing
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
+from genmix.nets import build_stack, network_outputs
+from genmix.supervision import Labels
+
+
+class _NetworkClassifier(Rival):
+    """A network from items to K logits; component k stands for ``classes_[k]``."""
+
+    _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, Neighbors)}
+
+    def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
+        """Validate, scale and place the data; make the network; return the labels as components, too."""
+        run = Engine(self.device, self.random_state, verbose=self.verbose)
+        X = self._validated(X, reset=True)
+        known = self._read_labels(y, len(X), needed=True)
+        assert known is not None  # noqa: S101 - for the type checker
+        self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
+        chosen = check_augmentation(self.augmentation, self.preprocessing_.item_shape)
+        views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
+        self._network = run.place(self._make_network(run.cpu_generator))
+        return X, views, Labels(torch.from_numpy(known).to(run.device), self.n_components), known
+
+    def _make_network(self, generator: torch.Generator) -> nn.Module:
+        shape = self.preprocessing_.item_shape
+        return build_stack("encoder", self.networks, 1, shape, (self.n_components,), generator)
+
+    def _make_optimizer(self) -> FlatOptimizer:
+        def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, rate, weight_decay=self.weight_decay)
+
+        return FlatOptimizer(self._network.parameters(), adam, self.rate)
+
+    def _train(self, views: Views, labels: Labels, begun: float) -> None:
+        """Minimise `_loss` with a learning rate that falls along a cosine; ten records of history."""
+        run, optimizer = views.run, self._make_optimizer()
+        self._averaged = AveragedNetwork(self._network, optimizer, self.average)
+        self.history_: list[dict[str, Any]] = []
+        total, part = torch.zeros((), device=run.device), max(self.steps // 10, 1)
+        for t in run.progress(self.steps, type(self).__name__):
+            optimizer.set_rate(self.rate * (1 + math.cos(math.pi * t / self.steps)) / 2)
+            loss = self._loss(views, labels)
+            optimizer.minimize(loss)
+            self._averaged.update()
+            total += loss.detach()
+            if (t + 1) % part == 0:
+                self._record(begun, step=t + 1, loss=float(total) / part)
+                total.zero_()
+        self._network = self._averaged.network.requires_grad_(False)
+        del self._averaged
+
+    def _loss(self, views: Views, labels: Labels) -> Tensor:
+        raise NotImplementedError
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self._network(x[None])[0]
+
+    def _log_proba(self, items: Tensor) -> np.ndarray:
+        logits = network_outputs(self._network, items, 1)[0]
+        logits[:, len(self.classes_) :] = -1e300  # components that stand for no class
+        return np.asarray(logits.log_softmax(-1).numpy())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return self._network.state_dict()
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self._network = self._make_network(torch.Generator())
+        self._network.load_state_dict(tensors)
+        self._network.eval().requires_grad_(False)
+
+
+class SupervisedOnly(_NetworkClassifier):
+    """A plain classifier of the labelled items and their augmented views: what one would do without us.
+
+    The network is that of our encoders (`DNNMixture`); items without a label are only predicted.
+
+    Parameters
+    ----------
+    n_components : int
+        K, at least the number of classes.
+    steps, batch_size : int
+        Optimiser steps, and labelled items of each.
+    rate, weight_decay : float
+        AdamW's; the rate falls to 0 along a cosine.
+    average : float
+        Forgetting factor of the averaged network that predicts; 0 takes the last one.
+    networks : str, dict or callable
+        Network, see `nets.build_stack`.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views of the labelled items.
+    scaling, random_state, verbose, device
+        As in `DNNMixture`.
+
+    Attributes
+    ----------
+    labels_, classes_, weights_, dead_components_
+        As in `DNNMixture`.
+    history_ : list of dict
+        Ten records: iteration, step, loss (mean since the last one), seconds.
+    converged_ : bool
+        True: it trains for a fixed time.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        steps: int = 1500,
+        batch_size: int = 64,
+        rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        average: float = 0.0,
+        networks: Any = "auto",
+        augmentation: Any = "auto",
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.n_components = n_components
+        self.steps = steps
+        self.batch_size = batch_size
+        self.rate = rate
+        self.weight_decay = weight_decay
+        self.average = average
+        self.networks = networks
+        self.augmentation = augmentation
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on the labelled items.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Rows of a table, or images.
+        y : array of int [N]
+            Classes of the items, -1 where unknown.
+
+        Returns
+        -------
+        Self
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            No labels, or of more classes than components; data that are empty, not finite, of unknown layout
+            or fewer than K; an argument out of range.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        self._check_counts("steps", "batch_size")
+        X, views, labels, known = self._begin(X, y)
+        self._train(views, labels, begun)
+        self.converged_ = True
+        self._conclude(X, views.items.cpu(), known)
+        return self
+
+    def _loss(self, views: Views, labels: Labels) -> Tensor:
+        index = labels.draw_index(1, self.batch_size, views.run.generator)[0]
+        return F.cross_entropy(self._logits(views.perturb(views.items[index])), labels.component[index])
+
+
+class FixMatch(SupervisedOnly):
+    """FixMatch: sure predictions of a weak view are the targets of a strong view (Sohn et al., NeurIPS 2020).
+
+    Parameters
+    ----------
+    n_components : int
+        K, at least the number of classes.
+    steps, batch_size : int
+        Optimiser steps, and labelled items of each.
+    unlabelled_ratio : int
+        Items without labels for each labelled one (mu).
+    threshold : float
+        Predictions of at least this probability are targets (tau).
+    unlabelled_weight : float
+        Weight of their cross-entropy (lambda_u).
+    strong : "auto", Affine, ColorJitter, Neighbors or callable
+        Strong views; "auto" is twice `augmentation`, the weak ones, for images.
+    rate, weight_decay, average, networks, augmentation, scaling, random_state, verbose, device
+        As in `SupervisedOnly`.
+
+    Attributes
+    ----------
+    labels_, classes_, weights_, dead_components_, history_, converged_
+        As in `SupervisedOnly`.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        steps: int = 1500,
+        batch_size: int = 64,
+        unlabelled_ratio: int = 3,
+        threshold: float = 0.95,
+        unlabelled_weight: float = 1.0,
+        rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        average: float = 0.99,
+        networks: Any = "auto",
+        augmentation: Any = "auto",
+        strong: Any = "auto",
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        device: str = "auto",
+    ) -> None:
+        super().__init__(
+            n_components, steps=steps, batch_size=batch_size, rate=rate, weight_decay=weight_decay,
+            average=average, networks=networks, augmentation=augmentation, scaling=scaling,
+            random_state=random_state, verbose=verbose, device=device,
+        )  # fmt: skip
+        self.unlabelled_ratio = unlabelled_ratio
+        self.threshold = threshold
+        self.unlabelled_weight = unlabelled_weight
+        self.strong = strong
+
+    def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
+        self._check_counts("unlabelled_ratio")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold!r}: expected a number from 0 to 1")
+        X, views, labels, known = super()._begin(X, y)
+        shape = self.preprocessing_.item_shape
+        chosen = strengthen(views.augmentation) if self.strong == "auto" else self.strong
+        self._strong_views = Views(views.items, check_augmentation(chosen, shape), views.run)
+        return X, views, labels, known
+
+    def _train(self, views: Views, labels: Labels, begun: float) -> None:
+        super()._train(views, labels, begun)
+        del self._strong_views
+
+    def _loss(self, views: Views, labels: Labels) -> Tensor:
+        b = self.batch_size
+        index = labels.draw_index(1, b, views.run.generator)[0]
+        others = views.draw_index(1, b * self.unlabelled_ratio)[0]
+        x = views.items[others]
+        with torch.no_grad():
+            sure, target = self._logits(views.perturb(x)).softmax(1).max(1)
+        both = torch.cat([views.perturb(views.items[index]), self._strong_views.perturb(x)])
+        logits = self._logits(both)  # one pass: batch normalisation sees labelled and unlabelled items alike
+        supervised = F.cross_entropy(logits[:b], labels.component[index])
+        wrong = F.cross_entropy(logits[b:], target, reduction="none")
+        return supervised + self.unlabelled_weight * (wrong * (sure >= self.threshold)).mean()
+
+
+def strengthen(augmentation: Augmentation) -> Augmentation:
+    """Double the strength of views; a callable of the user's own stays as it is."""
+    if isinstance(augmentation, Affine):
+        return _doubled(augmentation)
+    if isinstance(augmentation, ColorJitter):
+        a = augmentation
+        return ColorJitter(
+            _doubled(a.affine), 2 * a.brightness, 2 * a.balance, 2 * a.contrast, 2 * a.saturation
+        )
+    if isinstance(augmentation, Neighbors):
+        return Neighbors(augmentation.n_neighbors, 2 * augmentation.noise)
+    return augmentation
+
+
+def _doubled(a: Affine) -> Affine:
+    return Affine(2 * a.shift, 2 * a.rotate, min(2 * a.scale, 0.5), 2 * a.shear, a.flip)
+
+
+__all__ = ["FixMatch", "SupervisedOnly", "strengthen"]
