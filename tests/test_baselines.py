@@ -20,18 +20,22 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import genmix
 from genmix import DeadComponentWarning, metrics
-from genmix.baselines import DEC, Pretraining
+from genmix.baselines import DCN, DEC, Pretraining, VaDE
 
 TINY = Pretraining(hidden=(16,), latent_dim=3, steps=3, batch_size=16)
 QUICK = Pretraining(hidden=(32,), latent_dim=4, steps=150, batch_size=64)
 
 #: Learns next to nothing, in next to no time: ``make(n_components)``.
 TINY_MODELS: dict[str, Callable[[int], Any]] = {
+    "DCN": lambda k: DCN(k, pretraining=TINY, batch_size=64, max_iter=2, random_state=0, device="cpu"),
+    "VaDE": lambda k: VaDE(k, pretraining=TINY, batch_size=64, max_iter=2, random_state=0, device="cpu"),
     "DEC": lambda k: DEC(k, pretraining=TINY, update_interval=2, max_iter=2, random_state=0, device="cpu"),
 }
 
 #: Tells separated groups apart.
 LEARNERS: dict[str, Callable[[int], Any]] = {
+    "DCN": lambda k: DCN(k, pretraining=QUICK, max_iter=10, random_state=0, device="cpu"),
+    "VaDE": lambda k: VaDE(k, pretraining=QUICK, max_iter=10, random_state=0, device="cpu"),
     "DEC": lambda k: DEC(k, pretraining=QUICK, update_interval=20, max_iter=10, random_state=0, device="cpu"),
 }
 

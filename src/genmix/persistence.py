@@ -32,7 +32,9 @@ MODELS = {
     "DNNMixture": "genmix.dnnmm",
     "GANMixture": "genmix.ganmm",
     "StackedAutoencoder": "genmix.baselines.autoencoder",
+    "DCN": "genmix.baselines.dcn",
     "DEC": "genmix.baselines.dec",
+    "VaDE": "genmix.baselines.vade",
 }
 
 FORMAT, SCHEMA = "genmix-model", 1

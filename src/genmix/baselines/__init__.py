@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from genmix.baselines.autoencoder import Pretraining, StackedAutoencoder
+from genmix.baselines.dcn import DCN
 from genmix.baselines.dec import DEC
+from genmix.baselines.vade import VaDE
 
-__all__ = ["DEC", "Pretraining", "StackedAutoencoder"]
+__all__ = ["DCN", "DEC", "Pretraining", "StackedAutoencoder", "VaDE"]

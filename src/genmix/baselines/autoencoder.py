@@ -129,6 +129,10 @@ class Autoencoder(nn.Module):
         """Items ``[B, *item_shape]`` of codes ``[B, L]``."""
         return self.decoder(z[None])[0]
 
+    def error(self, z: Tensor, x: Tensor) -> Tensor:
+        """Reconstruction error ``[B]`` of items `x` from codes `z`, what training lowers."""
+        return reconstruction_error(self.decode(z), x)
+
     def encode_all(self, items: Tensor, batch_size: int = 2048) -> Tensor:
         """`encode` of any number of items, without gradient."""
         with torch.no_grad():
@@ -144,7 +148,7 @@ class Autoencoder(nn.Module):
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             z = self.encode(_corrupt(seen, how.corruption, views.run))
-            optimizer.minimize(reconstruction_error(self.decode(z), x).mean())
+            optimizer.minimize(self.error(z, x).mean())
 
     def _pretrain_layers(self, views: Views, how: Pretraining) -> None:
         """Each layer learns, with its mirror image, to rebuild what the layers before it give it."""
@@ -205,9 +209,11 @@ class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         shape = self.preprocessing_.item_shape
         chosen = check_augmentation(augmentation, shape)
         views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
-        self._networks = Autoencoder(shape, tuple(how.hidden), how.latent_dim, run.cpu_generator)
+        self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
         self._networks.pretrain(views, how)
+        if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
+            raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
         self.fingerprint_ = fingerprint(X)
         return X, views
 
@@ -254,7 +260,7 @@ class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _codes(self, items: Tensor) -> Tensor:
         """Codes in float64 on the host; computed in float64, so that they do not depend on the batch."""
-        network = Autoencoder(*self._architecture(), torch.Generator()).double()
+        network = self._make_networks(torch.Generator()).double()
         network.load_state_dict(self._networks.state_dict())
         return network.encode_all(items.double()).cpu()
 
@@ -266,11 +272,15 @@ class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         how = self.pretraining or self._pretraining
         return self.preprocessing_.item_shape, tuple(how.hidden), how.latent_dim
 
+    def _make_networks(self, generator: torch.Generator) -> Autoencoder:
+        """Untrained networks of the model's shapes."""
+        return Autoencoder(*self._architecture(), generator)
+
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        self._networks = Autoencoder(*self._architecture(), torch.Generator())
+        self._networks = self._make_networks(torch.Generator())
         self._networks.load_state_dict(tensors)
 
 
@@ -373,10 +383,12 @@ class CodeClusterer(_Coder, Rival):
         """Centres of the clusters among the codes, ``[K, L]``."""
         return np.asarray(self._centers.double().cpu().numpy())
 
-    def _conclude_codes(self, X: np.ndarray, views: Views, centers: Tensor) -> None:
+    def _conclude_codes(
+        self, X: np.ndarray, views: Views, centers: Tensor, known: np.ndarray | None = None
+    ) -> None:
         self._centers = centers.detach().cpu()
         self._networks.requires_grad_(False)
-        self._conclude(X, views.items.cpu())
+        self._conclude(X, views.items.cpu(), known)
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         return np.asarray(self._scores(self._codes(items)).numpy())
@@ -387,6 +399,11 @@ class CodeClusterer(_Coder, Rival):
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._centers = tensors["centers"]
         super()._from_tensors({name: tensor for name, tensor in tensors.items() if name != "centers"})
+
+
+def shuffled(n_items: int, batch_size: int, run: Engine) -> tuple[Tensor, ...]:
+    """Draw the batches of a pass over the data: every item once, in random order."""
+    return torch.randperm(n_items, generator=run.generator, device=run.device).split(batch_size)
 
 
 def kmeans_centers(codes: Tensor, k: int, run: Engine, n_init: int = 20) -> tuple[Tensor, Tensor]:
@@ -408,4 +425,5 @@ __all__ = [
     "optimizer_maker",
     "reconstruction_error",
     "set_falling_rate",
+    "shuffled",
 ]

@@ -1,0 +1,220 @@
+"""Variational deep embedding: VaDE (Jiang, Zheng, Tan, Tang & Zhou, IJCAI 2017, arXiv 1611.05148)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genmix._base import BaseMixture
+from genmix.baselines.autoencoder import Pretraining, _Coder, optimizer_maker, shuffled
+from genmix.baselines.rival import Rival
+from genmix.baselines.variational import VariationalAutoencoder
+from genmix.engine import Engine, FlatOptimizer
+
+#: The learning rate grows over so many steps. That is ours: with Adam's full first steps, a pass undoes
+#: half of the start's assignments.
+WARM_STEPS = 100
+
+
+class VaDE(_Coder, Rival, BaseMixture):
+    """Variational deep embedding: a variational autoencoder whose codes have a mixture of Gaussians as prior.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    pretraining : Pretraining or None
+        How the means of the codes and the decoder begin, as a plain autoencoder; None for ``Pretraining()``.
+    reconstruction_weight : float
+        Weight of the reconstruction in the ELBO (> 0): squared error of a table's row, cross-entropy of an
+        image's pixels in [0, 1].
+    batch_size : int
+        Items of a step.
+    rate : float
+        Adam's learning rate at its highest, after 100 steps.
+    fall, fall_every : float, int
+        The rate is multiplied by `fall` (in (0, 1]) after so many passes, down to a tenth.
+    max_iter : int
+        At most so many passes over the data.
+    tol : float or None
+        Stop once a pass changes at most this share of the assignments; None, as in the paper, never.
+    scaling, random_state, verbose, device
+        As in `DNNMixture`.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Component of each item of the data fitted.
+    means_, variances_ : ndarray [K, L]
+        Of the Gaussians of codes.
+    weights_ : ndarray [K]
+        Shares of the components among `labels_`.
+    n_iter_ : int
+        Passes done.
+    converged_ : bool
+        Whether a `tol` was reached.
+    history_ : list of dict
+        One record a pass: iteration, changed, elbo (mean of an item, up to a constant for tables), seconds.
+    dead_components_ : list of int
+        Components without data.
+
+    References
+    ----------
+    Jiang, Zheng, Tan, Tang & Zhou, "Variational deep embedding: an unsupervised and generative approach to
+    clustering", IJCAI 2017.
+    """
+
+    #: "vade-2017" is the authors' for MNIST; how they pretrained is not published, only the weights.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "vade-2017": {
+            "pretraining": Pretraining(steps=20_000),
+            "batch_size": 100,
+            "rate": 2e-3,
+            "fall": 0.9,
+            "fall_every": 10,
+            "max_iter": 3000,
+        }
+    }
+
+    #: `sample` asks for it; the networks run in float32.
+    precision = "float32"
+
+    _networks: VariationalAutoencoder
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        pretraining: Pretraining | None = None,
+        reconstruction_weight: float = 1.0,
+        batch_size: int = 128,
+        rate: float = 1e-3,
+        fall: float = 0.9,
+        fall_every: int = 2,
+        max_iter: int = 50,
+        tol: float | None = None,
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.n_components = n_components
+        self.pretraining = pretraining
+        self.reconstruction_weight = reconstruction_weight
+        self.batch_size = batch_size
+        self.rate = rate
+        self.fall = fall
+        self.fall_every = fall_every
+        self.max_iter = max_iter
+        self.tol = tol
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pretrain the autoencoder, start the mixture on its codes, then raise the ELBO.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Rows of a table, or images.
+        y : ignored
+            VaDE learns without labels.
+
+        Returns
+        -------
+        VaDE
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; images beyond [0, 1] under
+            ``scaling="none"``; an argument out of range.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        self._check_arguments()
+        X, views = self._begin(X)
+        net, items, run = self._networks, views.items, views.run
+        assigned = net.start(net.encode_all(items), run)
+        optimizer = FlatOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
+        self.history_: list[dict[str, Any]] = []
+        self.converged_, steps = False, 0
+        for t in run.progress(self.max_iter, "VaDE"):
+            rate = self.rate * max(self.fall ** (t // self.fall_every), 0.1)
+            before, total = assigned.clone(), torch.zeros((), device=run.device)
+            for index in shuffled(len(items), self.batch_size, run):
+                steps += 1
+                optimizer.set_rate(rate * min(steps / WARM_STEPS, 1))
+                shape = len(index), net.means.shape[1]
+                noise = torch.randn(shape, generator=run.generator, device=run.device)
+                bound, assigned[index] = net.evidence_bound(items[index], noise, self.reconstruction_weight)
+                optimizer.minimize(-bound.mean())
+                total += bound.detach().sum()
+            changed = float((assigned != before).float().mean())
+            self._record(begun, changed=changed, elbo=float(total) / len(items))
+            self.converged_ = self.tol is not None and changed <= self.tol
+            if self.converged_:
+                break
+        net.requires_grad_(False)
+        self._conclude(X, items.cpu())
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-density of the mean code of each item: tells odd items, but is no density of the items.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N]
+        """
+        return np.asarray(torch.from_numpy(self._log_proba(self._items(X))).logsumexp(1).numpy())
+
+    @property
+    def means_(self) -> np.ndarray:
+        """Means of the Gaussians of codes, ``[K, L]``."""
+        return np.asarray(self._networks.means.detach().double().cpu().numpy())
+
+    @property
+    def variances_(self) -> np.ndarray:
+        """Variances of the Gaussians of codes, ``[K, L]``."""
+        return np.asarray(self._networks.log_variances.detach().double().exp().cpu().numpy())
+
+    # ------------------------------------------------------------------ inside
+
+    def _check_arguments(self) -> None:
+        self._check_counts("batch_size", "max_iter", "fall_every")
+        if not self.reconstruction_weight > 0:
+            raise ValueError(f"reconstruction_weight={self.reconstruction_weight!r}: expected more than 0")
+        if not 0 < self.fall <= 1:
+            raise ValueError(f"fall={self.fall!r}: expected more than 0 and at most 1")
+
+    def _make_networks(self, generator: torch.Generator) -> VariationalAutoencoder:
+        return VariationalAutoencoder(*self._architecture(), generator, self.n_components)
+
+    def _log_proba(self, items: Tensor) -> np.ndarray:
+        net = self._make_networks(torch.Generator()).double()
+        net.load_state_dict(self._networks.state_dict())
+        return np.asarray(net.requires_grad_(False).log_joint(self._codes(items)).numpy())
+
+    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
+        net = self._networks.to(run.device)
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
+        with torch.no_grad():
+            means, scale = net.means[component], (net.log_variances[component] / 2).exp()
+            z = means + scale * torch.randn(means.shape, generator=run.generator, device=run.device)
+            return torch.cat([net.decode(part) for part in z.split(2048)])
+
+
+__all__ = ["VaDE"]
