@@ -32,9 +32,17 @@ MODELS = {
     "DNNMixture": "genmix.dnnmm",
     "GANMixture": "genmix.ganmm",
     "StackedAutoencoder": "genmix.baselines.autoencoder",
+    "ClusterGAN": "genmix.baselines.clustergan",
     "DCN": "genmix.baselines.dcn",
     "DEC": "genmix.baselines.dec",
     "VaDE": "genmix.baselines.vade",
+    "FixMatch": "genmix.baselines.supervised",
+    "GaussianMixture": "genmix.baselines.classical",
+    "KMeans": "genmix.baselines.classical",
+    "LabelSpreading": "genmix.baselines.semisupervised",
+    "SelfTraining": "genmix.baselines.semisupervised",
+    "SemiSupervisedKMeans": "genmix.baselines.classical",
+    "SupervisedOnly": "genmix.baselines.supervised",
 }
 
 FORMAT, SCHEMA = "genmix-model", 1

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from genmix.baselines.autoencoder import Pretraining, StackedAutoencoder
+from genmix.baselines.classical import GaussianMixture, KMeans, SemiSupervisedKMeans
+from genmix.baselines.clustergan import ClusterGAN
 from genmix.baselines.dcn import DCN
 from genmix.baselines.dec import DEC
+from genmix.baselines.semisupervised import LabelSpreading, SelfTraining
+from genmix.baselines.supervised import FixMatch, SupervisedOnly
 from genmix.baselines.vade import VaDE
 
-__all__ = ["DCN", "DEC", "Pretraining", "StackedAutoencoder", "VaDE"]
+__all__ = [
+    "DCN",
+    "DEC",
+    "ClusterGAN",
+    "FixMatch",
+    "GaussianMixture",
+    "KMeans",
+    "LabelSpreading",
+    "Pretraining",
+    "SelfTraining",
+    "SemiSupervisedKMeans",
+    "StackedAutoencoder",
+    "SupervisedOnly",
+    "VaDE",
+]

@@ -1,0 +1,375 @@
+"""ClusterGAN (Mukherjee, Asnani, Lin & Kannan, AAAI 2019, https://arxiv.org/abs/1809.03627).
+
+A GAN draws its latent points ``z = (z_n, z_c)`` from noise and a one-hot component, and an encoder learns to
+find them in the items generated. Symbols follow the paper: G, E and D are generator, encoder and critic.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from genmix._base import BaseMixture
+from genmix.arguments import network_choices
+from genmix.baselines.autoencoder import kmeans_centers
+from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
+from genmix.baselines.rival import Rival
+from genmix.data import Preprocessing
+from genmix.engine import Engine
+from genmix.gan import Adversarial
+from genmix.nets import network_outputs, recalibrate
+from genmix.supervision import Labels
+
+
+class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseMixture):
+    """Clusters of the latent space of a GAN, found by an encoder that inverts the generator.
+
+    Without labels the clusters are those of k-means among the codes ``[z_n, softmax(z_c)]`` of the data, as
+    in the published code, numbered like the components of the generator that they agree with best. Labels
+    for a part of the data bind component k to class k, and the largest of z_c is an item's component
+    (``ClusterGAN_ss`` of Pande & Awate 2020).
+
+    The defaults make it quick on a CPU: networks with a quarter of the published channels, the non-saturating
+    loss with R1, one critic step a generator step and an averaged encoder. ``preset("clustergan-2019")`` has
+    the published settings: 500,000 generator steps, which take days on a CPU.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    latent_dim : int
+        Dimensions L of the noise z_n (at least 1).
+    spread : float
+        Standard deviation of z_n (> 0).
+    beta_n : float
+        Weight of the mean squared error of z_n (>= 0). With 0, k-means sees ``softmax(z_c)`` only.
+    beta_c : float
+        Weight of the cross-entropy of z_c (>= 0), and of that of the labels.
+    objective : Adversarial or None
+        Adversarial losses, rates and balance of steps, None for ``Adversarial()``. Its gradient penalty draws
+        a place between a real and a generated item for each pair, as the paper does; the published code draws
+        one for a whole batch.
+    average : float
+        Forgetting factor of the average, over the steps, of encoder and generator that the fitted model uses,
+        in [0, 1); 0 takes them as the last step left them.
+    batch_size : int
+        Items of a step.
+    steps_per_iteration : int
+        Generator steps of an iteration.
+    max_iter : int
+        Iterations.
+    networks : str, dict or callable
+        "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
+        genes); or a dictionary with such a choice, a dictionary of options or a factory
+        ``(in_shape, out_dim) -> nn.Module`` for "generator", "encoder" and "critic".
+    warm_start : bool
+        Go on from the fitted networks when `fit` is called again on items of the same shape: twice ten
+        iterations end where twenty do, bit for bit. A model loaded from a folder goes on with new optimisers.
+    scaling, random_state, verbose, device, precision
+        As in `DNNMixture`.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Cluster of each item of the data fitted; the given component where a label was given.
+    classes_ : ndarray
+        The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
+    centers_ : ndarray [K, L + K] or [K, K] or None
+        Centres of k-means among the codes; None with labels.
+    variance_ : float
+        Mean square distance of the codes of the data to the nearest centre, a dimension: `predict_proba` is
+        that of equally likely Gaussians of this variance around the centres. With labels it is the softmax of
+        z_c, and `variance_` is not used.
+    weights_ : ndarray [K]
+        Shares of the clusters among the data, by which `sample` draws. In training all are equally likely.
+    n_iter_ : int
+        Iterations done, those before a warm start included.
+    converged_ : bool
+        True: the training of a GAN has no other end than `max_iter`.
+    history_ : list of dict
+        One record an iteration: iteration, critic_loss, generator_loss (adversarial), noise_error (of z_n),
+        component_error (of z_c), label_error (with labels), seconds; means of the iteration's steps.
+    dead_components_ : list of int
+        Clusters without data.
+
+    References
+    ----------
+    Mukherjee, Asnani, Lin & Kannan, "ClusterGAN: latent space clustering in generative adversarial networks",
+    AAAI 2019. Pande & Awate, "Deep generative mixture models", ICPR 2020.
+    """
+
+    _settings: ClassVar[dict[str, type]] = {"Adversarial": Adversarial}
+
+    #: The published settings for MNIST.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "clustergan-2019": {
+            "objective": Adversarial(
+                "wasserstein",
+                "gradient",
+                10.0,
+                1,
+                generator_rate=1e-4,
+                critic_rate=1e-4,
+                betas=(0.5, 0.9),
+                critic_steps=5,
+            ),
+            "average": 0.0,
+            "steps_per_iteration": 1000,
+            "max_iter": 500,
+            "networks": PUBLISHED,
+        },
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        latent_dim: int = 30,
+        spread: float = 0.1,
+        beta_n: float = 10.0,
+        beta_c: float = 10.0,
+        objective: Adversarial | None = None,
+        average: float = 0.99,
+        batch_size: int = 64,
+        steps_per_iteration: int = 100,
+        max_iter: int = 50,
+        networks: Any = "auto",
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        self.n_components = n_components
+        self.latent_dim = latent_dim
+        self.spread = spread
+        self.beta_n = beta_n
+        self.beta_c = beta_c
+        self.objective = objective
+        self.average = average
+        self.batch_size = batch_size
+        self.steps_per_iteration = steps_per_iteration
+        self.max_iter = max_iter
+        self.networks = networks
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the networks, then cluster the codes.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Rows of a table, or images.
+        y : array of int [N], optional
+            Classes of the items, -1 where unknown.
+
+        Returns
+        -------
+        ClusterGAN
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range;
+            labels of more classes than components.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        self._check_arguments()
+        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
+        X = self._validated(X, reset=True)
+        known = self._read_labels(y, len(X))
+        labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
+        preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
+        items = preprocessing.apply(X).to(run.device)
+        players = self._begin(preprocessing.item_shape, run)
+        begun -= self.history_[-1]["seconds"] if self.history_ else 0.0
+        for _ in run.progress(self.max_iter, "ClusterGAN"):
+            losses = torch.zeros(5, device=run.device)
+            for _ in range(self.steps_per_iteration):
+                for _ in range(players.objective.critic_steps):
+                    losses[0] += players.train_critic(items) / players.objective.critic_steps
+                losses[1:] += players.train_generator(self._draw_known(items, labels, run))
+            values = dict(zip(LOSSES, (losses / self.steps_per_iteration).tolist(), strict=True))
+            if labels is None:
+                del values["label_error"]
+            self._record(begun, **values)
+        self._keep(players, preprocessing)
+        self._cluster(items.cpu(), run)
+        self.converged_ = True
+        self._conclude(X, items.cpu(), known)
+        return self
+
+    # ------------------------------------------------------------------ before and after the training
+
+    def _check_arguments(self) -> None:
+        self._check_counts("latent_dim", "batch_size", "steps_per_iteration", "max_iter")
+        ranges = {"spread": (0, np.inf, False), "average": (0, 1, True), "beta_n": (0, np.inf, True)}
+        for name, (least, below, included) in {**ranges, "beta_c": ranges["beta_n"]}.items():
+            value = getattr(self, name)
+            fine = isinstance(value, (int, float)) and least <= value < below
+            if not fine or (value == least and not included):
+                bound = "at least" if included else "above"
+                raise ValueError(f"{name}={value!r}: expected a number {bound} {least} and below {below}")
+        if not isinstance(self.objective, Adversarial | None):
+            raise ValueError(f"objective={self.objective!r}: expected an Adversarial or None")
+
+    def _draw_known(self, items: Tensor, labels: Labels | None, run: Engine) -> tuple[Tensor, Tensor] | None:
+        """Draw labelled items and their components."""
+        if labels is None:
+            return None
+        index = labels.draw_index(1, self.batch_size, run.generator)
+        return items[index], labels.component[index[0]]
+
+    def _begin(self, item_shape: tuple[int, ...], run: Engine) -> Training:
+        """Make new networks, or take those fitted before."""
+        space = LatentSpace(self.n_components, self.latent_dim, self.spread)
+        networks = make_networks(network_choices(self.networks, ROLES), item_shape, space, run.cpu_generator)
+        fitted = self._networks if self.warm_start and hasattr(self, "_networks") else None
+        if fitted is None:
+            self.history_: list[dict[str, Any]] = []
+        else:
+            wanted, found = networks.state_dict(), fitted.state_dict()
+            if {n: p.shape for n, p in wanted.items()} != {n: p.shape for n, p in found.items()}:
+                raise ValueError(
+                    "warm_start=True needs items of the shape, and the components, latent dimensions and "
+                    "networks, fitted before"
+                )
+            networks.load_state_dict(found)
+        run.place(networks)
+        players = Training(
+            networks,
+            space,
+            self.objective or Adversarial(),
+            beta_n=self.beta_n,
+            beta_c=self.beta_c,
+            average=self.average,
+            batch_size=self.batch_size,
+            run=run,
+        )
+        if fitted is not None and hasattr(self, "_state"):
+            players.resume(self._state)
+        return players
+
+    def _keep(self, players: Training, preprocessing: Preprocessing) -> None:
+        """Keep the averaged networks for answers, the critic beside them, and what a warm start needs."""
+        self.preprocessing_, self._state = preprocessing, players.state()
+        self._from_tensors(players.tensors())
+        self._networks.to(players.run.device)
+        recalibrate(self._networks["generator"], (players.draw()[1] for _ in range(50)))
+
+    def _cluster(self, items: Tensor, run: Engine) -> None:
+        """K-means among the codes, unless labels say which component is which."""
+        self.centers_, self.variance_ = None, 1.0
+        codes = self._codes(items)
+        if not torch.isfinite(codes).all():
+            raise FloatingPointError("training diverged in its last step; lower the learning rate")
+        if len(self.classes_):
+            return
+        codes = codes if self.beta_n else codes[:, -self.n_components :]
+        found = kmeans_centers(codes, self.n_components, run)[0].double().numpy()
+        # Centre k is the one of component k of the generator, as far as they agree.
+        component = linear_sum_assignment(-found[:, -self.n_components :])[1]
+        self.centers_ = found[np.argsort(component)]
+        square = torch.cdist(codes, torch.from_numpy(self.centers_)).square().amin(1)
+        self.variance_ = max(float(square.mean()) / codes.shape[1], 1e-12)
+
+    # ------------------------------------------------------------------ the fitted model
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes ``[z_n, softmax(z_c)]`` of items.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N, L + K]
+        """
+        return np.asarray(self._codes(self._items(X)).numpy())
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Items G(z) that the generator makes of latent points.
+
+        Parameters
+        ----------
+        Z : array [M, L + K]
+            Noise and shares of the components, as `transform` returns them.
+
+        Returns
+        -------
+        ndarray [M, ...]
+            In the units, layout and dtype of the data the model was fitted on.
+
+        Raises
+        ------
+        ValueError
+            Points of another dimension.
+        """
+        check_is_fitted(self)
+        Z, width = np.asarray(Z, dtype=np.float32), self._n_features_out
+        if Z.ndim != 2 or Z.shape[1] != width or not np.isfinite(Z).all():
+            raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
+        return self.preprocessing_.restore(self._decode(torch.from_numpy(Z)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.latent_dim + self.n_components
+
+    def _codes(self, items: Tensor) -> Tensor:
+        return self._space.codes(network_outputs(self._networks["encoder"], items, 1)[0])
+
+    def _log_proba(self, items: Tensor) -> np.ndarray:
+        if self.centers_ is None:
+            out = network_outputs(self._networks["encoder"], items, 1)[0]
+            return np.asarray(out[:, self.latent_dim :].log_softmax(-1).numpy())
+        centers = torch.from_numpy(self.centers_)
+        codes = self._codes(items)[:, -centers.shape[1] :]
+        return np.asarray(-(codes[:, None] - centers).square().sum(-1).numpy() / (2 * self.variance_))
+
+    def _decode(self, z: Tensor) -> Tensor:
+        network = self._networks["generator"]
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
+
+    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
+        return self._decode(self._space.at(component, run.generator))
+
+    @property
+    def _space(self) -> LatentSpace:
+        return LatentSpace(self.n_components, self.latent_dim, self.spread)
+
+    _fitted_names = (*BaseMixture._fitted_names, "classes_", "centers_", "variance_")
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return self._networks.state_dict()
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        choices, shape = network_choices(self.networks, ROLES), self.preprocessing_.item_shape
+        self._networks = make_networks(choices, shape, self._space, torch.Generator())
+        self._networks.load_state_dict(tensors)
+        self._networks.eval().requires_grad_(False)
+
+
+LOSSES = ("critic_loss", "generator_loss", "noise_error", "component_error", "label_error")
+
+__all__ = ["ClusterGAN"]
