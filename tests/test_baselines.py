@@ -22,9 +22,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import genmix
 from genmix import DeadComponentWarning, metrics
 from genmix.baselines import (
+    ACAI,
     DCN,
     DEC,
     ClusterGAN,
+    DynAE,
     FixMatch,
     GaussianMixture,
     KMeans,
@@ -40,6 +42,9 @@ from genmix.baselines.classical import Flat
 TINY = Pretraining(hidden=(16,), latent_dim=3, steps=3, batch_size=16)
 QUICK = Pretraining(hidden=(32,), latent_dim=4, steps=150, batch_size=64)
 
+ACAI_TINY = ACAI(hidden=(16,), latent_dim=3, steps=3, batch_size=16)
+ACAI_QUICK = ACAI(hidden=(32,), latent_dim=4, steps=150, batch_size=64)
+
 #: Learns next to nothing, in next to no time: ``make(n_components)``.
 TINY_MODELS: dict[str, Callable[[int], Any]] = {
     "ClusterGAN": lambda k: ClusterGAN(
@@ -48,6 +53,9 @@ TINY_MODELS: dict[str, Callable[[int], Any]] = {
     "DCN": lambda k: DCN(k, pretraining=TINY, batch_size=64, max_iter=2, random_state=0, device="cpu"),
     "VaDE": lambda k: VaDE(k, pretraining=TINY, batch_size=64, max_iter=2, random_state=0, device="cpu"),
     "DEC": lambda k: DEC(k, pretraining=TINY, update_interval=2, max_iter=2, random_state=0, device="cpu"),
+    "DynAE": lambda k: DynAE(
+        k, pretraining=ACAI_TINY, update_interval=2, max_iter=2, random_state=0, device="cpu"
+    ),
     "FixMatch": lambda k: FixMatch(k, steps=20, batch_size=8, random_state=0, device="cpu"),
     "GaussianMixture": lambda k: GaussianMixture(k, n_init=1, random_state=0),
     "KMeans": lambda k: KMeans(k, n_init=1, random_state=0),
@@ -63,6 +71,9 @@ LEARNERS: dict[str, Callable[[int], Any]] = {
     "DCN": lambda k: DCN(k, pretraining=QUICK, max_iter=10, random_state=0, device="cpu"),
     "VaDE": lambda k: VaDE(k, pretraining=QUICK, max_iter=10, random_state=0, device="cpu"),
     "DEC": lambda k: DEC(k, pretraining=QUICK, update_interval=20, max_iter=10, random_state=0, device="cpu"),
+    "DynAE": lambda k: DynAE(
+        k, pretraining=ACAI_QUICK, update_interval=20, max_iter=10, random_state=0, device="cpu"
+    ),
 }
 
 LEARNERS |= {
@@ -114,8 +125,15 @@ class UnlabelledClusterGAN(ClusterGAN):
         return super().fit(X)
 
 
+class UnlabelledDynAE(DynAE):
+    """Ignores y, for the same reason."""
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        return super().fit(X)
+
+
 CHECKED = {
-    "ClusterGAN": UnlabelledClusterGAN,
+    "ClusterGAN": UnlabelledClusterGAN, "DynAE": UnlabelledDynAE,
     "FixMatch": TaughtFixMatch, "LabelSpreading": TaughtLabelSpreading, "SelfTraining": TaughtSelfTraining,
     "SupervisedOnly": TaughtSupervisedOnly, "SemiSupervisedKMeans": UnlabelledKMeans,
 }  # fmt: skip

@@ -36,6 +36,7 @@ MODELS = {
     "DCN": "genmix.baselines.dcn",
     "DEC": "genmix.baselines.dec",
     "VaDE": "genmix.baselines.vade",
+    "DynAE": "genmix.baselines.dynae",
     "FixMatch": "genmix.baselines.supervised",
     "GaussianMixture": "genmix.baselines.classical",
     "KMeans": "genmix.baselines.classical",

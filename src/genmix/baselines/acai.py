@@ -1,0 +1,128 @@
+"""Adversarially constrained autoencoder interpolation (Berthelot et al., ICLR 2019): how DynAE pretrains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genmix.augment import Views
+from genmix.baselines.autoencoder import (
+    Autoencoder,
+    Pretraining,
+    _corrupt,
+    optimizer_maker,
+    set_falling_rate,
+)
+from genmix.engine import Engine, FlatOptimizer
+from genmix.stacks import StackedMLP
+
+
+@dataclass(frozen=True)
+class ACAI(Pretraining):
+    """Pretraining by which what lies between two codes decodes to something like an item.
+
+    A critic guesses from a decoded mixture of two codes how much of each is in it; the autoencoder learns to
+    make the guess 0, the critic's answer to unmixed items. Other arguments are those of `Pretraining`, but
+    the reconstruction error is a mean over the items' numbers.
+
+    Parameters
+    ----------
+    steps : int
+        Steps of autoencoder and critic. DynAE's code takes 130,000.
+    augment : bool
+        The autoencoder sees augmented views of the items.
+    rebuild : {"item", "view"}
+        What it rebuilds of a view: the item, or, as DynAE's code, what it sees.
+    weight : float
+        Weight of the critic in the autoencoder's loss. With the published 0.5 the critic outweighs the
+        reconstruction: in trainings as short as ours the codes collapse.
+    target : {"coefficient", "mean"}
+        What the critic is to guess. "coefficient" is as in ACAI: the share of the smaller part (which part
+        is the smaller one cannot be seen in a mixture). "mean" is what DynAE's code does: by shapes (B,) and
+        (B, 1) each guess is compared with the shares, in [0, 1], of the whole batch; so the critic learns
+        their mean, 0.5, and only tells mixtures from items.
+    """
+
+    steps: int = 1500
+    augment: bool = True
+    rebuild: str = "item"
+    weight: float = 0.05
+    target: str = "coefficient"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        if not self.weight >= 0:
+            raise ValueError(f"weight={self.weight!r}: expected at least 0")
+        if self.rebuild not in ("item", "view"):
+            raise ValueError(f"rebuild={self.rebuild!r}: expected 'item' or 'view'")
+        if self.target not in ("coefficient", "mean"):
+            raise ValueError(f"target={self.target!r}: expected 'coefficient' or 'mean'")
+
+
+#: DynAE's published code.
+DYNAE_PAPER = ACAI(steps=130_000, rate=1e-4, falling=False, rebuild="view", weight=0.5, target="mean")
+
+
+def mix(z: Tensor, alpha: Tensor) -> Tensor:
+    """Mixtures ``[B, L]`` of each code, by its share ``alpha [B]``, with the code opposite in the batch."""
+    return alpha[:, None] * z + (1 - alpha[:, None]) * z.flip(0)
+
+
+def critic_loss(mixed: Tensor, unmixed: Tensor, alpha: Tensor, target: str) -> Tensor:
+    """Squared error of the critic's answers ``[B]`` to mixtures of shares `alpha`, and to unmixed items."""
+    share = torch.minimum(alpha, 1 - alpha) if target == "coefficient" else alpha.mean()
+    return (mixed - share).square().mean() + unmixed.square().mean()
+
+
+class Critic(StackedMLP):
+    """An encoder whose outputs are averaged to one answer."""
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Answers ``[B]`` to items ``[B, *item_shape]``."""
+        return self(x[None])[0].mean(1)
+
+
+class InterpolatingAutoencoder(Autoencoder):
+    """An autoencoder that learns by `ACAI`, or by a plain `Pretraining` as any other."""
+
+    def pretrain(self, views: Views, how: Pretraining) -> None:
+        """Learn to rebuild the items, and by `ACAI` to pass mixtures of codes off as items."""
+        if isinstance(how, ACAI):
+            super().pretrain(views, replace(how, steps=0))  # layer by layer where asked
+            self._pretrain_against_critic(views, how)
+        else:
+            super().pretrain(views, how)
+
+    def _pretrain_against_critic(self, views: Views, how: ACAI) -> None:
+        run, shape = views.run, tuple(views.items.shape[1:])
+        critic = Critic(1, shape, (how.latent_dim,), run.cpu_generator, hidden=how.hidden)
+        run.place(critic)
+        make = optimizer_maker(how.optimizer)
+        learner = FlatOptimizer(self.parameters(), make, how.rate)
+        judge = FlatOptimizer(critic.parameters(), make, how.rate)
+        for t in run.progress(how.steps, "autoencoder"):
+            for optimizer in (learner, judge):
+                set_falling_rate(optimizer, how, t, how.steps)
+            x = views.items[views.draw_index(1, how.batch_size)[0]]
+            seen = views.perturb(x) if how.augment else x
+            goal = x if how.rebuild == "item" else seen
+            z = self.encode(_corrupt(seen, how.corruption, run))
+            alpha = _uniform(run, len(x))
+            made, between = self.decode(torch.cat([z, mix(z, alpha)])).chunk(2)
+            fooled = critic.judge(between).square().mean()
+            learner.minimize(F.mse_loss(made, goal) + how.weight * fooled)
+            # Reconstructions count as unmixed too, so that the critic does not just look for blur.
+            unmixed = torch.lerp(made, goal, 0.5 * _uniform(run)).detach()
+            answers = critic.judge(between.detach()), critic.judge(unmixed)
+            judge.minimize(critic_loss(*answers, alpha, how.target))
+
+
+def _uniform(run: Engine, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=run.generator, device=run.device)
+
+
+__all__ = ["ACAI", "DYNAE_PAPER", "Critic", "InterpolatingAutoencoder", "critic_loss", "mix"]

@@ -1,0 +1,315 @@
+"""Deep clustering with a dynamic autoencoder: DynAE (Mrabah et al. 2019, https://arxiv.org/abs/1901.07752)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.baselines.acai import ACAI, DYNAE_PAPER, InterpolatingAutoencoder
+from genmix.baselines.autoencoder import (
+    Autoencoder,
+    CodeClusterer,
+    Pretraining,
+    kmeans_centers,
+    optimizer_maker,
+)
+from genmix.baselines.dec import log_similarity
+from genmix.data import as_array, is_images
+from genmix.engine import Engine, FlatOptimizer
+from genmix.supervision import seeded_kmeans
+
+#: The published views of images: shifts by a tenth of the side, turns by ten degrees.
+SHIFT_AND_TURN = Affine(shift=0.1, rotate=0.1745, scale=0, shear=0)
+
+
+class Centers(NamedTuple):
+    """Codes ``[K, L]`` that unconflicted items are drawn to, and their images ``[K, *item_shape]``."""
+
+    codes: Tensor
+    images: Tensor
+
+
+def thresholds(kappa: float, n_components: int) -> Iterator[tuple[float, float]]:
+    """beta1 and beta2 for ever: first ``kappa / K`` and half of that, then both lower and lower."""
+    first = kappa / n_components
+    beta1, beta2 = first, first / 2
+    for i in count():
+        yield beta1, beta2
+        fall = 0.3 ** max(i, 1) * first  # as published: 0.3 comes twice, then 0.09, 0.027, ...
+        beta1, beta2 = beta1 - fall, beta2 - fall
+
+
+def conflicted(q: Tensor, assigned: Tensor, beta1: float, beta2: float) -> Tensor:
+    """Whether the membership in the cluster assigned is too small, or too close to another, ``[N]``."""
+    own = q.gather(1, assigned[:, None])[:, 0]
+    other = q.scatter(1, assigned[:, None], 0.0).amax(1)
+    return ~((own > beta1) & (own - other > beta2))
+
+
+def assign(q: Tensor, known: Tensor) -> Tensor:
+    """Known component of each item, else the most likely one, ``[N]``."""
+    return torch.where(known >= 0, known, q.argmax(1))
+
+
+def targets(
+    x: Tensor, z: Tensor, centers: Centers, known: Tensor, betas: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Code and image that each item is drawn to: its cluster's if that is sure or known, else its own."""
+    q = log_similarity(z, centers.codes).exp()
+    assigned = assign(q, known)
+    own = conflicted(q, assigned, *betas) & (known < 0)
+    code = torch.where(own[:, None], z, centers.codes[assigned])
+    return code, torch.where(own.view(-1, *[1] * (x.dim() - 1)), x, centers.images[assigned])
+
+
+def nearest_members(points: Tensor, means: Tensor, part: Tensor) -> Tensor:
+    """Index ``[K]`` of the point nearest to each mean, of its own part wherever that is not empty."""
+    distance = torch.cdist(points, means)
+    outside = part[:, None] != torch.arange(len(means), device=part.device)
+    return (distance + outside * (1 + distance.max())).argmin(0)
+
+
+class DynAE(CodeClusterer):
+    """Dynamic autoencoder: from rebuilding items it passes on to building the centre of their cluster.
+
+    Items are conflicted while they lie between clusters. The autoencoder rebuilds those, and maps the others
+    to the code and the decoded image of their cluster's centre, an item near the mean. Whenever the number of
+    conflicted items does not fall, centres are found anew and the bar is lowered, until hardly any are left.
+    What the autoencoder sees is an augmented view of the item.
+
+    With labels this is the DynAE_ss of the DNN-MM paper: component k stands for ``classes_[k]``, the centre
+    of a class starts from its labelled items, and a labelled item is always drawn to the centre of its class.
+
+    Parameters
+    ----------
+    n_components : int
+        K.
+    pretraining : Pretraining or None
+        The autoencoder's, None for ``ACAI()``; any `Pretraining` does.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views of the items; "auto" takes the published shifts and turns for images, noise for tables.
+    kappa : float
+        An item is unconflicted if its largest membership exceeds kappa / K, and the second by kappa / (2 K).
+    gamma : float
+        Weight of the images in the loss; the codes have 1. Both are mean squared errors.
+    update_interval : int
+        Steps between two counts of the conflicted items.
+    batch_size : int
+        Items of a step.
+    optimizer : {"adam", "sgd"}
+        What trains the autoencoder after the pretraining; "sgd" has momentum 0.9.
+    rate : float
+        Its learning rate.
+    max_iter : int
+        At most so many counts.
+    tol : float
+        Stop once less than this share of the items is conflicted.
+    scaling, random_state, verbose, device
+        As in `DNNMixture`.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int64 [N]
+        Cluster of each item of the data fitted; the given one where there is a label.
+    classes_ : ndarray
+        The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
+    centers_ : ndarray [K, L]
+        Centres among the codes.
+    weights_ : ndarray [K]
+        Shares of the clusters.
+    n_iter_ : int
+        Counts done.
+    converged_ : bool
+        Whether `tol` was reached.
+    history_ : list of dict
+        One record a count: iteration, conflicted (share of the items; labelled ones count until they are sure
+        of their class), beta1, loss (mean since the last one), seconds.
+    dead_components_ : list of int
+        Clusters without data.
+
+    References
+    ----------
+    Mrabah, Khan, Ksantini & Lachiri, "Deep clustering with a dynamic autoencoder: from reconstruction towards
+    centroids construction", Neural Networks 130, 2020.
+    """
+
+    _settings: ClassVar[dict[str, type]] = {
+        kind.__name__: kind for kind in (Pretraining, ACAI, Affine, ColorJitter, Neighbors)
+    }
+    _pretraining: ClassVar[Pretraining] = ACAI()
+
+    #: "dynae-2019" has the settings of the published code (days on a CPU).
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "dynae-2019": {
+            "pretraining": DYNAE_PAPER,
+            "update_interval": 140,
+            "optimizer": "sgd",
+            "rate": 0.001,
+            "max_iter": 714,
+        },
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        pretraining: Pretraining | None = None,
+        augmentation: Any = "auto",
+        kappa: float = 3.0,
+        gamma: float = 100.0,
+        update_interval: int = 70,
+        batch_size: int = 256,
+        optimizer: str = "adam",
+        rate: float = 3e-4,
+        max_iter: int = 40,
+        tol: float = 0.01,
+        scaling: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.n_components = n_components
+        self.pretraining = pretraining
+        self.augmentation = augmentation
+        self.kappa = kappa
+        self.gamma = gamma
+        self.update_interval = update_interval
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.rate = rate
+        self.max_iter = max_iter
+        self.tol = tol
+        self.scaling = scaling
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pretrain the autoencoder, then cluster.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Rows of a table, or images.
+        y : array of int [N], optional
+            Classes of some items, -1 where unknown. If all are -1, the result is the one without `y`, bit for
+            bit.
+
+        Returns
+        -------
+        DynAE
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Data that are empty, not finite, of unknown layout or fewer than K; labels of another number or
+            kind, or of more classes than components; an argument out of range.
+        FloatingPointError
+            Training diverged.
+        """
+        begun = time.perf_counter()
+        self._check_arguments()
+        component = self._read_labels(y, 0 if y is None else len(X))
+        X, views = self._begin(X, self._views_of(X))
+        net, items, run = self._networks, views.items, views.run
+        given = np.full(len(X), -1) if component is None else component
+        known = torch.from_numpy(given).to(run.device)
+        optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
+        falling = thresholds(self.kappa, self.n_components)
+        betas, centers = next(falling), self._find_centers(items, component, run)
+        share = self._conflicted_share(items, centers, known, betas)
+        self.history_: list[dict[str, Any]] = []
+        self.converged_ = False
+        for _ in run.progress(self.max_iter, "DynAE"):
+            loss = self._train(optimizer, views, centers, known, betas)
+            before, share = share, self._conflicted_share(items, centers, known, betas)
+            self._record(begun, conflicted=share, beta1=betas[0], loss=loss)
+            self.converged_ = share < self.tol
+            if self.converged_:
+                break
+            if share >= before:
+                betas, centers = next(falling), self._find_centers(items, component, run)
+        self._conclude_codes(X, views, centers.codes, component)
+        return self
+
+    def _train(
+        self,
+        optimizer: FlatOptimizer,
+        views: Views,
+        centers: Centers,
+        known: Tensor,
+        betas: tuple[float, float],
+    ) -> float:
+        """Draw views of items to their targets, which follow the codes step by step; mean of the loss."""
+        net, total = self._networks, torch.zeros((), device=known.device)
+        for _ in range(self.update_interval):
+            index = views.draw_index(1, self.batch_size)[0]
+            x = views.items[index]
+            with torch.no_grad():
+                code, image = targets(x, net.encode(x), centers, known[index], betas)
+            z = net.encode(views.perturb(x))
+            loss = F.mse_loss(z, code) + self.gamma * F.mse_loss(net.decode(z), image)
+            optimizer.minimize(loss)
+            total += loss.detach()
+        return float(total) / self.update_interval
+
+    def _find_centers(self, items: Tensor, component: np.ndarray | None, run: Engine) -> Centers:
+        """Items nearest to the means of k-means among the codes; labelled items keep to their class."""
+        codes = self._networks.encode_all(items)
+        if component is None:
+            means, part = kmeans_centers(codes, self.n_components, run, n_init=10)
+        else:
+            points = codes.double().cpu().numpy()
+            found = seeded_kmeans(points, component, self.n_components, run.numpy_state)
+            part, means = torch.from_numpy(found[0]).to(codes.device), torch.from_numpy(found[1]).to(codes)
+        nearest = codes[nearest_members(codes, means, part)]
+        with torch.no_grad():
+            return Centers(nearest, self._networks.decode(nearest))
+
+    def _conflicted_share(
+        self, items: Tensor, centers: Centers, known: Tensor, betas: tuple[float, float]
+    ) -> float:
+        """Share of items unsure of their cluster, or of their class if they have a label; NaN if diverged."""
+        q = log_similarity(self._networks.encode_all(items), centers.codes).exp()
+        share = conflicted(q, assign(q, known), *betas).double().mean()
+        return float(torch.where(q.isfinite().all(), share, torch.nan))
+
+    def _views_of(self, X: Any) -> Any:
+        if isinstance(self.augmentation, str) and self.augmentation == "auto" and is_images(as_array(X)):
+            return SHIFT_AND_TURN
+        return self.augmentation
+
+    def _check_arguments(self) -> None:
+        self._check_counts("n_components", "update_interval", "batch_size", "max_iter")
+        if not self.kappa > 0:
+            raise ValueError(f"kappa={self.kappa!r}: expected a positive number")
+        if not self.gamma >= 0:
+            raise ValueError(f"gamma={self.gamma!r}: expected at least 0")
+        optimizer_maker(self.optimizer)
+
+    def _make_networks(self, generator: torch.Generator) -> Autoencoder:
+        return InterpolatingAutoencoder(*self._architecture(), generator)
+
+    def _scores(self, codes: Tensor) -> Tensor:
+        return log_similarity(codes, self._centers.double())
+
+
+__all__ = [
+    "SHIFT_AND_TURN",
+    "Centers",
+    "DynAE",
+    "assign",
+    "conflicted",
+    "nearest_members",
+    "targets",
+    "thresholds",
+]
