@@ -11,7 +11,6 @@ results/runs/DATA--METHOD--alpha-A.jsonl; runs that are there already are not re
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,14 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from genmix import Affine, ColorJitter, DNNMixture, MinMaxStep, datasets, metrics
-from genmix.data import Preprocessing
+from genmix import DNNMixture, MinMaxStep, datasets, metrics
+from genmix.baselines import SemiSupervisedKMeans, SupervisedOnly
 from genmix.dnnmm_plan import PRESETS
-from genmix.engine import Engine
-from genmix.nets import build_stack
-from genmix.supervision import seeded_kmeans
 from judge import sample_consistency
 from records import made_with, run_missing, timed
 
@@ -64,51 +59,6 @@ def hide(y: np.ndarray, alpha: float, seed: int) -> np.ndarray | None:
     return shown
 
 
-class LabelsOnly:
-    """What a user would do without us: our encoder as a plain classifier of labelled, augmented images."""
-
-    n_iter_ = 1
-
-    def __init__(self, k: int, seed: int, steps: int = 1500, rate: float = 2e-3) -> None:
-        self.k, self.seed, self.steps, self.rate = k, seed, steps, rate
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> LabelsOnly:
-        """Train by cross-entropy with a learning rate that falls along a cosine."""
-        run, augment = Engine("cpu", self.seed), ColorJitter() if X.ndim == 4 else Affine()
-        items = Preprocessing.fit(X).apply(X)
-        classes, target = np.unique(y[y != -1], return_inverse=True)
-        known, target = torch.from_numpy(items.numpy()[y != -1]), torch.from_numpy(target)
-        net = build_stack("encoder", "auto", 1, tuple(items.shape[1:]), (self.k,), run.cpu_generator)
-        optimizer = torch.optim.AdamW(net.parameters(), self.rate, weight_decay=1e-2)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = self.rate * (1 + math.cos(math.pi * step / self.steps)) / 2
-            index = torch.randint(len(known), (64,), generator=run.generator)
-            optimizer.zero_grad()
-            F.cross_entropy(net(augment(known[index], run.generator)[None])[0], target[index]).backward()
-            optimizer.step()
-        net.eval()
-        with torch.no_grad():
-            found = torch.cat([net(part[None])[0].argmax(1) for part in items.split(1000)])
-        self.labels_ = classes[found.clamp_max(len(classes) - 1).numpy()]
-        return self
-
-
-class SeededKMeans:
-    """The paper's semi-supervised k-means on pixels."""
-
-    n_iter_ = 1
-
-    def __init__(self, k: int, seed: int) -> None:
-        self.k, self.seed = k, seed
-
-    def fit(self, X: np.ndarray, y: np.ndarray | None) -> SeededKMeans:
-        """Cluster; classes are 0, 1, 2, ... in these tasks."""
-        known = np.full(len(X), -1) if y is None else y
-        points = X.reshape(len(X), -1) / 255
-        self.labels_ = seeded_kmeans(points, known, self.k, np.random.RandomState(self.seed))
-        return self
-
-
 def ours(**arguments: Any) -> Callable[[int, int], Any]:
     """Our mixture with some arguments changed."""
     return lambda k, seed: DNNMixture(k, random_state=seed, device="cpu", **arguments)
@@ -123,9 +73,9 @@ PAPER: MinMaxStep = PRESETS["dnnmm-2020"]["step"]
 METHODS: dict[str, Callable[[int, int], Any]] = {
     "default": ours(),
     "clusters-only": ours(generate=False),
-    "labels-only": LabelsOnly,
+    "labels-only": lambda k, seed: SupervisedOnly(k, random_state=seed, device="cpu"),
     "dnnmm-2020": published(),
-    "dnnmm-2020-kmeans": SeededKMeans,
+    "dnnmm-2020-kmeans": lambda k, seed: SemiSupervisedKMeans(k, random_state=seed),
     "dnnmm-2020-encoder": published(generate=False, step=replace(PAPER, steps=0), max_iter=1),
     "dnnmm-2020-em": published(generate=False),
 }

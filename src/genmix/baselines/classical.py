@@ -48,7 +48,7 @@ class Flat(Rival):
         return np.asarray(flat)
 
     def _finish(self, X: np.ndarray, n_iter: int, converged: bool, known: np.ndarray | None = None) -> None:
-        self.history_ = []  # scikit-learn keeps none
+        self.history_: list[dict[str, Any]] = []  # scikit-learn keeps none
         self._arrays = {name: np.ascontiguousarray(a) for name, a in self._arrays.items()}  # as when loaded
         self._conclude(X, self.preprocessing_.apply(X), known)
         self.n_iter_, self.converged_ = max(int(n_iter), 1), bool(converged)

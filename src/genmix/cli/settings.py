@@ -1,54 +1,11 @@
-"""From words on the command line to a model with those settings."""
+"""From words on the command line to the settings of a model."""
 
 from __future__ import annotations
 
-import inspect
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from importlib import import_module
+from collections.abc import Iterable
 from typing import Any
-
-from genmix.persistence import MODELS
-
-CLASSES = {"ganmm": "GANMixture", "dnnmm": "DNNMixture"}  # the name on the command line -> the class
-
-
-def build(model: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:
-    """Make an unfitted model.
-
-    Parameters
-    ----------
-    model : str
-        A key of `CLASSES`.
-    components : int
-        Number of mixture components.
-    preset : str or None
-        Named settings to start from.
-    settings : mapping of str to object
-        Constructor parameters; they win over those of the preset.
-
-    Returns
-    -------
-    estimator
-        As the constructor made it; its ``fit`` checks the values.
-
-    Raises
-    ------
-    ValueError
-        If the model has no parameter of a given name.
-    """
-    name = CLASSES[model]
-    kind = getattr(import_module(MODELS[name]), name)
-    valid = sorted(set(inspect.signature(kind).parameters) - {"n_components"})
-    unknown = sorted(set(settings) - set(valid))
-    if unknown:
-        raise ValueError(
-            f"{name} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
-        )
-    if preset is not None:
-        return kind.preset(preset, components, **settings)
-    return kind(n_components=components, **settings)
 
 
 def read_settings(pairs: Iterable[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from genmix import models
 from genmix.cli.inputs import ALL_ROWS, DataOptions, load_data, load_model
 
 
@@ -39,7 +40,7 @@ def fit(
     *,
     components: int,
     out: Path,
-    model: Literal["ganmm", "dnnmm"] = "ganmm",
+    model: models.Name = "ganmm",
     labels: Path | None = None,
     preset: str | None = None,
     seed: int = 0,
@@ -63,14 +64,16 @@ def fit(
         Number of clusters to look for.
     out : Path
         Folder to save the model in. A genmix model that is there is replaced, anything else is left alone.
-    model : {"ganmm", "dnnmm"}
+    model : str
         ganmm: a mixture of GANs (Yu and Zhou, 2018). dnnmm: one generator and one encoder for all clusters,
-        with labels for a part of the data where there are some (Pande and Awate, 2020).
+        with labels for a part of the data where there are some (Pande and Awate, 2020). The others are what
+        these are compared with.
     labels : Path, optional
-        For dnnmm: a .csv, .npy, .npz or .parquet file with a whole number for each row, -1 where the class is
-        unknown (--labels-column names its column).
+        For models that learn from labels (dnnmm, ss-kmeans, dynae, clustergan, label-spreading,
+        self-training, supervised-only, fixmatch): a .csv, .npy, .npz or .parquet file with a whole number for
+        each row, -1 where the class is unknown (--labels-column names its column).
     preset : str, optional
-        Start from the settings of ganmm-2018-paper, ganmm-2018-code or dnnmm-2020.
+        Start from published settings: ganmm-2018-paper, ganmm-2018-code, dnnmm-2020, dec-2016, ...
     seed : int
         The same seed gives the same model.
     max_iter : int, optional
@@ -91,13 +94,15 @@ def fit(
     persistence.check_target(out)
     files.check_writable(out)
     chosen: dict[str, Any] = {"random_state": seed, "max_iter": max_iter, "n_init": n_init, "device": device}
-    chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    mixture = settings.build(model, components, preset, chosen | settings.read_settings(set_))
+    if "verbose" in models.parameters(model):
+        chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
+    mixture = models.build(model, components, preset, chosen | settings.read_settings(set_))
     known = None
     if labels is not None:
-        if model != "dnnmm":
-            raise ValueError(f"--labels: {model} learns without labels; use --model dnnmm")
+        if model not in models.LEARN_LABELS:
+            learners = ", ".join(models.LEARN_LABELS)
+            raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
         known = read_labels(labels, rows.labels_column)
         rows = replace(rows, labels_column=None)  # it named one of --labels
     dataset = load_data(data, rows)
@@ -179,6 +184,10 @@ def sample(
     if n < 1:
         raise ValueError(f"--n is {n}: at least 1 sample of each component is needed")
     mixture = load_model(model)
+    if not hasattr(mixture, "sample"):
+        raise ValueError(
+            f"a {type(mixture).__name__} generates nothing; fit ganmm, dnnmm, gmm, vade or clustergan"
+        )
     if seed is not None:
         mixture.set_params(random_state=seed)
     count = len(mixture.weights_)
@@ -283,9 +292,7 @@ def tune(
         files.check_writable(out)
     if study is not None:
         files.check_writable(study)
-    mixture = settings.build(
-        model, components[0], None, settings.read_settings(set_) | {"random_state": seed}
-    )
+    mixture = models.build(model, components[0], None, settings.read_settings(set_) | {"random_state": seed})
     known = None if labels is None else read_labels(labels, rows.labels_column)
     dataset = load_data(data, rows if labels is None else replace(rows, labels_column=None))
     found = tuning.tune(
@@ -305,6 +312,61 @@ def tune(
 
 
 @app.command(sort_key=6)
+def compare(
+    data: str,
+    /,
+    *,
+    components: int,
+    out: Path,
+    labels: Path | None = None,
+    models_: Annotated[
+        tuple[str, ...], Parameter(name="--models", consume_multiple=True, show_default=False)
+    ] = ("all",),
+    shown: float = 0.5,
+    seeds: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (0,),
+    limit: float | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
+    rows: DataOptions = ALL_ROWS,
+) -> None:
+    """Fit many models to DATA and write one table of scores, seconds and memory, and a report.
+
+    Parameters
+    ----------
+    data : str
+        As in `genmix fit`.
+    components : int
+        Number of clusters to look for.
+    out : Path
+        Folder for table.csv, report.html, the fitted models, and the runs that are finished: the same command
+        goes on where it was stopped.
+    labels : Path, optional
+        As in `genmix evaluate`; -1 is unknown. Default: the labels of DATA, where it has some. A part is
+        shown to the models that learn from labels, and all scores are of the others.
+    models_ : tuple of str
+        Names as in `genmix fit --model`, or all.
+    shown : float
+        Share of the labels that is shown.
+    seeds : tuple of int
+        Each model is fitted with each of them.
+    limit : float, optional
+        Seconds after which a fit is stopped.
+    set_ : tuple of str
+        Parameters of a model, as in `genmix fit`, with its name before: --set dec.max_iter=20.
+    """
+    from genmix.cli import comparing, files
+
+    files.check_writable(out / "table.csv")
+    rows_of_data = rows if labels is None else replace(rows, labels_column=None)
+    dataset = load_data(data, rows_of_data)
+    y = comparing.read_classes(dataset, labels, rows.labels_column)
+    names = None if models_ == ("all",) else models_
+    own = comparing.read_model_settings(set_)
+    comparing.run(
+        dataset, components, y, out=out, names=names, shown=shown, seeds=seeds, limit=limit, settings=own
+    )
+
+
+@app.command(sort_key=7)
 def evaluate(
     result: Path,
     data: str | None = None,
@@ -349,7 +411,7 @@ def evaluate(
     print("\n" + text_table([row | {"label": names.get(row["label"], row["label"])} for row in table]))
 
 
-@app.command(sort_key=7)
+@app.command(sort_key=8)
 def report(
     model: Path, data: str, /, *, out: Path, title: str | None = None, rows: DataOptions = ALL_ROWS
 ) -> None:
@@ -377,7 +439,7 @@ def report(
     print(f"written to {out}")
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=9)
 def datasets(*, data_dir: Path | None = None) -> None:
     """List the data sets known by name: size, licence, and where each comes from.
 
@@ -393,7 +455,7 @@ def datasets(*, data_dir: Path | None = None) -> None:
     print(text_table([{column: entry[column] for column in columns} for entry in catalogue(data_dir)]))
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=10)
 def demo(*, out: Path = Path("genmix-demo"), seed: int = 0) -> None:
     """Cluster two data sets that come with genmix, beside k-means and Gaussian mixtures, and write a report.
 

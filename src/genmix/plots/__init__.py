@@ -1,4 +1,4 @@
-"""Figures about a fitted mixture: what it generates, where clusters lie, how sure it is, how it learned.
+"""Figures about a fitted mixture, and about several: what it generates, how sure it is, how it learned.
 
 Every function returns a `matplotlib.figure.Figure` made without pyplot, so no global state is touched:
 show it in a notebook or call its ``savefig``. Cluster k has colour ``palette(K)[k]`` everywhere.
@@ -6,6 +6,7 @@ show it in a notebook or call its ``savefig``. Cluster k has colour ``palette(K)
 
 from __future__ import annotations
 
+from genmix.plots.comparison import agreement, quality_and_time
 from genmix.plots.components import component_samples, telling_features
 from genmix.plots.fit import (
     certainty_histogram,
@@ -18,6 +19,7 @@ from genmix.plots.fit import (
 from genmix.plots.palette import palette, text_on
 
 __all__ = [
+    "agreement",
     "certainty_histogram",
     "cluster_sizes",
     "component_samples",
@@ -25,6 +27,7 @@ __all__ = [
     "curve_keys",
     "map_2d",
     "palette",
+    "quality_and_time",
     "telling_features",
     "text_on",
     "training_curves",

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from genmix.report.comparison import write_comparison
 from genmix.report.facts import apply, cluster_table, headline, settings_table
 from genmix.report.page import Block, Chart, Charts, Columns, Fact, Section, Table, render_page, write_page
 from genmix.report.parts import (
@@ -28,6 +29,7 @@ __all__ = [
     "Table",
     "model_section",
     "render_page",
+    "write_comparison",
     "write_page",
     "write_report",
 ]

@@ -48,6 +48,11 @@ class Fitted:
         """K."""
         return int(self.membership.shape[1])
 
+    @property
+    def generates(self) -> bool:
+        """Whether the model can make new items."""
+        return hasattr(self.model, "sample") and bool(getattr(self.model, "generate", True))
+
     @cached_property
     def labels(self) -> NDArray[np.intp]:
         """Cluster of each row."""

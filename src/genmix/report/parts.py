@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +20,10 @@ _INK = "#000000"  # turned white by the page in dark mode
 
 
 def component_cards(fitted: Fitted) -> Cards:
-    """Return a card for each component: what it generates beside real data."""
+    """Return a card for each component: what it generates beside real data, or what is typical of it."""
     shown = range(min(fitted.n_components, MAX_CARDS))
+    if not fitted.generates:
+        return _typical_cards(fitted, shown)
     samples = {k: np.asarray(fitted.model.sample(_N_JUDGED, component=k)[0]) for k in shown}
     cut = (
         f" The first {MAX_CARDS} of {fitted.n_components} clusters."
@@ -67,6 +71,47 @@ def _image_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards
     return Cards(cards, "What each component generates", note, ink=style.ink, roomy=len(cards) <= 20)
 
 
+def _typical_cards(fitted: Fitted, shown: range) -> Cards:
+    """Return cards of a model that generates nothing."""
+    majority, images = _majority(fitted), is_images(fitted.X)
+    style = image_style(fitted.X) if images else None
+    columns = [] if images else _telling(fitted, shown)
+    cards = []
+    for k in shown:
+        chip, rows = fitted.chip(k), np.flatnonzero(fitted.labels == k)
+        note = f"{len(rows):,} items ({len(rows) / len(fitted.X):.1%})" if len(rows) else "no items"
+        note += f" · mostly {brief(majority[k], 30)}" if majority.get(k) else ""
+        pictures: list[Picture] = []
+        chart = None
+        if len(rows) and style is not None:
+            order = rows[np.argsort(-fitted.certainty[rows], kind="stable")]
+            pictures = [
+                Picture(
+                    _strip(fitted.X[part], style, _INK), f"{len(part)} images of cluster {k}, {name}", name
+                )
+                for name, part in (("surest", order[:8]), ("least sure", order[-8:][::-1]))
+            ]
+        elif len(rows):
+            names = fitted.feature_names or [f"feature {i}" for i in range(fitted.X.shape[1])]
+            part = fitted.X[:, columns]
+            figure = plots.component_samples(
+                {k: part[rows]}, {k: part}, reference=part, feature_names=[names[i] for i in columns],
+                n_components=fitted.n_components,
+            )  # fmt: skip
+            chart = Chart(figure, f"Ranges of {len(columns)} features, cluster {k} and all rows")
+        cards.append(Card(chip, f"Cluster {k}", note, pictures, chart))
+    note = words.TYPICAL_IMAGES if images else words.TYPICAL_ROWS
+    return Cards(
+        cards, "What is in each cluster", note, ink=style is not None and style.ink, roomy=len(cards) <= 20
+    )
+
+
+def _telling(fitted: Fitted, shown: Sequence[int]) -> list[int]:
+    """Columns that differ most between clusters."""
+    X = np.asarray(fitted.X, dtype=np.float64)
+    return list(plots.telling_features([X[fitted.labels == k] for k in shown], X))
+
+
 def _strip(images: NDArray, style: ImageStyle, color: str) -> bytes:
     return png(mosaic(to_rgba(images, style, color), columns=len(images)))
 
@@ -76,7 +121,7 @@ def _table_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards
     majority = _majority(fitted)
     X = np.asarray(fitted.X, dtype=np.float64)
     names = list(fitted.feature_names or [f"feature {i}" for i in range(X.shape[1])])
-    columns = plots.telling_features([np.asarray(part, dtype=np.float64) for part in real.values()], X)
+    columns = _telling(fitted, list(samples))
     cards = []
     for k, items in samples.items():
         figure = plots.component_samples(

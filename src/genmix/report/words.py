@@ -12,6 +12,15 @@ GENERATED_ROWS = (
     "the generator has learned its cluster. The scale is in standard deviations from the mean of all data, "
     "cut at three. "
 )
+TYPICAL_IMAGES = (
+    "Above: the images that the model is surest of. Below: those it is least sure of. This model generates "
+    "nothing. "
+)
+TYPICAL_ROWS = (
+    "Each line of a card is a feature. The bar spans the middle 80 % of its values, the dot is the median: "
+    "coloured for the rows of the cluster, grey for all rows. The scale is in standard deviations from the "
+    "mean of all data, cut at three. This model generates nothing. "
+)
 RECOGNISED = (
     "“Recognised” is the share of {n} generated {what} that the model puts back into the cluster "
     "they came from."

@@ -1,0 +1,102 @@
+"""Every model by a short name, for whoever chooses one by a word: the command line, comparisons."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Literal
+
+from genmix.persistence import MODELS
+
+Name = Literal[
+    "ganmm",
+    "dnnmm",
+    "kmeans",
+    "gmm",
+    "ss-kmeans",
+    "dec",
+    "dcn",
+    "vade",
+    "dynae",
+    "clustergan",
+    "label-spreading",
+    "self-training",
+    "supervised-only",
+    "fixmatch",
+]
+
+#: Name -> class.
+CLASSES: dict[str, str] = {
+    "ganmm": "GANMixture",
+    "dnnmm": "DNNMixture",
+    "kmeans": "KMeans",
+    "gmm": "GaussianMixture",
+    "ss-kmeans": "SemiSupervisedKMeans",
+    "dec": "DEC",
+    "dcn": "DCN",
+    "vade": "VaDE",
+    "dynae": "DynAE",
+    "clustergan": "ClusterGAN",
+    "label-spreading": "LabelSpreading",
+    "self-training": "SelfTraining",
+    "supervised-only": "SupervisedOnly",
+    "fixmatch": "FixMatch",
+}
+#: These cannot do without labels, the others in `LEARN_LABELS` can.
+NEED_LABELS = ("label-spreading", "self-training", "supervised-only", "fixmatch")
+LEARN_LABELS = ("dnnmm", "ss-kmeans", "dynae", "clustergan", *NEED_LABELS)
+
+
+def find_class(name: str) -> Any:
+    """Class of a name.
+
+    Raises
+    ------
+    ValueError
+        Unknown name.
+    """
+    if name not in CLASSES:
+        raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(CLASSES)}")
+    return getattr(import_module(MODELS[CLASSES[name]]), CLASSES[name])
+
+
+def build(name: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:
+    """Make an unfitted model.
+
+    Parameters
+    ----------
+    name : str
+        A key of `CLASSES`.
+    components : int
+        Number of components.
+    preset : str or None
+        Named settings to start from.
+    settings : mapping of str to object
+        Constructor parameters; they win over those of the preset.
+
+    Returns
+    -------
+    estimator
+        As the constructor made it; its ``fit`` checks the values.
+
+    Raises
+    ------
+    ValueError
+        If the model has no preset or parameter of a given name.
+    """
+    kind = find_class(name)
+    valid = parameters(name)
+    unknown = sorted(set(settings) - set(valid))
+    if unknown:
+        raise ValueError(
+            f"{kind.__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
+        )
+    if preset is not None:
+        return kind.preset(preset, components, **settings)
+    return kind(n_components=components, **settings)
+
+
+def parameters(name: str) -> list[str]:
+    """Names of a model's constructor parameters, in order, but for `n_components`."""
+    return sorted(set(inspect.signature(find_class(name)).parameters) - {"n_components"})
