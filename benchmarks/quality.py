@@ -29,6 +29,8 @@ from genmix import (
     datasets,
     metrics,
 )
+from genmix.baselines import DCN, DEC, ClusterGAN, StackedAutoencoder, VaDE
+from genmix.baselines import GaussianMixture as GaussianMixtureByBIC
 from genmix.data import Preprocessing
 from judge import sample_consistency
 from records import made_with, run_missing, timed
@@ -89,6 +91,33 @@ PLAIN = {
         for kind in COVARIANCES
     },
 }
+
+
+class Embedded:
+    """A Gaussian mixture of the codes of a stacked autoencoder."""
+
+    def __init__(self, k: int, seed: int) -> None:
+        self.codes = StackedAutoencoder(random_state=seed, device="cpu")
+        self.mixture = GaussianMixtureByBIC(k, random_state=seed)
+
+    def fit(self, X: np.ndarray) -> Embedded:
+        """Fit and keep `labels_`."""
+        self.labels_ = self.mixture.fit_predict(self.codes.fit_transform(X))
+        self.n_iter_ = self.mixture.n_iter_
+        return self
+
+
+RIVALS: dict[str, Callable[[int, int], Any]] = {
+    "gmm-by-bic": lambda k, seed: GaussianMixtureByBIC(k, random_state=seed),
+    "sae-gmm": Embedded,
+    "dec": lambda k, seed: DEC(k, random_state=seed, device="cpu"),
+    "dec-without-autoencoder": lambda k, seed: DEC.preset(
+        "without-autoencoder", k, random_state=seed, device="cpu"
+    ),
+    "dcn": lambda k, seed: DCN(k, random_state=seed, device="cpu"),
+    "vade": lambda k, seed: VaDE(k, random_state=seed, device="cpu"),
+    "clustergan": lambda k, seed: ClusterGAN(k, random_state=seed, device="cpu"),
+}
 NO_GAN = {"e_step": ClassifierEStep(generated=False), "m_step": MStep(steps=0)}
 NO_REAL = {"e_step": ClassifierEStep(real=None)}
 # GANMM alone with our critics and views: nothing is learned from real items, nor before the first E-step.
@@ -101,6 +130,7 @@ GAN_ONLY = {
 }
 METHODS: dict[str, Callable[[int, int], Any]] = {
     **PLAIN,
+    **RIVALS,
     "default": ours(),
     "control-without-gan": ours(**NO_GAN),
     "default-without-real-items": ours(**NO_REAL),
@@ -126,7 +156,7 @@ METHODS |= ABLATIONS
 OURS = ["default", "control-without-gan", "default-without-real-items", "gan-only"]
 TABLES = [*METHODS]
 EXPERIMENTS = {
-    **{f"mnist-test/{m}": ("mnist-test", m) for m in [*PLAIN, *OURS]},
+    **{f"mnist-test/{m}": ("mnist-test", m) for m in [*PLAIN, *RIVALS, *OURS]},
     **{
         f"{data}/{m}": (data, m)
         for data in ("image-segmentation", "artificial-characters-ganmm")

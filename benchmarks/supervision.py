@@ -19,8 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from genmix import DNNMixture, MinMaxStep, datasets, metrics
-from genmix.baselines import SemiSupervisedKMeans, SupervisedOnly
+from genmix import Affine, DNNMixture, InformationStart, MinMaxStep, datasets, metrics
+from genmix.baselines import (
+    ClusterGAN,
+    FixMatch,
+    LabelSpreading,
+    SelfTraining,
+    SemiSupervisedKMeans,
+    SupervisedOnly,
+)
 from genmix.dnnmm_plan import PRESETS
 from judge import sample_consistency
 from records import made_with, run_missing, timed
@@ -59,6 +66,43 @@ def hide(y: np.ndarray, alpha: float, seed: int) -> np.ndarray | None:
     return shown
 
 
+class OverClustered:
+    """More components than classes, merged where two views of an item go to both; no labels are used."""
+
+    def __init__(self, k: int, seed: int, times: int = 3) -> None:
+        self.k, self.model = k, DNNMixture(times * k, generate=False, random_state=seed, device="cpu")
+
+    def fit(self, X: np.ndarray, y: np.ndarray | None) -> OverClustered:
+        """Fit, then merge the pair of highest normalised overlap until K are left."""
+        p = self.model.fit(X, y).predict_proba(X)
+        pixels, views = self.model._items(X), np.random.RandomState(0)
+        generator = torch.Generator().manual_seed(int(views.randint(2**31)))
+        seen = self.model._memberships(Affine()(pixels, generator))
+        groups = [[i] for i in range(p.shape[1])]
+        while len(groups) > self.k:
+            a = np.stack([p[:, g].sum(1) for g in groups], 1)
+            b = np.stack([seen[:, g].sum(1) for g in groups], 1)
+            both = a.T @ b / len(X)
+            size = np.sqrt(np.outer(a.mean(0), b.mean(0)))
+            overlap = (both + both.T) / np.maximum(size, 1e-9)
+            np.fill_diagonal(overlap, -1)
+            i, j = sorted(np.unravel_index(overlap.argmax(), overlap.shape))
+            groups[i] += groups.pop(j)
+        merged = np.empty(p.shape[1], dtype=int)
+        for number, group in enumerate(groups):
+            merged[group] = number
+        self.labels_ = merged[self.model.labels_]
+        self.weights_ = np.bincount(self.labels_, minlength=self.k) / len(X)
+        self.n_iter_ = self.model.n_iter_
+        return self
+
+
+def relaxed(balance: float, **arguments: Any) -> Callable[[int, int], Any]:
+    """Start that asks less, or more, for groups of equal size; the default's balance is 2."""
+    start = InformationStart(networks=3, trial_steps=400, balance=balance)
+    return ours(generate=False, start=start, **arguments)
+
+
 def ours(**arguments: Any) -> Callable[[int, int], Any]:
     """Our mixture with some arguments changed."""
     return lambda k, seed: DNNMixture(k, random_state=seed, device="cpu", **arguments)
@@ -74,6 +118,17 @@ METHODS: dict[str, Callable[[int, int], Any]] = {
     "default": ours(),
     "clusters-only": ours(generate=False),
     "labels-only": lambda k, seed: SupervisedOnly(k, random_state=seed, device="cpu"),
+    "balance-1.2": relaxed(1.2),
+    "balance-1": relaxed(1.0),
+    "balance-0.7": relaxed(0.7),
+    "start-kmeans": ours(generate=False, start="kmeans"),
+    "start-gmm-full": ours(generate=False, start="gmm-full"),
+    "start-spectral": ours(generate=False, start="spectral"),
+    "over-clustered": OverClustered,
+    "label-spreading": lambda k, seed: LabelSpreading(k, random_state=seed),
+    "self-training": lambda k, seed: SelfTraining(k, random_state=seed),
+    "fixmatch": lambda k, seed: FixMatch(k, random_state=seed, device="cpu"),
+    "clustergan-ss": lambda k, seed: ClusterGAN(k, random_state=seed, device="cpu"),
     "dnnmm-2020": published(),
     "dnnmm-2020-kmeans": lambda k, seed: SemiSupervisedKMeans(k, random_state=seed),
     "dnnmm-2020-encoder": published(generate=False, step=replace(PAPER, steps=0), max_iter=1),
@@ -95,9 +150,10 @@ def run(task: str, method: str, alpha: float, seed: int, threads: int) -> dict[s
     scores = metrics.scores(y[unlabelled], found[unlabelled])
     record |= {key: round(value, 5) for key, value in scores.items()}
     record |= {"seconds": round(seconds, 1), **made_with(threads), "iterations": int(model.n_iter_)}
+    if isinstance(model, DNNMixture | OverClustered):
+        record |= {"weights": np.round(model.weights_, 4).tolist()}
     if isinstance(model, DNNMixture):
         record |= {"converged": model.converged_, "criterion": round(model.criterion_, 5)}
-        record |= {"weights": np.round(model.weights_, 4).tolist()}
         if task.startswith("mnist") and model.generate:
             record["sample_consistency"] = sample_consistency(model, y)
     return record
