@@ -38,7 +38,7 @@ def quality_and_time(rows: Sequence[Mapping[str, Any]], score: str = "accuracy")
     fine = [row for row in rows if score in row and row["seconds"] is not None]
     if not fine:
         raise ValueError(f"no model has {score!r}: there is nothing to draw")
-    figure, (axis,) = panels(1, 680, 24 * len(fine) + 90, Margins(left=120, right=70, bottom=40))
+    figure, (axis,) = panels(1, 640, 24 * len(fine) + 60, Margins(left=104, right=86, bottom=40))
     plain(axis, "x")
     order = sorted(fine, key=lambda row: row[score])
     color = palette(1)[0]
@@ -74,7 +74,7 @@ def agreement(table: ArrayLike, names: Sequence[str]) -> Figure:
     values = np.asarray(table, dtype=float)
     m = len(values)
     margins = Margins(left=112, right=60, bottom=6, top=96)
-    figure, (axis,) = panels(1, 44 * m + 172, 26 * m + 102, margins)
+    figure, (axis,) = panels(1, max(640, 40 * m + 172), 26 * m + 102, margins)
     plain(axis)
     color = palette(1)[0]
     for i, j in np.ndindex(values.shape):

@@ -58,7 +58,7 @@ def write_comparison(
             "Clusters are matched to classes as well as they can be. A line across a bar's end: a standard "
             "deviation over seeds.",
         )
-        blocks.append(Charts([chart]))
+        blocks.append(Charts([chart], lead=True))
     if len(names) > 1:
         values = np.asarray(agreement)
         away = values[~np.eye(len(values), dtype=bool)]
@@ -69,13 +69,16 @@ def write_comparison(
             "Adjusted Rand index between the clusters of two models: 1 for the same clusters, 0 for no more "
             "than chance. Models that agree without knowing of each other have found something in the data.",
         )
-        blocks.append(Charts([chart]))
+        blocks.append(Charts([chart], lead=True))
+    failed = [[row["model"], row["error"]] for row in rows if row["error"]]
+    if failed:
+        blocks.append(Table(["model", "what went wrong"], failed, "Failed", prose=True))
     return write_page(path, title, [Section("Which model to take", "", (), blocks)], subtitle=subtitle)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     scores = [score for score in SCORES if any(score in row for row in rows)]
-    columns = ["model", "labels", *[_HEADINGS.get(s, s) for s in scores], "clusters", "seconds", "MB", "note"]
+    columns = ["model", "labels", *[_HEADINGS.get(s, s) for s in scores], "clusters", "seconds", "MB"]
     cells = [
         [
             row["model"],
@@ -85,7 +88,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
                 _number(row[name], digits)
                 for name, digits in (("clusters", 0), ("seconds", 1), ("megabytes", 0))
             ],
-            row["error"],
         ]
         for row in rows
     ]
