@@ -29,7 +29,7 @@ from genmix import (
     datasets,
     metrics,
 )
-from genmix.baselines import DCN, DEC, ClusterGAN, StackedAutoencoder, VaDE
+from genmix.baselines import DCN, DEC, ClusterGAN, DynAE, StackedAutoencoder, VaDE
 from genmix.baselines import GaussianMixture as GaussianMixtureByBIC
 from genmix.data import Preprocessing
 from judge import sample_consistency
@@ -116,6 +116,7 @@ RIVALS: dict[str, Callable[[int, int], Any]] = {
     ),
     "dcn": lambda k, seed: DCN(k, random_state=seed, device="cpu"),
     "vade": lambda k, seed: VaDE(k, random_state=seed, device="cpu"),
+    "dynae": lambda k, seed: DynAE(k, random_state=seed, device="cpu"),
     "clustergan": lambda k, seed: ClusterGAN(k, random_state=seed, device="cpu"),
 }
 NO_GAN = {"e_step": ClassifierEStep(generated=False), "m_step": MStep(steps=0)}

@@ -22,6 +22,7 @@ import torch
 from genmix import Affine, DNNMixture, InformationStart, MinMaxStep, datasets, metrics
 from genmix.baselines import (
     ClusterGAN,
+    DynAE,
     FixMatch,
     LabelSpreading,
     SelfTraining,
@@ -128,6 +129,7 @@ METHODS: dict[str, Callable[[int, int], Any]] = {
     "label-spreading": lambda k, seed: LabelSpreading(k, random_state=seed),
     "self-training": lambda k, seed: SelfTraining(k, random_state=seed),
     "fixmatch": lambda k, seed: FixMatch(k, random_state=seed, device="cpu"),
+    "dynae-ss": lambda k, seed: DynAE(k, random_state=seed, device="cpu"),
     "clustergan-ss": lambda k, seed: ClusterGAN(k, random_state=seed, device="cpu"),
     "dnnmm-2020": published(),
     "dnnmm-2020-kmeans": lambda k, seed: SemiSupervisedKMeans(k, random_state=seed),
