@@ -320,6 +320,20 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
     return settings[value["$type"]](**items) if "$type" in value else items
 
 
+def check_codes(Z: Any, width: int) -> np.ndarray:
+    """Latent points ``[M, width]`` as float32.
+
+    Raises
+    ------
+    ValueError
+        Another shape, or numbers that are not finite.
+    """
+    Z = np.asarray(Z, dtype=np.float32)
+    if Z.ndim != 2 or Z.shape[1] != width or not np.isfinite(Z).all():
+        raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
+    return Z
+
+
 def fingerprint(X: np.ndarray) -> str:
     """SHA-256 of an array's shape, dtype and content: which data a model was fitted on."""
     digest = hashlib.sha256(f"{X.shape}{X.dtype}".encode())
@@ -334,6 +348,7 @@ __all__ = [
     "BaseMixture",
     "BaseModel",
     "DeadComponentWarning",
+    "check_codes",
     "decode",
     "encode",
     "fingerprint",

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em, latent
-from genmix._base import PATIENCE, BaseMixture, fingerprint
+from genmix._base import PATIENCE, BaseMixture, check_codes, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.dnnmm_plan import PRESETS, ROLES, Plan, make_plan
@@ -473,10 +473,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
             Points of another dimension, or a model fitted with ``generate=False``.
         """
         check_is_fitted(self)
-        Z = np.asarray(Z, dtype=np.float32)
-        dims = self.means_.shape[1]
-        if Z.ndim != 2 or Z.shape[1] != dims or not np.isfinite(Z).all():
-            raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {dims})")
+        Z = check_codes(Z, self.means_.shape[1])
         return self.preprocessing_.restore(self._decode(torch.from_numpy(Z)))
 
     def interpolate(self, start: Any, stop: Any, steps: int = 8) -> np.ndarray:

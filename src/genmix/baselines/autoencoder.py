@@ -13,7 +13,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from genmix._base import BaseModel, fingerprint
+from genmix._base import BaseModel, check_codes, fingerprint
 from genmix.arguments import check_augmentation
 from genmix.augment import Views
 from genmix.baselines.rival import Rival
@@ -250,9 +250,7 @@ class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
             Codes of another width.
         """
         check_is_fitted(self, "preprocessing_")
-        Z, width = np.asarray(Z, dtype=np.float32), self._networks.encoder.out_shape[0]
-        if Z.ndim != 2 or Z.shape[1] != width or not np.isfinite(Z).all():
-            raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
+        Z = check_codes(Z, self._n_features_out)
         device = next(self._networks.parameters()).device
         with torch.no_grad():
             parts = [self._networks.decode(z.to(device)) for z in torch.from_numpy(Z).split(2048)]

@@ -16,7 +16,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from genmix._base import BaseMixture
+from genmix._base import BaseMixture, check_codes
 from genmix.arguments import network_choices
 from genmix.baselines.autoencoder import kmeans_centers
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
@@ -324,9 +324,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             Points of another dimension.
         """
         check_is_fitted(self)
-        Z, width = np.asarray(Z, dtype=np.float32), self._n_features_out
-        if Z.ndim != 2 or Z.shape[1] != width or not np.isfinite(Z).all():
-            raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
+        Z = check_codes(Z, self._n_features_out)
         return self.preprocessing_.restore(self._decode(torch.from_numpy(Z)))
 
     @property
