@@ -87,7 +87,7 @@ def test_mixtures_decode_to_something_like_an_item() -> None:
     other = np.random.default_rng(1).permutation(len(X))
 
     def off_items(weight: float) -> float:
-        how = ACAI(hidden=(32, 32), latent_dim=2, steps=400, batch_size=64, augment=False, weight=weight)
+        how = ACAI(hidden=(32, 32), latent_dim=2, steps=300, batch_size=64, augment=False, weight=weight)
         net = pretrained(how, X)
         with torch.no_grad():
             z = net.encode(torch.from_numpy(X).float())
@@ -194,13 +194,13 @@ def test_conflicts_fade_until_hardly_any_are_left() -> None:
 
 
 def test_drawing_to_centres_tightens_the_clusters() -> None:
-    X, y = make_blobs(300, n_features=6, centers=3, cluster_std=1.0, random_state=1)
+    X, y = make_blobs(300, n_features=6, centers=3, cluster_std=2.0, random_state=1)
     inside = []
-    for max_iter in (1, 40):
-        z = quick(max_iter=max_iter, tol=0.0).fit(X).transform(X)
+    for steps in (1, 20):
+        z = quick(update_interval=steps, tol=0.0, max_iter=30 if steps > 1 else 1).fit(X).transform(X)
         means = np.stack([z[y == k].mean(0) for k in range(3)])
         inside.append(((z - means[y]) ** 2).sum() / ((z - z.mean(0)) ** 2).sum())
-    assert inside[1] < 0.6 * inside[0]
+    assert inside[1] < 0.7 * inside[0]
 
 
 def test_divergence_is_said(blobs: Any) -> None:
@@ -291,6 +291,16 @@ def test_given_labels_stay_even_wrong_ones(blobs: Any) -> None:
     model = quick().fit(X, partly)
     np.testing.assert_array_equal(model.labels_[partly >= 0], partly[partly >= 0])
     assert (model.predict(X)[wrong] == y[wrong]).sum() >= 2
+
+
+def test_labels_that_the_codes_contradict_do_not_keep_it_from_ending(blobs: Any) -> None:
+    X, y = blobs
+    partly = few(y, 300)
+    wrong = np.flatnonzero(partly >= 0)[::6]
+    partly[wrong] = (partly[wrong] + 1) % 3
+    model = quick(max_iter=150).fit(X, partly)
+    assert model.converged_ and model.history_[-1]["conflicted"] > 0.01
+    assert (model.predict(X) == y).mean() > 0.9
 
 
 def test_labels_decide_what_belongs_together() -> None:

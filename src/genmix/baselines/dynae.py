@@ -128,7 +128,7 @@ class DynAE(CodeClusterer):
     n_iter_ : int
         Counts done.
     converged_ : bool
-        Whether `tol` was reached.
+        Whether `tol` was reached, or nothing is conflicted any more but labels that the codes contradict.
     history_ : list of dict
         One record a count: iteration, conflicted (share of the items; labelled ones count until they are sure
         of their class), beta1, loss (mean since the last one), seconds.
@@ -233,10 +233,13 @@ class DynAE(CodeClusterer):
             loss = self._train(optimizer, views, centers, known, betas)
             before, share = share, self._conflicted_share(items, centers, known, betas)
             self._record(begun, conflicted=share, beta1=betas[0], loss=loss)
-            self.converged_ = share < self.tol
+            stuck = share >= before
+            # A bar this low binds none but labelled items: if they do not give way now, they never will.
+            lowest = betas[0] * self.n_components < 1 and betas[1] < 0
+            self.converged_ = share < self.tol or (stuck and lowest)
             if self.converged_:
                 break
-            if share >= before:
+            if stuck:
                 betas, centers = next(falling), self._find_centers(items, component, run)
         self._conclude_codes(X, views, centers.codes, component)
         return self
@@ -268,9 +271,10 @@ class DynAE(CodeClusterer):
         if component is None:
             means, part = kmeans_centers(codes, self.n_components, run, n_init=10)
         else:
-            points = codes.double().cpu().numpy()
-            found = seeded_kmeans(points, component, self.n_components, run.numpy_state)
-            part, means = torch.from_numpy(found[0]).to(codes.device), torch.from_numpy(found[1]).to(codes)
+            points = codes.cpu().double().numpy()
+            found, middle, _ = seeded_kmeans(points, component, self.n_components, run.numpy_state)
+            means = torch.from_numpy(middle).float().to(run.device)
+            part = torch.from_numpy(found).to(run.device)
         nearest = codes[nearest_members(codes, means, part)]
         with torch.no_grad():
             return Centers(nearest, self._networks.decode(nearest))
@@ -280,7 +284,7 @@ class DynAE(CodeClusterer):
     ) -> float:
         """Share of items unsure of their cluster, or of their class if they have a label; NaN if diverged."""
         q = log_similarity(self._networks.encode_all(items), centers.codes).exp()
-        share = conflicted(q, assign(q, known), *betas).double().mean()
+        share = conflicted(q, assign(q, known), *betas).float().mean()
         return float(torch.where(q.isfinite().all(), share, torch.nan))
 
     def _views_of(self, X: Any) -> Any:
