@@ -1,6 +1,8 @@
 """Seconds of one default fit on a quiet machine: nothing else may run beside it.
 
-    python benchmarks/timing.py [--data mnist-test] [--seed 1] [--threads 2]
+    python benchmarks/timing.py [mnist-test/default] [--alpha 0.1] [--seed 1] [--threads 2]
+
+DATA/METHOD is one of `quality.py`, or with --alpha one of `supervision.py`.
 
 A line is appended to results/timing.jsonl.
 """
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from quality import run
+import quality
+import supervision
 
 
 def main() -> None:
@@ -22,13 +25,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", default="mnist-test")
+    parser.add_argument("experiment", nargs="?", default="mnist-test/default")
+    parser.add_argument("--alpha", type=float)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     before = os.getloadavg()[0]
-    record = run(f"{options.data}/default", options.seed, options.threads)
+    if options.alpha is None:
+        record = quality.run(options.experiment, options.seed, options.threads)
+    else:
+        task, method = options.experiment.split("/")
+        record = supervision.run(task, method, options.alpha, options.seed, options.threads)
     record["load"] = [round(before, 2), round(os.getloadavg()[0], 2)]
     with (Path(__file__).parents[1] / "results" / "timing.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")

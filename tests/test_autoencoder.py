@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import genmix
+from genmix import Affine
 from genmix.baselines import DEC, Pretraining, StackedAutoencoder
 from genmix.baselines.autoencoder import Autoencoder
 from genmix.baselines.dec import log_similarity, target_distribution
@@ -52,13 +53,12 @@ def test_learning_layer_by_layer_alone_rebuilds() -> None:
 
 def test_saved_codes_are_the_same_and_the_decoder_gives_images_back(squares: Any, tmp_path: Path) -> None:
     how = Pretraining(hidden=(32,), latent_dim=2, steps=300, batch_size=64, corruption=0.2, augment=True)
-    model = StackedAutoencoder(how, random_state=0, device="cpu").fit(squares[0])
+    model = StackedAutoencoder(how, augmentation=Affine(), random_state=0, device="cpu").fit(squares[0])
     again = genmix.load(model.save(tmp_path / "model"))
     codes = model.transform(squares[0])
     np.testing.assert_array_equal(again.transform(squares[0]), codes)
-    assert again.pretraining == how and list(again.get_feature_names_out()) == list(
-        model.get_feature_names_out()
-    )
+    assert again.pretraining == how and again.augmentation == Affine()
+    assert list(again.get_feature_names_out()) == list(model.get_feature_names_out())
     made = again.inverse_transform(codes)
     assert made.shape == squares[0].shape and made.dtype == np.uint8
     with pytest.raises(ValueError, match=r"shape \(M, 2\)"):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genmix._base import BaseModel, check_codes, fingerprint
 from genmix.arguments import check_augmentation
-from genmix.augment import Views
+from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.rival import Rival
 from genmix.data import Preprocessing
 from genmix.engine import Engine, FlatOptimizer
@@ -193,7 +193,9 @@ def _corrupt(x: Tensor, share: float, run: Engine) -> Tensor:
 class _Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
     """A model with an autoencoder: `transform`, `inverse_transform`, its part of a folder."""
 
-    _settings: ClassVar[dict[str, type]] = {"Pretraining": Pretraining}
+    _settings: ClassVar[dict[str, type]] = {
+        t.__name__: t for t in (Pretraining, Affine, ColorJitter, Neighbors)
+    }
 
     #: What ``pretraining=None`` stands for.
     _pretraining: ClassVar[Pretraining] = Pretraining()
