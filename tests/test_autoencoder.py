@@ -128,3 +128,10 @@ def test_without_an_autoencoder_the_encoder_begins_untrained(blobs: Any) -> None
     model = DEC.preset("without-autoencoder", 3, max_iter=2, random_state=0, device="cpu")
     assert model.pretraining.steps == 0
     assert model.fit(blobs[0]).n_iter_ == 2
+
+
+@pytest.mark.parametrize(("n_items", "expected"), [(300, 500), (10_000, 1953), (1_000_000, 2000)])
+def test_the_length_of_pretraining_follows_the_data(n_items: int, expected: int) -> None:
+    assert Pretraining().count_steps(n_items) == expected
+    assert Pretraining(steps=7).count_steps(n_items) == 7
+    assert Pretraining(steps=0).count_steps(n_items) == 0

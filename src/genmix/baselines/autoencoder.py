@@ -50,8 +50,9 @@ class Pretraining:
         Width of the code.
     layer_steps : int
         Steps of greedy denoising on each pair of layers, outermost first; 0 trains end to end only.
-    steps : int
-        Steps end to end; 0 leaves the autoencoder as it is.
+    steps : int or None
+        Steps end to end; 0 leaves the autoencoder as it is, None takes 50 passes over the data, but no fewer
+        than 500 steps and no more than 2,000.
     batch_size : int
         Items of a step.
     optimizer : {"adam", "sgd"}
@@ -69,7 +70,7 @@ class Pretraining:
     hidden: tuple[int, ...] = (500, 500, 2000)
     latent_dim: int = 10
     layer_steps: int = 0
-    steps: int = 2000
+    steps: int | None = None
     batch_size: int = 256
     optimizer: str = "adam"
     rate: float = 1e-3
@@ -80,13 +81,17 @@ class Pretraining:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         for name, least in (("latent_dim", 1), ("batch_size", 1), ("steps", 0), ("layer_steps", 0)):
-            if getattr(self, name) < least:
+            if getattr(self, name) is not None and getattr(self, name) < least:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}: expected a whole number of at least {least}"
                 )
         if not 0 <= self.corruption < 1:
             raise ValueError(f"corruption={self.corruption!r}: expected at least 0 and below 1")
         optimizer_maker(self.optimizer)
+
+    def count_steps(self, n_items: int) -> int:
+        """Steps end to end for so many items."""
+        return min(max(50 * n_items // self.batch_size, 500), 2000) if self.steps is None else self.steps
 
 
 #: Xie et al. 2016, section 5.3; `steps` of 256 items.
@@ -143,8 +148,9 @@ class Autoencoder(nn.Module):
         if how.layer_steps:
             self._pretrain_layers(views, how)
         optimizer = FlatOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
-        for t in views.run.progress(how.steps, "autoencoder"):
-            set_falling_rate(optimizer, how, t, how.steps)
+        steps = how.count_steps(len(views.items))
+        for t in views.run.progress(steps, "autoencoder"):
+            set_falling_rate(optimizer, how, t, steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             z = self.encode(_corrupt(seen, how.corruption, views.run))
