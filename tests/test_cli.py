@@ -159,6 +159,22 @@ def test_a_preset_is_the_start_and_options_override_it(tmp_path, blobs):
     assert model.get_params() == genmix.GANMixture.preset("ganmm-2018-code", 4, max_iter=2).get_params()
 
 
+def test_labels_are_asked_for_where_a_model_needs_them_and_refused_where_it_has_no_use(run, tmp_path, blobs):
+    words = ["fit", blobs / "blobs.npy", "--components", "3", "--out", tmp_path / "model", "--model"]
+    code, _, err = run(*words, "fixmatch")
+    assert code == 2 and "give a file of them with --labels" in err
+    code, _, err = run(*words, "dec", "--labels", tmp_path / "labels.csv")
+    assert code == 2 and "dec learns without labels" in err and "fixmatch" in err
+
+
+def test_a_rival_is_fitted_saved_and_asked(run, tmp_path, blobs):
+    model, out = tmp_path / "model", tmp_path / "found.csv"
+    code, text, _ = run("fit", blobs / "blobs.npy", "--components", "3", "--model", "kmeans", "--out", model)
+    assert code == 0 and text.startswith("KMeans: ") and "shares: " in text
+    assert run("predict", model, blobs / "blobs.npy", "--out", out)[0] == 0
+    assert type(genmix.load(model)).__name__ == "KMeans" and out.exists()
+
+
 def test_models_named_in_the_help_are_those_that_can_be_built():
     hint = get_type_hints(fit, include_extras=False)["model"]
     assert set(get_args(hint)) == set(models.CLASSES)

@@ -90,7 +90,7 @@ class Pretraining:
         optimizer_maker(self.optimizer)
 
     def count_steps(self, n_items: int) -> int:
-        """Steps end to end for so many items."""
+        """Count the steps end to end for so many items."""
         return min(max(50 * n_items // self.batch_size, 500), 2000) if self.steps is None else self.steps
 
 

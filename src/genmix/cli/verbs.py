@@ -99,6 +99,8 @@ def fit(
         chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
     mixture = models.build(model, components, preset, chosen | settings.read_settings(set_))
     known = None
+    if labels is None and model in models.NEED_LABELS:
+        raise ValueError(f"{model} learns from labels: give a file of them with --labels, -1 where unknown")
     if labels is not None:
         if model not in models.LEARN_LABELS:
             learners = ", ".join(models.LEARN_LABELS)
