@@ -306,7 +306,7 @@ BAD_INPUT = [
     ("fit digits", "--components"),
     ("fit digits --components 2", "--out"),
     ("fit digits --components two --out M", "two"),
-    ("fit digits --components 2 --out M --model kmeans", "kmeans"),
+    ("fit digits --components 2 --out M --model kmeanz", "kmeans"),
     ("fit digits --components 2 --out M --bogus", "--bogus"),
     ("fit digits --components 2 --out M --preset ganmm-1999", "ganmm-1999"),
     ("fit digits --components 2 --out M --set tol", "name=value"),
