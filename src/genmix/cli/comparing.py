@@ -61,6 +61,9 @@ def run(
     rows = found.table()
     print(f"\n{what_is_scored(found)}")
     print(text_table([_shown(row) for row in rows]))
+    for row in rows:
+        if row["error"]:
+            print(f"{row['model']} failed: {row['error']}")
     _write_csv(out / "table.csv", rows)
     write_comparison(
         rows, found.agreement, found.names, out / "report.html",
@@ -89,7 +92,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
             cells[name] = "-"
     for name, digits in (("clusters", 0), ("seconds", 1), ("megabytes", 0)):
         cells[name] = "-" if row[name] is None else f"{row[name]:.{digits}f}"
-    return {**cells, "error": row["error"]}
+    return cells
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
