@@ -76,9 +76,8 @@ class OverClustered:
     def fit(self, X: np.ndarray, y: np.ndarray | None) -> OverClustered:
         """Fit, then merge the pair of highest normalised overlap until K are left."""
         p = self.model.fit(X, y).predict_proba(X)
-        pixels, views = self.model._items(X), np.random.RandomState(0)
-        generator = torch.Generator().manual_seed(int(views.randint(2**31)))
-        seen = self.model._memberships(Affine()(pixels, generator))
+        another = Affine()(self.model._items(X), torch.Generator().manual_seed(0))
+        seen = self.model._memberships(another)
         groups = [[i] for i in range(p.shape[1])]
         while len(groups) > self.k:
             a = np.stack([p[:, g].sum(1) for g in groups], 1)

@@ -293,3 +293,13 @@ def test_finds_separated_groups(name: str) -> None:
 def test_one_cluster_is_fine(name: str, blobs: Any) -> None:
     model = fit(TINY_MODELS[name](1), blobs[0])
     assert (model.labels_ == 0).all() and model.weights_ == [1]
+
+
+@pytest.mark.parametrize("name", ["DEC", "KMeans", "VaDE"])
+def test_a_warning_points_at_the_caller(name: str) -> None:
+    X = np.zeros((20, 3))  # all alike: all but one cluster stay empty
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        TINY_MODELS[name](3).fit(X)
+    ours = [item for item in found if item.category is DeadComponentWarning]
+    assert [item.filename for item in ours] == [__file__]

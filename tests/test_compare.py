@@ -122,12 +122,20 @@ def test_without_labels_nothing_is_scored(groups: Any, tmp_path: Path, monkeypat
         ({"names": []}, "nothing to compare"),
         ({"seeds": []}, "nothing to compare"),
         ({"y": np.arange(150) % 5}, "fewer than the 5 classes"),
-        ({"y": np.arange(150) % 3, "shown": 1.0}, "share above 0"),
+        ({"y": np.arange(150) % 3, "shown": 1.0}, r"shown=1\.0"),
+        ({"y": np.arange(149) % 3}, "one label for each item"),
     ],
 )
 def test_says_what_is_wrong(call: dict[str, Any], message: str, groups: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         compare(groups[0], 3, out=tmp_path, **call)
+
+
+def test_data_that_are_none_are_refused_before_any_fit(groups: Any, tmp_path: Path) -> None:
+    for X in (np.where(groups[0] > 100, 0, np.nan), np.array([["a", "b"]] * 5)):
+        with pytest.raises(ValueError, match=r"NaN|convert"):
+            compare(X, 2, out=tmp_path, names=["kmeans"])
+    assert not (tmp_path / "runs.jsonl").exists()
 
 
 def test_every_model_learns_or_ignores_labels_as_it_is_said(groups: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
 from abc import abstractmethod
 from dataclasses import fields, is_dataclass
@@ -198,7 +199,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
                 f"components {self.dead_components_} {state}; fit with fewer components or another "
                 "random_state",
                 DeadComponentWarning,
-                stacklevel=4,  # the caller of fit
+                stacklevel=_caller_level(),
             )
 
     def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
@@ -210,7 +211,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
             f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with at "
             f"most tol={self.tol:.2%} after iteration {earliest}. Raise max_iter or tol",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=_caller_level(),
         )
 
 
@@ -263,6 +264,14 @@ class BaseMixture(BaseClusterer):
             counts[component] = n_samples
         items = self._generate(counts, run)
         return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
+
+
+def _caller_level() -> int:
+    """Count the frames of genmix above: a warning is to point at the first that is not ours."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("genmix."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def encode(value: Any) -> Any:

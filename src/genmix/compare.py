@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 
 from genmix import metrics, models, persistence
 from genmix._base import fingerprint
@@ -140,12 +141,13 @@ def compare(
     Raises
     ------
     ValueError
-        An unknown model, a model that needs labels where there are none, too few labels to hide some, fewer
-        components than classes, or nothing to do.
+        Data or labels of the wrong kind or number, an unknown model, a model that needs labels where there are
+        none, too few labels to hide some, fewer components than classes, or nothing to do.
     """
-    X, folder = np.asarray(as_array(X)), Path(out)
+    X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
+    folder = Path(out)
     chosen = list(names) if names is not None else [n for n in models.CLASSES if y is not None or _free(n)]
-    _check(chosen, seeds, y, n_components)
+    _check(chosen, seeds, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
     folder.mkdir(parents=True, exist_ok=True)
     finished, labels = _finished(folder), "" if held is None else str(held.y.tolist())
@@ -168,14 +170,22 @@ def compare(
     return _compared(runs, folder, held)
 
 
-def _check(chosen: Sequence[str], seeds: Sequence[int], y: Any, n_components: int) -> None:
+def _check(
+    chosen: Sequence[str], seeds: Sequence[int], y: np.ndarray | None, n: int, n_components: int, shown: float
+) -> None:
     if not chosen or not seeds:
         raise ValueError("nothing to compare: give at least one model and one seed")
     for name in chosen:
         models.find_class(name)
         if y is None and not _free(name):
             raise ValueError(f"{name} learns from labels: give labels for some items, or leave it out")
-    classes = np.unique(y)[np.unique(y) != -1] if y is not None else ()
+    if y is None:
+        return
+    if y.shape != (n,):
+        raise ValueError(f"y has shape {y.shape}; expected ({n},): one label for each item, -1 if unknown")
+    if not 0 < shown < 1:
+        raise ValueError(f"shown={shown!r}: expected a share of the labels above 0 and below 1")
+    classes = np.setdiff1d(y, [-1])
     if len(classes) > n_components:
         raise ValueError(f"n_components={n_components} is fewer than the {len(classes)} classes")
 
@@ -244,7 +254,7 @@ def _judge(answer: dict[str, Any], job: dict[str, Any], key: str, target: Path, 
         return run
     found = persistence.load(target).labels_
     scores = {} if held is None else metrics.scores(held.truth, found[held.hidden])
-    return Run(**{**asdict(run), "clusters": len(np.unique(found)), "scores": scores})
+    return replace(run, clusters=len(np.unique(found)), scores=scores)
 
 
 def _compared(runs: list[Run], folder: Path, held: HeldOut | None) -> Comparison:

@@ -98,5 +98,5 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
 
 
 def parameters(name: str) -> list[str]:
-    """Names of a model's constructor parameters, in order, but for `n_components`."""
+    """Names of a model's constructor parameters in alphabetical order, but for `n_components`."""
     return sorted(set(inspect.signature(find_class(name)).parameters) - {"n_components"})

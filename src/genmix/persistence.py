@@ -31,7 +31,7 @@ __all__ = ["MODELS", "ModelFileError", "check_target", "load", "save"]
 MODELS = {
     "DNNMixture": "genmix.dnnmm",
     "GANMixture": "genmix.ganmm",
-    "StackedAutoencoder": "genmix.baselines.autoencoder",
+    "StackedAutoencoder": "genmix.baselines.coders",
     "ClusterGAN": "genmix.baselines.clustergan",
     "DCN": "genmix.baselines.dcn",
     "DEC": "genmix.baselines.dec",

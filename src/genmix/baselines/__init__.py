@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from genmix.baselines.acai import ACAI
-from genmix.baselines.autoencoder import Pretraining, StackedAutoencoder
+from genmix.baselines.autoencoder import Pretraining
 from genmix.baselines.classical import GaussianMixture, KMeans, SemiSupervisedKMeans
 from genmix.baselines.clustergan import ClusterGAN
+from genmix.baselines.coders import StackedAutoencoder
 from genmix.baselines.dcn import DCN
 from genmix.baselines.dec import DEC
 from genmix.baselines.dynae import DynAE

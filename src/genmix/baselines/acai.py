@@ -12,7 +12,7 @@ from genmix.augment import Views
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
-    _corrupt,
+    corrupt,
     optimizer_maker,
     set_falling_rate,
 )
@@ -110,7 +110,7 @@ class InterpolatingAutoencoder(Autoencoder):
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             goal = x if how.rebuild == "item" else seen
-            z = self.encode(_corrupt(seen, how.corruption, run))
+            z = self.encode(corrupt(seen, how.corruption, run))
             alpha = _uniform(run, len(x))
             made, between = self.decode(torch.cat([z, mix(z, alpha)])).chunk(2)
             fooled = critic.judge(between).square().mean()

@@ -23,7 +23,6 @@ class Flat(Rival):
     """A classical model of flattened items, of their principal components where there are many numbers."""
 
     _arrays: dict[str, np.ndarray]
-    verbose = 0
 
     def _begin(self, X: Any, n_principal: int | None = None) -> tuple[np.ndarray, np.ndarray, Engine]:
         """Validate and scale the data; return them, their points ``[N, d]`` and where to draw seeds."""

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from genmix._base import BaseMixture, check_codes
 from genmix.arguments import network_choices
-from genmix.baselines.autoencoder import kmeans_centers
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
+from genmix.baselines.coders import kmeans_centers
 from genmix.baselines.rival import Rival
 from genmix.data import Preprocessing
 from genmix.engine import Engine

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from genmix.baselines.autoencoder import (
     Autoencoder,
-    CodeClusterer,
     Pretraining,
-    kmeans_centers,
     optimizer_maker,
     shuffled,
 )
+from genmix.baselines.coders import CodeClusterer, kmeans_centers
 from genmix.engine import FlatOptimizer
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.

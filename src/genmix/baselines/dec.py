@@ -10,11 +10,10 @@ from torch import Tensor
 
 from genmix.baselines.autoencoder import (
     DEC_PAPER,
-    CodeClusterer,
     Pretraining,
-    kmeans_centers,
     optimizer_maker,
 )
+from genmix.baselines.coders import CodeClusterer, kmeans_centers
 from genmix.engine import FlatOptimizer
 
 

@@ -16,11 +16,10 @@ from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.acai import ACAI, DYNAE_PAPER, InterpolatingAutoencoder
 from genmix.baselines.autoencoder import (
     Autoencoder,
-    CodeClusterer,
     Pretraining,
-    kmeans_centers,
     optimizer_maker,
 )
+from genmix.baselines.coders import CodeClusterer, kmeans_centers
 from genmix.baselines.dec import log_similarity
 from genmix.data import as_array, is_images
 from genmix.engine import Engine, FlatOptimizer

@@ -43,15 +43,20 @@ class Rival(BaseClusterer):
             raise ValueError(f"preset {name!r} is unknown; expected one of {expected}")
         return cls(n_components, **{**cls.presets[name], **overrides})
 
-    def _read_labels(self, y: Any, n: int, *, needed: bool = False) -> np.ndarray | None:
+    def _read_labels(self, y: Any, n: int) -> np.ndarray | None:
         """Components ``[N]`` of labelled items, -1 for the others, or None; sets `classes_`."""
         found = encode_labels(y, n, self.n_components)
         self.classes_ = np.empty(0, dtype=np.int64) if found is None else found[0]
-        if found is None and needed:
+        return None if found is None else found[1]
+
+    def _need_labels(self, y: Any, n: int) -> np.ndarray:
+        """`_read_labels` of a model that cannot do without."""
+        known = self._read_labels(y, n)
+        if known is None:
             raise ValueError(
                 f"{type(self).__name__} learns from labels: give y, a class for some items, -1 for the others"
             )
-        return None if found is None else found[1]
+        return known
 
     def _check_counts(self, *names: str) -> None:
         for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -21,8 +22,8 @@ class _Labelled(Flat):
         padded[:, : found.shape[1]] = np.log(found.clip(1e-300))
         return padded
 
-    def _class_proba(self, points: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _class_proba(self, points: np.ndarray) -> np.ndarray: ...
 
 
 class LabelSpreading(_Labelled):
@@ -93,7 +94,7 @@ class LabelSpreading(_Labelled):
 
         self._check_counts("n_neighbors", "n_principal", "max_iter")
         X, points, _ = self._begin(X, self.n_principal)
-        known = self._read_labels(y, len(X), needed=True)
+        known = self._need_labels(y, len(X))
         count = min(self.n_neighbors, len(X) - 1) or 1
         model = Spreading(kernel="knn", n_neighbors=count, alpha=self.alpha, max_iter=self.max_iter)
         with warnings.catch_warnings():
@@ -190,8 +191,7 @@ class SelfTraining(_Labelled):
 
         self._check_counts("n_features", "n_principal", "max_iter")
         X, points, run = self._begin(X, self.n_principal)
-        known = self._read_labels(y, len(X), needed=True)
-        assert known is not None  # noqa: S101 - for the type checker
+        known = self._need_labels(y, len(X))
         gamma = 1 / max(points.var(0).sum(), 1e-12)  # scikit-learn's gamma="scale"
         count = min(self.n_features, len(X))
         features = Nystroem(gamma=gamma, n_components=count, random_state=run.seed())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -29,8 +30,7 @@ class _NetworkClassifier(Rival):
         """Validate, scale and place the data; make the network; return the labels as components, too."""
         run = Engine(self.device, self.random_state, verbose=self.verbose)
         X = self._validated(X, reset=True)
-        known = self._read_labels(y, len(X), needed=True)
-        assert known is not None  # noqa: S101 - for the type checker
+        known = self._need_labels(y, len(X))
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         chosen = check_augmentation(self.augmentation, self.preprocessing_.item_shape)
         views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
@@ -65,8 +65,8 @@ class _NetworkClassifier(Rival):
         self._network = self._averaged.network.requires_grad_(False)
         del self._averaged
 
-    def _loss(self, views: Views, labels: Labels) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def _loss(self, views: Views, labels: Labels) -> Tensor: ...
 
     def _logits(self, x: Tensor) -> Tensor:
         return self._network(x[None])[0]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from genmix._base import BaseMixture
-from genmix.baselines.autoencoder import Pretraining, _Coder, optimizer_maker, shuffled
+from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
+from genmix.baselines.coders import Coder
 from genmix.baselines.rival import Rival
 from genmix.baselines.variational import VariationalAutoencoder
 from genmix.engine import Engine, FlatOptimizer
@@ -20,7 +21,7 @@ from genmix.engine import Engine, FlatOptimizer
 WARM_STEPS = 100
 
 
-class VaDE(_Coder, Rival, BaseMixture):
+class VaDE(Coder, Rival, BaseMixture):
     """Variational deep embedding: a variational autoencoder whose codes have a mixture of Gaussians as prior.
 
     Parameters
