@@ -35,7 +35,9 @@ def plane(n: int = 400) -> np.ndarray:
 @pytest.mark.parametrize("layer_steps", [0, 100])
 def test_rebuilds_a_plane_from_two_numbers(layer_steps: int) -> None:
     X = plane()
-    how = Pretraining(hidden=(32,), latent_dim=2, steps=600, layer_steps=layer_steps, batch_size=64)
+    how = Pretraining(
+        hidden=(32,), latent_dim=2, steps=600, layer_steps=layer_steps, batch_size=64, corruption=0
+    )
     model = StackedAutoencoder(how, random_state=0, device="cpu").fit(X)
     made = model.inverse_transform(model.transform(X))
     assert ((made - X) ** 2).mean() < 0.05 * X.var(0).mean()
@@ -46,7 +48,9 @@ def test_learning_layer_by_layer_alone_rebuilds() -> None:
     X = plane()
     errors = []
     for layer_steps in (1, 300):
-        how = Pretraining(hidden=(32,), latent_dim=2, steps=0, layer_steps=layer_steps, batch_size=64)
+        how = Pretraining(
+            hidden=(32,), latent_dim=2, steps=0, layer_steps=layer_steps, batch_size=64, layer_corruption=0
+        )
         errors.append(StackedAutoencoder(how, random_state=0, device="cpu").fit(X).reconstruction_error_)
     assert errors[1] < 0.7 * errors[0]
 
@@ -75,6 +79,7 @@ def test_feeds_a_mixture_in_a_pipeline(blobs: Any) -> None:
     [
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"corruption": 1.0}, "corruption=1.0"),
+        ({"layer_corruption": -0.1}, "layer_corruption=-0.1"),
         ({"optimizer": "lion"}, "'adam' or 'sgd'"),
         ({"steps": -1}, "steps=-1"),
     ],

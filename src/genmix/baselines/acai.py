@@ -32,6 +32,8 @@ class ACAI(Pretraining):
     ----------
     steps : int
         Steps of autoencoder and critic. DynAE's code takes 130,000.
+    corruption : float
+        As in `Pretraining`; views are corruption enough.
     augment : bool
         The autoencoder sees augmented views of the items.
     rebuild : {"item", "view"}
@@ -47,6 +49,7 @@ class ACAI(Pretraining):
     """
 
     steps: int = 1500
+    corruption: float = 0.0
     augment: bool = True
     rebuild: str = "item"
     weight: float = 0.05

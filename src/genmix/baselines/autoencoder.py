@@ -55,7 +55,9 @@ class Pretraining:
     falling : bool
         Let the rate fall to nearly 0 along a cosine.
     corruption : float
-        Share of the inputs of a layer that are set to 0 (in [0, 1)); end to end, of the items.
+        Share of an item's numbers that are set to 0 end to end (in [0, 1)): the autoencoder rebuilds the item.
+    layer_corruption : float
+        Share of the inputs of a layer, and of its outputs, that are set to 0 while layers learn (in [0, 1)).
     augment : bool
         The autoencoder sees augmented views of the items, and rebuilds the items.
     """
@@ -68,7 +70,8 @@ class Pretraining:
     optimizer: str = "adam"
     rate: float = 1e-3
     falling: bool = True
-    corruption: float = 0.0
+    corruption: float = 0.2
+    layer_corruption: float = 0.2
     augment: bool = False
 
     def __post_init__(self) -> None:
@@ -78,8 +81,9 @@ class Pretraining:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r}: expected a whole number of at least {least}"
                 )
-        if not 0 <= self.corruption < 1:
-            raise ValueError(f"corruption={self.corruption!r}: expected at least 0 and below 1")
+        for name in ("corruption", "layer_corruption"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected at least 0 and below 1")
         optimizer_maker(self.optimizer)
 
     def count_steps(self, n_items: int) -> int:
@@ -89,7 +93,7 @@ class Pretraining:
 
 #: Xie et al. 2016, section 5.3; `steps` of 256 items.
 DEC_PAPER = Pretraining(
-    layer_steps=50_000, steps=100_000, optimizer="sgd", rate=0.1, falling=False, corruption=0.2
+    layer_steps=50_000, steps=100_000, optimizer="sgd", rate=0.1, falling=False, corruption=0.0
 )
 
 
@@ -161,8 +165,8 @@ class Autoencoder(nn.Module):
             for t in views.run.progress(how.layer_steps, f"layer {number + 1}"):
                 set_falling_rate(optimizer, how, t, how.layer_steps)
                 x = inputs[:, views.draw_index(1, how.batch_size)[0]]
-                h = layer(corrupt(x, how.corruption, views.run))
-                h = corrupt(h if last else h.relu(), how.corruption, views.run)
+                h = layer(corrupt(x, how.layer_corruption, views.run))
+                h = corrupt(h if last else h.relu(), how.layer_corruption, views.run)
                 made = mirror(h)
                 optimizer.minimize(((made if first else made.relu()) - x).square().sum(-1).mean())
             with torch.no_grad():
