@@ -30,7 +30,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/genmix reproduce --page docs/reproduction.md
 
 # The wheel as a user gets it: built, unpacked apart from the sources, and run from another folder.
 wheel: $(VENV)/.installed

@@ -133,7 +133,7 @@ def test_says_what_is_wrong(call: dict[str, Any], message: str, groups: Any, tmp
 
 def test_data_that_are_none_are_refused_before_any_fit(groups: Any, tmp_path: Path) -> None:
     for X in (np.where(groups[0] > 100, 0, np.nan), np.array([["a", "b"]] * 5)):
-        with pytest.raises(ValueError, match="NaN|Convert"):
+        with pytest.raises(ValueError, match=r"NaN|Convert"):
             compare(X, 2, out=tmp_path, names=["kmeans"])
     assert not (tmp_path / "runs.jsonl").exists()
 

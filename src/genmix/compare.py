@@ -141,8 +141,8 @@ def compare(
     Raises
     ------
     ValueError
-        Data or labels of the wrong kind or number, an unknown model, a model that needs labels where there are
-        none, too few labels to hide some, fewer components than classes, or nothing to do.
+        Data or labels of the wrong kind or number, an unknown model, a model that needs labels where there
+        are none, too few labels to hide some, fewer components than classes, or nothing to do.
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
     folder = Path(out)

@@ -55,7 +55,7 @@ class Pretraining:
     falling : bool
         Let the rate fall to nearly 0 along a cosine.
     corruption : float
-        Share of an item's numbers that are set to 0 end to end (in [0, 1)): the autoencoder rebuilds the item.
+        Share of an item's numbers that are set to 0 end to end (in [0, 1)); the item as it was is rebuilt.
     layer_corruption : float
         Share of the inputs of a layer, and of its outputs, that are set to 0 while layers learn (in [0, 1)).
     augment : bool

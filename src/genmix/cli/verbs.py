@@ -458,6 +458,59 @@ def datasets(*, data_dir: Path | None = None) -> None:
 
 
 @app.command(sort_key=10)
+def reproduce(
+    item: str | None = None,
+    /,
+    *,
+    out: Path = Path("results"),
+    seeds: int | None = None,
+    budget: str | None = None,
+    smoke: bool = False,
+    full: bool = False,
+    device: str = "cpu",
+    page: Path | None = None,
+) -> None:
+    """Reproduce a table or figure of the papers: do the runs that are missing, then show it.
+
+    Parameters
+    ----------
+    item : str, optional
+        What to reproduce, "all", or a single experiment TASK/METHOD[@ALPHA]. Default: list the items and how
+        much of each has been run.
+    out : Path
+        Folder for runs, tables and figures. What is finished there is not done again.
+    seeds : int, optional
+        Runs of each method, seeds 0, 1, ... Default: as many as the item says.
+    budget : str, optional
+        Time to spend, such as 30m or 8h, on the runs that are missing most.
+    smoke : bool
+        Try the machinery in seconds: few items, tiny networks, kept apart in OUT/smoke.
+    full : bool
+        The papers' size, for a GPU, instead of what a CPU can do.
+    device : str
+        cpu, cuda, ...
+    page : Path, optional
+        Write all that has been run as one page of Markdown to this file.
+    """
+    from genmix.cli import files, reproducing
+    from genmix.experiments.runs import Runs
+
+    if smoke and full:
+        raise ValueError("--smoke and --full are two sizes: give one of them")
+    size: Literal["smoke", "cpu", "full"] = "smoke" if smoke else "full" if full else "cpu"
+    runs, seconds = Runs(out / "smoke" if smoke else out), reproducing.read_budget(budget)
+    if item is not None:
+        files.check_writable(runs.folder / "runs" / "x")
+        reproducing.run(
+            item, runs, size, seeds=1 if smoke and seeds is None else seeds, budget=seconds, device=device
+        )
+    if page is not None:
+        reproducing.write_page(page, runs, size)
+    elif item is None:
+        reproducing.print_list(runs, size)
+
+
+@app.command(sort_key=11)
 def demo(*, out: Path = Path("genmix-demo"), seed: int = 0) -> None:
     """Cluster two data sets that come with genmix, beside k-means and Gaussian mixtures, and write a report.
 

@@ -1,0 +1,301 @@
+"""The models of the experiments by name: ours, the papers' by their presets, their rivals, the fair rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from genmix import Affine, DNNMixture, GANMixture, baselines
+from genmix.augment import Neighbors
+from genmix.baselines import Pretraining
+from genmix.baselines.acai import ACAI
+from genmix.components import MStep
+from genmix.dnnmm_plan import PRESETS as DNNMM_PRESETS
+from genmix.estep import ClassifierEStep, CriticEStep
+from genmix.experiments.tasks import Size
+from genmix.minmax import MinMaxStep
+from genmix.starts import InformationStart
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is made for."""
+
+    n_components: int
+    seed: int
+    size: Size
+    images: bool
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named model.
+
+    Parameters
+    ----------
+    title : str
+        Name of its row.
+    make : callable
+        `Setting` -> unfitted estimator.
+    learns_labels : bool
+        Whether `fit` is given the labels that are known.
+    reduced : str
+        What is smaller than published when it runs on a CPU.
+    """
+
+    title: str
+    make: Callable[[Setting], Any]
+    learns_labels: bool = False
+    reduced: str = ""
+
+
+class OverClustered(BaseEstimator):
+    """More components than classes, merged where two views of an item go to both; no labels are used.
+
+    Parameters
+    ----------
+    n_components : int
+        Clusters in the end.
+    times : int
+        Components for each.
+    random_state, device
+        As in `DNNMixture`.
+    """
+
+    def __init__(
+        self, n_components: int = 2, times: int = 3, random_state: Any = None, device: str = "auto"
+    ) -> None:
+        self.n_components = n_components
+        self.times = times
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> Self:
+        """Fit, then merge the pair of highest normalised overlap until K are left."""
+        k = self.n_components
+        model = DNNMixture(k * self.times, generate=False, random_state=self.random_state, device=self.device)
+        p = model.fit(X, y).predict_proba(X)
+        other = model._memberships(Affine()(model._items(X), torch.Generator().manual_seed(0)))
+        merged = np.arange(p.shape[1])
+        while len(np.unique(merged)) > k:
+            kept, group = np.unique(merged, return_inverse=True)
+            member = np.eye(len(kept))[group]
+            a, b = p @ member, other @ member
+            overlap = (a.T @ b + b.T @ a) / np.sqrt(np.outer(a.sum(0), b.sum(0))).clip(1e-9)
+            np.fill_diagonal(overlap, -1)
+            i, j = np.unravel_index(overlap.argmax(), overlap.shape)
+            merged[merged == kept[j]] = kept[i]
+        self.labels_ = np.unique(merged, return_inverse=True)[1][model.labels_]
+        self.weights_ = np.bincount(self.labels_, minlength=k) / len(X)
+        self.n_iter_ = model.n_iter_
+        return self
+
+
+def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
+    return lambda s: GANMixture(s.n_components, random_state=s.seed, device=s.device, **arguments)
+
+
+#: The published networks of images with a quarter of their channels.
+_NARROW = {role: {"kind": "ganmm-2018", "channels": 16} for role in ("generator", "critic", "classifier")}
+#: The schedule of epsilon in the first 200 of an image run's iterations, in the published proportions.
+_SHORT = {"max_iter": 200, "epsilon": ((10, 0.5), (20, 0.2), (40, 0.1), (41, 0.04)), "networks": _NARROW}
+_SHORTENED = "images: 200 iterations, a quarter of the channels; tables: 10,000 iterations"
+
+
+def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
+    def make(s: Setting) -> GANMixture:
+        shorter = _SHORT if s.images and s.size != "full" else {}
+        longer = {"max_iter": 200_000} if s.images and s.size == "full" else {}
+        chosen = {**arguments, **shorter, **longer}
+        if "epsilon" in arguments:
+            chosen["epsilon"] = arguments["epsilon"]
+        return GANMixture.preset(name, s.n_components, random_state=s.seed, device=s.device, **chosen)
+
+    return make
+
+
+def _dnnmm(**arguments: Any) -> Callable[[Setting], Any]:
+    return lambda s: DNNMixture(s.n_components, random_state=s.seed, device=s.device, **arguments)
+
+
+def _dnnmm_published(**arguments: Any) -> Callable[[Setting], Any]:
+    return lambda s: DNNMixture.preset(
+        "dnnmm-2020", s.n_components, random_state=s.seed, device=s.device, **arguments
+    )
+
+
+def _rival(name: str, **arguments: Any) -> Callable[[Setting], Any]:
+    """Take a model of `genmix.baselines`, on the device where it has one."""
+    kind = getattr(baselines, name)
+
+    def make(s: Setting) -> Any:
+        model = kind(s.n_components, random_state=s.seed, **arguments)
+        return model.set_params(device=s.device) if "device" in model.get_params(deep=False) else model
+
+    return make
+
+
+def _without_autoencoder(s: Setting) -> Any:
+    name = "without-autoencoder"
+    return baselines.DEC.preset(name, s.n_components, random_state=s.seed, device=s.device)
+
+
+def _embedded(s: Setting) -> Pipeline:
+    codes = baselines.StackedAutoencoder(random_state=s.seed, device=s.device)
+    mixture = baselines.GaussianMixture(s.n_components, random_state=s.seed)
+    return Pipeline([("codes", codes), ("mixture", mixture)])
+
+
+def _relaxed(balance: float) -> Callable[[Setting], Any]:
+    """Start that asks less for groups of equal size; the default's balance is 2."""
+    return _dnnmm(generate=False, start=InformationStart(networks=3, trial_steps=400, balance=balance))
+
+
+_COVARIANCES = ("full", "tied", "diag", "spherical")
+_BEST, _ONE = "best of 10 starts, reg_covar 1e-3", "scikit-learn's defaults"
+CLASSICAL = {
+    "kmeans": Method("k-means, best of 10 starts", _rival("KMeans", n_init=10)),
+    "gmm-by-bic": Method("Gaussian mixture, covariance by BIC", _rival("GaussianMixture")),
+    **{
+        f"gmm-{kind}": Method(
+            f"Gaussian mixture, {kind} covariance, {_BEST}",
+            _rival("GaussianMixture", covariance_types=(kind,), n_init=10),
+        )
+        for kind in _COVARIANCES
+    },
+    **{
+        f"gmm-{kind}-one-start": Method(
+            f"Gaussian mixture, {kind} covariance, {_ONE}",
+            _rival("GaussianMixture", covariance_types=(kind,), n_init=1, reg_covar=1e-6, max_iter=100),
+        )
+        for kind in _COVARIANCES
+    },
+}
+DEEP = {
+    "sae-gmm": Method("Gaussian mixture of a stacked autoencoder's codes", _embedded),
+    "dec": Method("DEC", _rival("DEC"), reduced="2,000 steps of pretraining, of 300,000"),
+    "dec-without-autoencoder": Method("DEC without an autoencoder", _without_autoencoder),
+    "dcn": Method("DCN", _rival("DCN")),
+    "vade": Method("VaDE", _rival("VaDE")),
+    "dynae": Method("DynAE", _rival("DynAE"), reduced="1,500 steps of pretraining, of 130,000"),
+    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="5,000 generator steps, of 500,000"),
+}
+_EM = {"e_step": CriticEStep(), "epsilon": 0.0}
+_EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
+GANMM = {
+    "ganmm": Method("genmix: `GANMixture(K)`", _ganmm()),
+    "ganmm-2018-code": Method(
+        "GANMM: `preset('ganmm-2018-code')`", _ganmm_published("ganmm-2018-code"), reduced=_SHORTENED
+    ),
+    "ganmm-2018-paper": Method(
+        "GANMM: `preset('ganmm-2018-paper')`", _ganmm_published("ganmm-2018-paper"), reduced=_SHORTENED
+    ),
+    "ganmm-em-raw": Method(
+        "GANMM(EM), raw critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM),
+        reduced="tables: 2,000 iterations; images as GANMM",
+    ),
+    "ganmm-em-centred": Method(
+        "GANMM(EM), centred critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM_CENTRED),
+        reduced="tables: 2,000 iterations; images as GANMM",
+    ),
+    "control-without-gan": Method(
+        "control: our start and classifier, no GAN",
+        _ganmm(e_step=ClassifierEStep(generated=False), m_step=MStep(steps=0)),
+    ),
+}  # fmt: skip
+#: One choice of the default undone at a time.
+GANMM_CHOICES = {
+    "default-without-real-items": Method(
+        "default, but the E-step learns from generated items only", _ganmm(e_step=ClassifierEStep(real=None))
+    ),
+    "gan-only": Method(
+        "GAN only: random start, nothing learned from real items",
+        _ganmm(
+            start="random",
+            e_step=ClassifierEStep(real=None, balance=0.95, steps=20),
+            m_step=MStep(steps=25, pretrain_steps=100),
+            epsilon=((20, 0.3), (60, 0.1), (61, 0.05)),
+            max_iter=120,
+        ),
+    ),
+    "start-random": Method("`start='random'`", _ganmm(start="random")),
+    "start-kmeans": Method("`start='kmeans'`", _ganmm(start="kmeans")),
+    "start-without-partitions": Method(
+        "start without classical partitions", _ganmm(start=InformationStart(steps=800, heads=1, networks=6))
+    ),
+    "no-neighbors": Method(
+        "noise, but no neighbours, as views", _ganmm(augmentation=Neighbors(n_neighbors=0))
+    ),
+    "scaling-standard": Method("`scaling='standard'`", _ganmm(scaling="standard")),
+    "epsilon-0": Method("`epsilon=0`", _ganmm(epsilon=0.0)),
+    "wgan": Method("`m_step='wgan'`", _ganmm(m_step="wgan")),
+}
+_PAPER_STEP = DNNMM_PRESETS["dnnmm-2020"]["step"]
+DNNMM = {
+    "dnnmm": Method("genmix: `DNNMixture(K)`", _dnnmm(), True),
+    "dnnmm-clusters": Method("genmix: `DNNMixture(K, generate=False)`", _dnnmm(generate=False), True),
+    "dnnmm-2020": Method("DNN-MM: `preset('dnnmm-2020')`", _dnnmm_published(), True),
+    "dnnmm-2020-kmeans": Method("semi-supervised k-means", _rival("SemiSupervisedKMeans"), True),
+    "dnnmm-2020-encoder": Method(
+        "DNN-MM's stages: encoder pretraining",
+        _dnnmm_published(generate=False, step=replace(_PAPER_STEP, steps=0), max_iter=1), True,
+    ),
+    "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
+    "clustergan-ss": Method(
+        "ClusterGAN_ss", _rival("ClusterGAN"), True, "5,000 generator steps, of 500,000"
+    ),
+    "dynae-ss": Method("DynAE_ss", _rival("DynAE"), True, "1,500 steps of pretraining, of 130,000"),
+    "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),
+    "fixmatch": Method("FixMatch with our encoder", _rival("FixMatch"), True),
+    "label-spreading": Method("label spreading over ten nearest neighbours", _rival("LabelSpreading"), True),
+    "self-training": Method("self-training of a kernel classifier", _rival("SelfTraining"), True),
+    "start-kmeans-ss": Method("start from k-means", _dnnmm(generate=False, start="kmeans"), True),
+    "start-gmm-ss": Method("start from a Gaussian mixture", _dnnmm(generate=False, start="gmm-full"), True),
+    "start-spectral-ss": Method(
+        "start from spectral clustering", _dnnmm(generate=False, start="spectral"), True
+    ),
+    "balance-1.2": Method("start with balance 1.2 instead of 2", _relaxed(1.2), True),
+    "balance-1": Method("start with balance 1", _relaxed(1.0), True),
+    "balance-0.7": Method("start with balance 0.7", _relaxed(0.7), True),
+    "over-clustered": Method(
+        "three times as many components, merged",
+        lambda s: OverClustered(s.n_components, random_state=s.seed, device=s.device), True,
+    ),
+}  # fmt: skip
+METHODS: dict[str, Method] = {**CLASSICAL, **DEEP, **GANMM, **GANMM_CHOICES, **DNNMM}
+
+_TINY = Pretraining(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
+_TINY_ACAI = ACAI(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
+
+
+def make_tiny(model: Any) -> Any:
+    """Shorten whatever takes time: a trial of the machinery, with no other meaning."""
+    if isinstance(model, Pipeline):
+        for _, step in model.steps:
+            make_tiny(step)
+        return model
+    wanted = {
+        "pretraining": _TINY_ACAI if isinstance(model, baselines.DynAE) else _TINY,
+        "max_iter": 2, "n_init": 1, "steps": 4, "batch_size": 32, "update_interval": 2, "epsilon": 0.0,
+        "steps_per_iteration": 2,
+    }  # fmt: skip
+    known = model.get_params(deep=False)
+    model.set_params(**{name: value for name, value in wanted.items() if name in known})
+    if "networks" in known:
+        model.set_params(networks="mlp")
+    if isinstance(model, GANMixture | DNNMixture):
+        model.set_params(start="kmeans")
+    if isinstance(model, GANMixture):
+        m_step = known["m_step"] if isinstance(known["m_step"], MStep) else MStep()
+        model.set_params(m_step=replace(m_step, steps=min(m_step.steps, 1), pretrain_steps=1))
+    if isinstance(model, DNNMixture):
+        shorter = {name: 2 for name in ("steps", "encoder_pretraining", "generator_pretraining")}
+        model.set_params(step=replace(known["step"] or MinMaxStep(), discriminator_pretraining=0, **shorter))
+    return model

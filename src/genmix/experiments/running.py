@@ -1,0 +1,254 @@
+"""Doing the runs of an experiment that are missing, those missed most first."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.pipeline import Pipeline
+
+import genmix
+from genmix import metrics
+from genmix.experiments import shown
+from genmix.experiments.methods import METHODS, Setting, make_tiny
+from genmix.experiments.runs import Record, Runs, mean_seconds
+from genmix.experiments.tasks import TASKS, Case, Draw, Size, hide
+
+#: Parameters that change nothing in a result.
+_NO_SETTING = ("random_state", "device", "verbose", "warm_start")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A method on a task, with a share of the labels.
+
+    Parameters
+    ----------
+    task, method : str
+        Names in `TASKS` and `METHODS`.
+    alpha : float
+        Share of the labels that the model is given.
+    needs : tuple of str
+        What is shown of a fit besides its scores: "confusion", or names in `shown.MAKERS`.
+    """
+
+    task: str
+    method: str
+    alpha: float = 0.0
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names."""
+        for name, known in ((self.task, TASKS), (self.method, METHODS)):
+            if name not in known:
+                raise ValueError(f"{name!r} is unknown; expected one of {', '.join(known)}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha={self.alpha!r}: expected a share of the labels, 0 to 1")
+
+    @classmethod
+    def parse(cls, text: str) -> Experiment:
+        """Read TASK/METHOD or TASK/METHOD@ALPHA."""
+        task, _, rest = text.partition("/")
+        method, _, alpha = rest.partition("@")
+        try:
+            return cls(task, method, float(alpha or 0))
+        except ValueError as error:
+            raise ValueError(f"{text!r}: expected TASK/METHOD or TASK/METHOD@ALPHA; {error}") from error
+
+    @property
+    def name(self) -> str:
+        """TASK/METHOD, and @ALPHA where labels are known."""
+        return f"{self.task}/{self.method}" + (f"@{self.alpha:g}" if self.alpha else "")
+
+    def make(self, seed: int, size: Size, device: str = "cpu") -> Any:
+        """Set up the unfitted model of one run."""
+        task = TASKS[self.task]
+        model = METHODS[self.method].make(Setting(task.n_components, seed, size, task.images, device))
+        return make_tiny(model) if size == "smoke" else model
+
+    def settings(self, size: Size) -> str:
+        """Short hash of every parameter of the model: a changed default is another run."""
+        text = _described(self.make(0, size))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _described(model: Any) -> str:
+    if isinstance(model, Pipeline):
+        return repr([_described(step) for _, step in model.steps])
+    given = model.get_params(deep=False).items()
+    return f"{type(model).__name__}{sorted((n, repr(value)) for n, value in given if n not in _NO_SETTING)}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is missing."""
+
+    experiment: Experiment
+    seed: int
+    finished: int
+    seconds: float | None
+
+
+def finished(experiment: Experiment, size: Size, runs: Runs) -> list[Record]:
+    """Read the records of an experiment's runs that hold all that is shown of it."""
+    settings = experiment.settings(size)
+    return [
+        record
+        for record in runs.read(experiment.name, settings)
+        if shown.has(record, runs.shown(experiment.name, settings, record["seed"]), experiment.needs)
+    ]
+
+
+def missing(wanted: Iterable[tuple[Experiment, int]], size: Size, runs: Runs) -> list[Job]:
+    """List the runs that are not there, those of the experiments with the fewest finished first.
+
+    Parameters
+    ----------
+    wanted : iterable of (Experiment, int)
+        Experiments and seeds.
+    size : {"smoke", "cpu", "full"}
+        See `Setting`.
+    runs : Runs
+        What is finished.
+
+    Returns
+    -------
+    list of Job
+        With the mean seconds of the experiment's finished runs, where there are some.
+    """
+    seeds: dict[Experiment, list[int]] = {}
+    for experiment, seed in wanted:
+        seeds.setdefault(experiment, []).append(seed)
+    jobs = []
+    for experiment, asked in seeds.items():
+        data, records = TASKS[experiment.task].fingerprint(), finished(experiment, size, runs)
+        done = {record["seed"] for record in records if record["fingerprint"] == data}
+        left = [seed for seed in asked if seed not in done]
+        before, seconds = len(asked) - len(left), mean_seconds(records)
+        jobs += [Job(experiment, seed, before + place, seconds) for place, seed in enumerate(left)]
+    return sorted(jobs, key=lambda job: (job.finished, job.seconds or 0.0))
+
+
+def run_missing(
+    jobs: Sequence[Job],
+    size: Size,
+    runs: Runs,
+    *,
+    budget: float | None = None,
+    device: str = "cpu",
+    echo: Callable[[str], None] = lambda line: None,
+) -> tuple[int, list[str]]:
+    """Do runs in their order until the time is spent.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        From `missing`.
+    size : {"smoke", "cpu", "full"}
+        See `Setting`.
+    runs : Runs
+        Where records go; each is written as soon as its run has ended.
+    budget : float, optional
+        Seconds. No run is begun that, judged by its like, would end later; the first one always is.
+    device : str
+        "cpu", "cuda", ...
+    echo : callable, optional
+        Called with a line for each run.
+
+    Returns
+    -------
+    int
+        Runs done.
+    list of str
+        What failed, and why.
+    """
+    begun, done, failed = time.perf_counter(), 0, []
+    for number, job in enumerate(jobs):
+        spent = time.perf_counter() - begun
+        if budget is not None and number and spent + (job.seconds or 0.0) > budget:
+            continue
+        try:
+            record = run_one(job.experiment, job.seed, size, runs, device)
+        except (ValueError, FloatingPointError, MemoryError) as error:
+            failed.append(f"{job.experiment.name}, seed {job.seed}: {error}")
+            echo(f"{failed[-1]} (failed)")
+            continue
+        done += 1
+        echo(f"{_line(record)}; {_time_left(jobs[number + 1 :], record['seconds'])}")
+    return done, failed
+
+
+def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, device: str = "cpu") -> Record:
+    """Fit, score on what had no label, keep the record."""
+    task, method = TASKS[experiment.task], METHODS[experiment.method]
+    drawn = task.draw(Case(seed, runs.cache, size))
+    known = hide(drawn.y, experiment.alpha, seed) if method.learns_labels else None
+    model = experiment.make(seed, size, device)
+    begun = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no convergence, dead components: the record says so
+        model.fit(drawn.X, known) if method.learns_labels else model.fit(drawn.X)
+    seconds = time.perf_counter() - begun
+    settings = experiment.settings(size)
+    record: Record = {
+        "experiment": experiment.name, "data": experiment.task, "n": len(drawn.X),
+        "method": experiment.method, "alpha": experiment.alpha, "seed": seed,
+        "settings": settings, "fingerprint": task.fingerprint(),
+    }  # fmt: skip
+    last = model[-1] if isinstance(model, Pipeline) else model
+    record |= _scores(model, last, drawn, known)
+    record |= {
+        "seconds": round(seconds, 1), "device": device, "threads": torch.get_num_threads(),
+        "version": genmix.__version__, "torch": torch.__version__,
+    }  # fmt: skip
+    record |= {name: np.round(getattr(last, f"{name}_"), 5).tolist()
+               for name in ("n_iter", "weights", "criterion") if hasattr(last, f"{name}_")}  # fmt: skip
+    if hasattr(last, "converged_"):
+        record["converged"] = bool(last.converged_)
+    if size != "smoke" and experiment.task.startswith("mnist") and method.title.startswith("genmix"):
+        record |= _judged(last, drawn.y)
+    shown.keep(runs.shown(experiment.name, settings, seed), experiment.needs, last, drawn)
+    runs.append(record)
+    return record
+
+
+def _scores(model: Any, last: Any, drawn: Draw, known: np.ndarray | None) -> Record:
+    """Scores of the items without a label, or of all; the confusion of classes and clusters."""
+    y, labels = drawn.y, last.labels_
+    if drawn.everything is not None:
+        y, labels = drawn.everything[1], model.predict(drawn.everything[0])
+    elif known is not None and (known == -1).any():
+        y, labels = y[known == -1], labels[known == -1]
+    scores = {name: round(value, 5) for name, value in metrics.scores(y, labels).items()}
+    table = np.zeros((int(y.max()) + 1, int(labels.max()) + 1), dtype=int)
+    np.add.at(table, (y, labels), 1)
+    return {**scores, "confusion": table.tolist()}
+
+
+def _judged(model: Any, y: np.ndarray) -> Record:
+    if not hasattr(model, "sample") or not getattr(model, "generate", True):
+        return {}
+    from genmix.experiments.judge import sample_consistency
+
+    return {"sample_consistency": sample_consistency(model, y)}
+
+
+def _line(record: Record) -> str:
+    scores = ", ".join(f"{name} {record[name]:.3f}" for name in ("purity", "accuracy", "ari", "nmi"))
+    return f"{record['experiment']}, seed {record['seed']}: {scores}, {record['seconds']:.0f} s"
+
+
+def _time_left(jobs: Sequence[Job], last: float) -> str:
+    if not jobs:
+        return "all done"
+    seconds = sum(last if job.seconds is None else job.seconds for job in jobs)
+    return f"{len(jobs)} to go, about {seconds / 60:.0f} min"
+
+
+__all__ = ["Experiment", "Job", "finished", "missing", "run_missing", "run_one"]

@@ -1,0 +1,183 @@
+"""Finished runs as tables: rows of numbers, Markdown, and what is not as good as hoped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genmix.experiments import paper
+from genmix.experiments.catalogue import Item
+from genmix.experiments.methods import METHODS
+from genmix.experiments.runs import Record, Runs
+from genmix.experiments.tasks import TASKS, Size
+
+SCORES = ("purity", "accuracy", "ari", "nmi")
+NAMES = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
+
+
+def scores_of(item: Item) -> tuple[str, ...]:
+    """Scores that the item's paper gives."""
+    if item.source == "genmix":
+        return SCORES
+    return ("purity", "ari", "nmi") if item.source.startswith("GANMM") else ("accuracy", "ari", "nmi")
+
+
+def records_of(item: Item, runs: Runs, size: Size) -> dict[tuple[str, float, str], list[Record]]:
+    """Finished runs by task, share of labels and method, no more seeds than the item asks for."""
+    found = {}
+    for experiment in item.experiments(size):
+        records = runs.read(experiment.name, experiment.settings(size))
+        kept = [record for record in records if record["seed"] < item.seeds]
+        found[experiment.task, experiment.alpha, experiment.method] = kept
+    return found
+
+
+def rows_of(item: Item, runs: Runs, size: Size) -> list[dict[str, Any]]:
+    """One row for each task, share of labels and method: mean and sd of every score, and the paper's.
+
+    Returns
+    -------
+    list of dict
+        task, alpha, method, title, role, then for each score its name, ``_sd`` and ``_paper``; seeds,
+        seconds, threads, device. Scores are missing where no run has ended.
+    """
+    roles = {row.method: row for row in item.rows}
+    table = []
+    for (task, alpha, method), records in records_of(item, runs, size).items():
+        row: dict[str, Any] = {
+            "task": task, "alpha": alpha, "method": method, "title": METHODS[method].title,
+            "role": roles[method].role,
+        }  # fmt: skip
+        printed = item.printed.get(roles[method].printed, {}) if task == item.tasks_at(size)[0] else {}
+        for score in SCORES:
+            values = [record[score] for record in records]
+            if values:
+                row |= {score: float(np.mean(values)), f"{score}_sd": float(np.std(values))}
+            if score in printed:
+                row |= {f"{score}_paper": printed[score][0], f"{score}_paper_spread": printed[score][1]}
+        row["seeds"] = len(records)
+        if records:
+            row["seconds"] = float(np.mean([record["seconds"] for record in records]))
+            for name in ("threads", "device"):
+                row[name] = "/".join(sorted({str(record[name]) for record in records}))
+            judged = [share for record in records for share in record.get("sample_consistency", ())]
+            if judged:
+                row |= {"samples": float(np.mean(judged)), "samples_least": float(np.min(judged))}
+        table.append(row)
+    return table
+
+
+def markdown(item: Item, runs: Runs, size: Size) -> str:
+    """Tables of an item, one for each task and share of labels."""
+    if item.kind == "clusters":
+        return clusters_markdown(item, runs, size)
+    rows, lines = rows_of(item, runs, size), []
+    for task in item.tasks_at(size):
+        if len(item.tasks) > 1:
+            lines += [f"**{TASKS[task].title}**", ""]
+        lines += [*_score_lines(item, [row for row in rows if row["task"] == task]), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _score_lines(item: Item, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    scores, by_labels = scores_of(item), len(item.alphas) > 1 or item.alphas[0] > 0
+    printed = any(f"{score}_paper" in row for row in rows for score in scores)
+    heads = ["method", *(["labels"] if by_labels else [])]
+    for score in scores:
+        heads += [NAMES[score], *(["paper"] if printed else [])]
+    samples = any("samples" in row for row in rows)
+    heads += [*(["samples"] if samples else []), "seeds", "seconds (threads)"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = [row["title"], *([f"{row['alpha']:.0%}"] if by_labels else [])]
+        for score in scores:
+            cells.append(f"{row[score]:.4f} ± {row[f'{score}_sd']:.4f}" if score in row else "not run")
+            if printed:
+                cells.append(f"{row[f'{score}_paper']:.4f}" if f"{score}_paper" in row else "")
+        if samples:
+            cells.append(
+                f"{row['samples']:.3f} (least {row['samples_least']:.3f})" if "samples" in row else ""
+            )
+        cells += [str(row["seeds"]), f"{row['seconds']:.0f} ({row['threads']})" if row["seeds"] else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def clusters(confusion: Sequence[Sequence[int]]) -> list[tuple[int | None, int, float]]:
+    """Majority class, size and purity of each cluster of a table ``[classes, clusters]``."""
+    table = np.asarray(confusion)
+    sizes, most = table.sum(0), table.argmax(0)
+    return [
+        (int(most[k]), int(n), float(table[:, k].max() / n)) if n else (None, 0, 0.0)
+        for k, n in enumerate(sizes)
+    ]
+
+
+def clusters_markdown(item: Item, runs: Runs, size: Size) -> str:
+    """Clusters of one run of each method beside the paper's."""
+    lines: list[str] = []
+    found = records_of(item, runs, size)
+    for row in item.rows:
+        [records] = [r for (_, _, method), r in found.items() if method == row.method]
+        whole = [record for record in records if "confusion" in record]
+        printed = paper.CLUSTERS.get(row.printed, [])
+        ours = clusters(whole[0]["confusion"]) if whole else []
+        lines += [f"**{METHODS[row.method].title}**", ""]
+        lines += ["| | " + " | ".join(str(k + 1) for k in range(max(len(printed), len(ours)))) + " |"]
+        lines += ["|" + "---|" * (max(len(printed), len(ours)) + 1)]
+        if not ours:
+            lines.append("| not run |")
+        for who, table in (("here", ours), ("paper", printed)):
+            if table:
+                kinds = (
+                    ("label", ["-" if label is None else str(label) for label, _, _ in table]),
+                    ("size", [f"{n:,}" for _, n, _ in table]),
+                    ("purity", [f"{purity:.3f}" for _, _, purity in table]),
+                )
+                lines += [f"| {who}: {name} | {' | '.join(cells)} |" for name, cells in kinds]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def not_higher(item: Item, runs: Runs, size: Size) -> list[str]:
+    """Cells where our default's mean is not higher than a rival's, or below the paper's own; runs missing."""
+    if item.kind not in ("scores", "curves") or item.source == "genmix":
+        return []
+    rows, found = rows_of(item, runs, size), []
+    for row in rows:
+        if row["role"] == "ours":
+            for other in rows:
+                same = other["task"] == row["task"] and other["alpha"] in (row["alpha"], 0.0)
+                if same and other is not row:
+                    found += _behind(item, row, other)
+    return found
+
+
+def _behind(item: Item, ours: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    where = f"{item.source}, {ours['task']}" + (f", {ours['alpha']:.0%} labels" if ours["alpha"] else "")
+    found = []
+    for score in scores_of(item):
+        if score in ours and score in other and ours[score] <= other[score]:
+            found.append(
+                f"{where}, {NAMES[score]}: {ours[score]:.4f}, and {other[score]:.4f} for {other['title']}"
+            )
+        key = f"{score}_paper"
+        if score in ours and key in other and ours[score] < other[key]:
+            found.append(
+                f"{where}, {NAMES[score]}: {ours[score]:.4f}, and the paper's {other[key]:.4f} "
+                f"for {other['title']}"
+            )
+    return found
+
+
+__all__ = [
+    "clusters",
+    "clusters_markdown",
+    "markdown",
+    "not_higher",
+    "records_of",
+    "rows_of",
+    "scores_of",
+]

@@ -1,0 +1,281 @@
+"""The data of the experiments: every draw, scaling and disturbance that a table or figure asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from genmix import datasets
+from genmix._base import fingerprint
+from genmix.data import Preprocessing
+
+#: Images of each class in the tasks of the DNN-MM paper.
+PER_CLASS = 1000
+#: Items that a trial of the machinery draws from.
+FEW = 120
+#: How large an experiment is: a trial of the machinery, what two cores do in minutes, the papers' size.
+Size = Literal["smoke", "cpu", "full"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Data of one run.
+
+    Attributes
+    ----------
+    X : ndarray [N, ...]
+        What is fitted.
+    y : ndarray of int [N]
+        Its classes.
+    everything : tuple of ndarray, optional
+        All items and classes, where only a part of them is fitted but all are assigned.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    everything: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a draw depends on besides the data.
+
+    Parameters
+    ----------
+    seed : int
+        Of everything random.
+    cache : Path
+        Folder for what takes time to make.
+    size : {"smoke", "cpu", "full"}
+        A trial of the machinery, what two cores do in minutes, or the papers' size.
+    """
+
+    seed: int
+    cache: Path
+    size: Size = "cpu"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clustering problem.
+
+    Parameters
+    ----------
+    title : str
+        What the data are, for the heading of a table.
+    n_components : int
+        K.
+    source : callable
+        Returns the data set that draws are made of.
+    make : callable
+        ``(source, case) -> Draw``.
+    images : bool
+        Whether items are images.
+    may_show : bool
+        Whether pictures made of the data may be published.
+    """
+
+    title: str
+    n_components: int
+    source: Callable[[], datasets.Dataset]
+    make: Callable[[datasets.Dataset, Case], Draw]
+    images: bool = True
+    may_show: bool = True
+
+    def draw(self, case: Case) -> Draw:
+        """Draw the data of one run; of few items where only the machinery is tried."""
+        data = self.source()
+        if case.size == "smoke":
+            index = np.random.RandomState(0).permutation(len(data.X))[:FEW]
+            data = replace(data, X=np.asarray(data.X)[index], y=np.asarray(data.y)[index])
+        return self.make(data, case)
+
+    def fingerprint(self) -> str:
+        """Hash of the data that all draws are made of."""
+        return _source_fingerprint(self.source)
+
+
+@cache
+def _source_fingerprint(source: Callable[[], datasets.Dataset]) -> str:
+    data = source()
+    labels = fingerprint(np.asarray(data.y))
+    return hashlib.sha256(f"{fingerprint(np.asarray(data.X))}{labels}".encode()).hexdigest()[:16]
+
+
+@cache
+def _mnist() -> datasets.Dataset:
+    return datasets.load("mnist")
+
+
+@cache
+def _mnist_test() -> datasets.Dataset:
+    return datasets.load("mnist", split="test")
+
+
+@cache
+def _cifar10() -> datasets.Dataset:
+    return datasets.load("cifar10")
+
+
+@cache
+def _celeba() -> datasets.Dataset:
+    return datasets.load("celeba-hair")
+
+
+@cache
+def _segmentation() -> datasets.Dataset:
+    return datasets.load("image-segmentation")
+
+
+@cache
+def _characters_ganmm() -> datasets.Dataset:
+    return datasets.load("artificial-characters-ganmm")
+
+
+@cache
+def _characters() -> datasets.Dataset:
+    return datasets.load("artificial-characters")
+
+
+@cache
+def _digits() -> datasets.Dataset:
+    return datasets.load("digits")
+
+
+def _whole(data: datasets.Dataset, case: Case) -> Draw:
+    return Draw(np.asarray(data.X), np.asarray(data.y))
+
+
+def _unit_table(data: datasets.Dataset, case: Case) -> Draw:
+    """Columns as the GANMM paper's code has them: centred, then divided by the largest deviation."""
+    X = np.asarray(data.X)
+    return Draw(Preprocessing.fit(X, "unit").apply(X).numpy().astype(float), np.asarray(data.y))
+
+
+def _ganmm_60000(data: datasets.Dataset, case: Case) -> Draw:
+    """Take the images of mnist.pkl.gz without its validation part, as the published code does."""
+    index = np.r_[:50_000, 60_000:70_000]
+    return Draw(np.asarray(data.X)[index], np.asarray(data.y)[index])
+
+
+def _part(share: float, data: datasets.Dataset, case: Case) -> Draw:
+    """Fit a random part, assign all."""
+    X, y = np.asarray(data.X), np.asarray(data.y)
+    index = np.random.RandomState(300 + case.seed).permutation(len(X))[: round(share * len(X))]
+    return Draw(X[index], y[index], (X, y))
+
+
+def _codes(data: datasets.Dataset, case: Case) -> Draw:
+    """Codes of a stacked autoencoder, trained once for each seed and kept; each divided by its range."""
+    from genmix.baselines import Pretraining, StackedAutoencoder
+
+    how = Pretraining(hidden=(16,), steps=5) if case.size == "smoke" else None
+    model = StackedAutoencoder(how, random_state=case.seed)
+    X = np.asarray(data.X)
+    name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
+    kept = case.cache / f"codes-{name}.npy"
+    if not kept.exists():
+        codes = model.fit_transform(X)
+        case.cache.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part.npy")
+        np.save(part, codes, allow_pickle=False)
+        part.replace(kept)
+    codes = np.load(kept, allow_pickle=False)
+    return Draw(codes / np.ptp(codes, 0), np.asarray(data.y))
+
+
+def _choose(
+    counts: tuple[int, ...], data: datasets.Dataset, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.random.RandomState]:
+    """Draw so many images of each of the first classes; the generator goes on for what follows."""
+    labels, rng = np.asarray(data.y), np.random.RandomState(100 + seed)
+    chosen = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
+    index = rng.permutation(np.concatenate(chosen))
+    return np.array(np.asarray(data.X)[index]), labels[index], rng
+
+
+def _classes(counts: tuple[int, ...], data: datasets.Dataset, case: Case) -> Draw:
+    X, y, _ = _choose(counts, data, case.seed)
+    return Draw(X, y)
+
+
+def _red_noise(counts: tuple[int, ...], data: datasets.Dataset, case: Case) -> Draw:
+    """White noise on the red channel, its sd 10 % of the range; clipped."""
+    X, y, rng = _choose(counts, data, case.seed)
+    X[..., 0] = _noisy(X[..., 0], 0.1, rng)
+    return Draw(X, y)
+
+
+def _faces(data: datasets.Dataset, case: Case) -> Draw:
+    """Noise of 20 % of the range on all channels, then means of 2 x 2 pixels: 32 x 32 images."""
+    X, y, rng = _choose((PER_CLASS,) * 5, data, case.seed)
+    n, h, w, c = X.shape
+    noisy = _noisy(X, 0.2, rng).reshape(n, h // 2, 2, w // 2, 2, c)
+    return Draw(noisy.mean((2, 4)).round().astype(np.uint8), y)
+
+
+def _noisy(X: np.ndarray, sd: float, rng: np.random.RandomState) -> np.ndarray:
+    return np.asarray((X + 255 * sd * rng.standard_normal(X.shape)).round().clip(0, 255).astype(np.uint8))
+
+
+def _mnist_task(classes: int) -> Task:
+    title = f"MNIST digits 0-{classes - 1}, 1,000 images each"
+    return Task(title, classes, _mnist, partial(_classes, (PER_CLASS,) * classes))
+
+
+def _cifar_task(classes: int) -> Task:
+    title = f"CIFAR-10 (JPEG copies), first {classes} classes, 1,000 each, 10 % noise on red"
+    return Task(title, classes, _cifar10, partial(_red_noise, (PER_CLASS,) * classes))
+
+
+TASKS: dict[str, Task] = {
+    "mnist-test": Task("MNIST, raw pixels, the 10,000 test images", 10, _mnist_test, _whole),
+    "mnist-test-half": Task(
+        "MNIST, 5,000 of the 10,000 test images, assigned on all", 10, _mnist_test, partial(_part, 0.5)
+    ),
+    "mnist-test-tenth": Task(
+        "MNIST, 1,000 of the 10,000 test images, assigned on all", 10, _mnist_test, partial(_part, 0.1)
+    ),
+    "mnist-test-codes": Task(
+        "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _mnist_test, _codes,
+        images=False,
+    ),
+    "mnist-60000": Task("MNIST, raw pixels, the published code's 60,000 images", 10, _mnist, _ganmm_60000),
+    "image-segmentation": Task(
+        "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _segmentation, _unit_table, images=False
+    ),
+    "artificial-characters-ganmm": Task(
+        "Artificial Characters, GANMM's version, 30,654 x 6", 10, _characters_ganmm, _unit_table, images=False
+    ),
+    "artificial-characters": Task(
+        "Artificial Characters, OpenML's version, 10,218 x 7", 10, _characters, _unit_table, images=False
+    ),
+    "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _digits, _whole),
+    "mnist-0-4": _mnist_task(5),
+    "mnist-0-6": _mnist_task(7),
+    "mnist-0-9": _mnist_task(10),
+    "mnist-imbalanced": Task(
+        "MNIST digits 0, 1, 2: 1,000, 300 and 100 images", 3, _mnist, partial(_classes, (1000, 300, 100))
+    ),
+    "cifar10-3-red-noise": _cifar_task(3),
+    "cifar10-5-red-noise": _cifar_task(5),
+    "celeba-5-noise": Task(
+        "CelebA, five kinds of hair, 1,000 each, 20 % noise, 32 x 32", 5, _celeba, _faces, may_show=False
+    ),
+}  # fmt: skip
+
+
+def hide(y: np.ndarray, alpha: float, seed: int) -> np.ndarray | None:
+    """Keep a share alpha of the labels, drawn evenly from all items; -1 stands for the others."""
+    if not alpha:
+        return None
+    known = np.random.RandomState(200 + seed).permutation(len(y))[: round(alpha * len(y))]
+    shown = np.full(len(y), -1)
+    shown[known] = y[known]
+    return shown

@@ -1,0 +1,277 @@
+"""The experiments: what is missing is run once, what is shown is what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genmix import datasets, metrics
+from genmix.cli import main, reproducing
+from genmix.experiments import catalogue, paper, running, shown, tables, tasks
+from genmix.experiments.methods import METHODS, Setting
+from genmix.experiments.running import Experiment, Job, finished, missing, run_missing, run_one
+from genmix.experiments.runs import Runs
+
+SIZE = "smoke"
+PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
+
+
+def _digits() -> datasets.Dataset:
+    return datasets.load("digits")
+
+
+def _color_digits() -> datasets.Dataset:
+    """32 x 32 coloured images, as large as those of the paper's tasks need to be."""
+    small = datasets.load("digits")
+    X = np.repeat(np.repeat(small.X[:400], 4, 1), 4, 2)[..., None].repeat(3, -1)
+    return replace(small, X=(X * 15).astype(np.uint8), y=small.y[:400])
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The large data sets are digits here: the machinery needs no others."""
+    for name, task in tasks.TASKS.items():
+        if name.startswith(("mnist", "cifar10", "celeba", "artificial-characters")):
+            source = _digits if name.startswith(("mnist", "artificial")) else _color_digits
+            if name == "artificial-characters":
+                source = lambda: datasets.load("image-segmentation")  # noqa: E731
+            monkeypatch.setitem(tasks.TASKS, name, replace(task, source=source))
+    monkeypatch.setattr(shown, "N_MAPPED", 40)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+KMEANS = Experiment("digits", "kmeans")
+
+
+def test_a_run_is_done_once(runs: Runs) -> None:
+    jobs = missing([(KMEANS, 0), (KMEANS, 1)], SIZE, runs)
+    assert [job.seed for job in jobs] == [0, 1]
+    assert run_missing(jobs, SIZE, runs) == (2, [])
+    assert missing([(KMEANS, 0), (KMEANS, 1)], SIZE, runs) == []
+    assert [job.seed for job in missing([(KMEANS, 1), (KMEANS, 2)], SIZE, runs)] == [2]
+    assert len((runs.folder / "runs" / "digits--kmeans.jsonl").read_text().splitlines()) == 2
+
+
+def test_other_settings_and_other_data_are_other_runs(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_one(KMEANS, 0, SIZE, runs)
+    assert missing([(KMEANS, 0)], "cpu", runs)  # of another size: other settings
+    changed = replace(tasks.TASKS["digits"], source=lambda: datasets.load("digits", n_samples=300))
+    monkeypatch.setitem(tasks.TASKS, "digits", changed)
+    assert missing([(KMEANS, 0)], SIZE, runs)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_settings_know_every_parameter_but_the_seed(name: str) -> None:
+    make = METHODS[name].make
+    same = [running._described(make(Setting(3, seed, "cpu", True, "cpu"))) for seed in (0, 1)]
+    assert same[0] == same[1]
+    assert same[0] != running._described(make(Setting(4, 0, "cpu", True, "cpu")))
+
+
+def test_a_record_is_what_was_measured(runs: Runs) -> None:
+    record = run_one(KMEANS, 3, "cpu", runs)
+    data = datasets.load("digits")
+    model = KMEANS.make(3, "cpu").fit(data.X)
+    expected = metrics.scores(data.y, model.labels_)
+    assert {name: record[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    table = np.array(record["confusion"])
+    assert table.sum() == len(data.y)
+    assert table.max(0).sum() / table.sum() == pytest.approx(record["purity"], abs=1e-5)
+    assert finished(KMEANS, "cpu", runs) == [json.loads(json.dumps(record))]
+
+
+def test_only_items_without_a_label_are_scored(runs: Runs, small: None) -> None:
+    experiment = Experiment("mnist-0-4", "label-spreading", 0.5)
+    record = run_one(experiment, 0, SIZE, runs)
+    assert np.sum(record["confusion"]) == record["n"] - round(0.5 * record["n"])
+
+
+def test_a_part_is_fitted_and_all_are_scored(runs: Runs, small: None) -> None:
+    record = run_one(Experiment("mnist-test-half", "kmeans"), 0, SIZE, runs)
+    assert record["n"] == tasks.FEW // 2
+    assert np.sum(record["confusion"]) == tasks.FEW
+
+
+def test_the_last_record_counts_and_a_cut_line_does_not(runs: Runs) -> None:
+    record = run_one(KMEANS, 0, SIZE, runs)
+    path = runs.folder / "runs" / "digits--kmeans.jsonl"
+    path.write_text(path.read_text() + '{"experiment": "digits/km')
+    runs.append({**record, "purity": 0.25})
+    assert [r["purity"] for r in finished(KMEANS, SIZE, runs)] == [0.25]
+
+
+def test_what_is_missed_most_comes_first(runs: Runs) -> None:
+    other = Experiment("digits", "gmm-diag")
+    run_one(KMEANS, 0, SIZE, runs)
+    run_one(KMEANS, 1, SIZE, runs)
+    jobs = missing([(e, seed) for e in (KMEANS, other) for seed in range(3)], SIZE, runs)
+    assert [(job.experiment.method, job.seed) for job in jobs] == [
+        ("gmm-diag", 0), ("gmm-diag", 1), ("kmeans", 2), ("gmm-diag", 2),
+    ]  # fmt: skip
+
+
+def test_a_budget_ends_before_a_run_that_would_be_late(runs: Runs) -> None:
+    long, short = Job(KMEANS, 0, 0, 1000.0), Job(KMEANS, 1, 0, 0.01)
+    assert run_missing([short, long, replace(short, seed=2)], SIZE, runs, budget=60)[0] == 2
+    assert [r["seed"] for r in finished(KMEANS, SIZE, runs)] == [1, 2]
+    assert run_missing([long], SIZE, runs, budget=1)[0] == 1  # the first is always begun
+
+
+def test_a_run_that_fails_does_not_stop_the_others(runs: Runs) -> None:
+    broken = Experiment("digits", "labels-only")  # needs labels, and gets none
+    done, failed = run_missing([Job(broken, 0, 0, None), Job(KMEANS, 0, 0, None)], SIZE, runs)
+    assert done == 1
+    assert len(failed) == 1
+    assert "labels-only" in failed[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("digits/kmeanz", "'kmeanz' is unknown"),
+        ("digitz/kmeans", "'digitz' is unknown"),
+        ("digits/kmeans@2", "alpha=2.0"),
+        ("digits/kmeans@x", "expected TASK/METHOD"),
+    ],
+)
+def test_wrong_experiments_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Experiment.parse(text)
+
+
+def test_names_lead_back() -> None:
+    assert Experiment.parse("mnist-0-4/dnnmm@0.1") == Experiment("mnist-0-4", "dnnmm", 0.1)
+    for item in catalogue.ITEMS.values():
+        for experiment in item.experiments("cpu"):
+            assert Experiment.parse(experiment.name) == replace(experiment, needs=())
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_item_of_the_papers_runs(
+    name: str, small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", name, "--smoke", "--out", str(tmp_path)]) == 0
+    text, item = capsys.readouterr().out, catalogue.ITEMS[name]
+    assert "all done" in text
+    assert "not run" not in text
+    with (tmp_path / "smoke" / "tables" / f"{name}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {row.method for row in item.rows}
+    pictures = list((tmp_path / "smoke").glob(f"figures*/{name}.png"))
+    assert bool(pictures) == (item.kind in ("curves", "samples", "maps", "walks"))
+    assert all("not-to-be-published" in str(p) for p in pictures) == (
+        name == "dnnmm-figure-6" or not pictures
+    )
+    assert main(["reproduce", name, "--smoke", "--out", str(tmp_path)]) == 0
+    assert "0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("GENMIX_DATA" not in os.environ, reason="needs the papers' data sets")
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_item_of_the_papers_runs_on_its_own_data(name: str, tmp_path: Path) -> None:
+    assert main(["reproduce", name, "--smoke", "--out", str(tmp_path)]) == 0
+
+
+def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> None:
+    runs, page = Runs(tmp_path / "results"), tmp_path / "docs" / "page.md"
+    item = catalogue.ITEMS["ganmm-table-4"]
+    by_method = {experiment.method: experiment for experiment in item.experiments("cpu")}
+    scores = {"ganmm": 0.6, "gmm-full": 0.7, "kmeans": 0.5}
+    for method, value in scores.items():
+        runs.append(
+            {
+                "experiment": by_method[method].name, "seed": 0, "seconds": 1.0,
+                "threads": 1, "device": "cpu",
+                "settings": by_method[method].settings("cpu"), "purity": value, "accuracy": value,
+                "ari": value, "nmi": value,
+            }
+        )  # fmt: skip
+    assert main(["reproduce", "--out", str(runs.folder), "--page", str(page)]) == 0
+    text = page.read_text()
+    behind = text.split("## Where our default is not higher")[1].split("## GANMM, Table 1")[0]
+    assert "purity: 0.6000, and 0.7000 for Gaussian mixture" in behind
+    assert "purity: 0.6000, and the paper's 0.7241 for GANMM" in behind
+    assert "k-means" not in behind
+    assert "ARI: 0.6000, and the paper's" not in behind  # .5523 is lower
+    assert "| DEC | not run |" in text
+
+
+def test_clusters_of_a_table_match_the_papers_form() -> None:
+    assert tables.clusters([[8, 0, 0], [2, 5, 0]]) == [(0, 10, 0.8), (1, 5, 1.0), (None, 0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("GANMM", 0.7462), ("GMM", 0.3460), ("DEC", 0.4009), ("GANMM(EM)", 0.3239)]
+)
+def test_the_papers_table_2_recomputes_to_its_purity(method: str, expected: float) -> None:
+    table = paper.CLUSTERS[method]
+    total = sum(size for _, size, _ in table)
+    assert abs(total - 50_000) <= 4  # the sizes printed for DEC sum to 50,004
+    assert sum(size * purity for _, size, purity in table) / total == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("45", 45)])
+def test_budgets(text: str, seconds: float) -> None:
+    assert reproducing.read_budget(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "ganmm-table-9"], "'ganmm-table-9' is unknown; expected one of ganmm-table-1"),
+        (["reproduce", "x", "--smoke", "--full"], "two sizes"),
+        (["reproduce", "ganmm-table-4", "--budget", "soon"], "such as 90s"),
+        (["reproduce", "ganmm-table-4", "--budget", "-3m"], "such as 90s"),
+    ],
+)
+def test_wrong_calls_get_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_list_counts_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "digits/kmeans", "--out", str(tmp_path), "--seeds", "2"]) == 0
+    capsys.readouterr()
+    assert main(["reproduce", "--out", str(tmp_path)]) == 0
+    [line] = [text for text in capsys.readouterr().out.splitlines() if text.startswith("study-digits")]
+    assert line.endswith("2/15")
+
+
+def test_draws_are_the_papers(small: None) -> None:
+    case = tasks.Case(0, Path("unused"))
+    drawn = tasks.TASKS["mnist-0-4"].draw(case)
+    assert set(drawn.y) == set(range(5))
+    again, other = tasks.TASKS["mnist-0-4"].draw(case), tasks.TASKS["mnist-0-4"].draw(replace(case, seed=1))
+    np.testing.assert_array_equal(drawn.X, again.X)
+    assert not np.array_equal(drawn.X, other.X)
+    clean = tasks._choose((1000,) * 3, _color_digits(), 0)[0].astype(float)
+    noisy = tasks.TASKS["cifar10-3-red-noise"].draw(case).X.astype(float)
+    np.testing.assert_array_equal(clean[..., 1:], noisy[..., 1:])
+    inside = (noisy[..., 0] > 0) & (noisy[..., 0] < 255) & (clean[..., 0] > 60) & (clean[..., 0] < 190)
+    assert (noisy - clean)[..., 0][inside].std() == pytest.approx(25.5, rel=0.05)
+
+
+def test_hidden_labels(small: None) -> None:
+    y = np.arange(1000) % 5
+    assert tasks.hide(y, 0.0, 0) is None
+    known = tasks.hide(y, 0.3, 0)
+    assert known is not None
+    assert (known != -1).sum() == 300
+    assert set(known[known != -1]) == set(range(5))
+    np.testing.assert_array_equal(known[known != -1], y[known != -1])
+    assert not np.array_equal(known, tasks.hide(y, 0.3, 1))
