@@ -150,28 +150,30 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     """Everything that was run, as one page of Markdown; `figures` is where its pictures are found."""
     from genmix.experiments.catalogue import DNNMM_ITEMS, GANMM_ITEMS, STUDIES
     from genmix.experiments.methods import METHODS
+    from genmix.experiments.running import finished
     from genmix.experiments.tables import markdown, not_higher
 
     items = (*GANMM_ITEMS, *DNNMM_ITEMS)
     behind = [line for item in items for line in not_higher(item, runs, size)]
+    wanted = [(item, experiment) for item in items for experiment in item.experiments(size)]
+    done = sum(r["seed"] < item.seeds for item, e in wanted for r in finished(e, size, runs))
+    total = sum(item.seeds for item, _ in wanted)
     lines = [
         "# Reproduction", "",
         "Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`, one",
         "JSON line a run, made by `genmix reproduce ITEM`. Mean and standard deviation over seeds 0, 1, ...;",
         "last iterate. Labels are used for scoring only, or as the share said: then what had no",
         "label is scored. Two cores of an Intel Xeon with other work beside: seconds are upper bounds.", "",
+        f"{done:,} of the {total:,} runs that the papers' items ask for are finished.", "",
         "## Where our default is not higher", "",
         *([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), "",
     ]  # fmt: skip
     for item in (*items, *STUDIES):
         heading = item.title if item.source == "genmix" else f"{item.source}: {item.title}"
         lines += [f"## {heading}", "", f"`genmix reproduce {item.name}`", ""]
+        by_method = {METHODS[row.method].reduced: METHODS[row.method].title for row in item.rows}
         reduced = [item.reduced] if item.reduced else []
-        reduced += [
-            f"{METHODS[row.method].title}: {METHODS[row.method].reduced}"
-            for row in item.rows
-            if METHODS[row.method].reduced and item.source != "genmix"
-        ]
+        reduced += [f"{title}: {what}" for what, title in by_method.items() if what]
         if reduced and size != "full":
             lines += [f"Smaller than published: {'; '.join(reduced)}.", ""]
         if item.kind in ("curves", "samples", "maps", "walks"):

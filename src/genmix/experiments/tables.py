@@ -91,6 +91,8 @@ def _score_lines(item: Item, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     heads += [*(["samples"] if samples else []), "seeds", "seconds (threads)"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
+        if not row["seeds"] and not any(f"{score}_paper" in row for score in scores):
+            continue
         cells = [row["title"], *([f"{row['alpha']:.0%}"] if by_labels else [])]
         for score in scores:
             cells.append(f"{row[score]:.4f} ± {row[f'{score}_sd']:.4f}" if score in row else "not run")
@@ -102,7 +104,13 @@ def _score_lines(item: Item, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             )
         cells += [str(row["seeds"]), f"{row['seconds']:.0f} ({row['threads']})" if row["seeds"] else ""]
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    left = list(dict.fromkeys(row["title"] for row in rows if not row["seeds"]))
+    if len(lines) == 2:
+        lines = []
+    return [
+        *lines,
+        *(["", f"Not run yet, wholly or for some shares of labels: {'; '.join(left)}."] if left else []),
+    ]
 
 
 def clusters(confusion: Sequence[Sequence[int]]) -> list[tuple[int | None, int, float]]:
@@ -125,10 +133,12 @@ def clusters_markdown(item: Item, runs: Runs, size: Size) -> str:
         printed = paper.CLUSTERS.get(row.printed, [])
         ours = clusters(whole[0]["confusion"]) if whole else []
         lines += [f"**{METHODS[row.method].title}**", ""]
+        if not ours:
+            lines += ["Not run yet.", ""]
+        if not ours and not printed:
+            continue
         lines += ["| | " + " | ".join(str(k + 1) for k in range(max(len(printed), len(ours)))) + " |"]
         lines += ["|" + "---|" * (max(len(printed), len(ours)) + 1)]
-        if not ours:
-            lines.append("| not run |")
         for who, table in (("here", ours), ("paper", printed)):
             if table:
                 kinds = (
