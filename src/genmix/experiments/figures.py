@@ -14,7 +14,7 @@ from genmix.experiments.tables import NAMES, records_of, rows_of, scores_of
 from genmix.experiments.tasks import TASKS, Size
 from genmix.plots.axes import INK, MUTED, Margins, panels, plain
 from genmix.plots.palette import palette
-from genmix.plots.pictures import image_style, mosaic, to_rgba
+from genmix.plots.pictures import ImageStyle, image_style, mosaic, to_rgba
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +52,7 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
         axis.set_title(f"{_short(task)}: {NAMES[score]}" if task else NAMES[score], fontsize=11, color=INK)
         axis.set_xlabel("share of labels, %" if by_labels else "share of the data fitted, %", fontsize=10)
         axis.xaxis.label.set_color(MUTED)
+        axis.set_xticks([100 * a for a in item.alphas] if by_labels else [_SHARES[t] for t in item.tasks])
         if not place:
             handles, names = axis.get_legend_handles_labels()
     return _with_legend(figure, handles, names)
@@ -66,11 +67,12 @@ def _curve(
     flat = by_labels and rows and all(row["alpha"] == 0 for row in rows)
     if flat:  # without labels: the same at every share
         axis.axhline(points[0][1], color=palette(number + 1)[number], linestyle=":", linewidth=1.2)
+    title = METHODS[rows[0]["method"]].title.replace("`", "") if rows else None
     x, mean, sd = (list(part) for part in zip(*sorted(points), strict=True)) if points else ([], [], [])
     axis.errorbar(
         [] if flat else x, [] if flat else mean, yerr=[] if flat else sd,
         color=palette(number + 1)[number], marker=_MARKS[number], markersize=5, capsize=3,
-        linewidth=2.4 if ours else 1.2, label=METHODS[rows[0]["method"]].title if rows else None,
+        linewidth=2.4 if ours else 1.2, label=title,
     )  # fmt: skip
 
 
@@ -92,11 +94,12 @@ def samples(item: Item, runs: Runs, size: Size) -> Figure | None:
     shown = _arrays(item, runs, size, "samples")
     if not shown:
         return None
+    style = image_style(np.concatenate([np.concatenate(arrays["samples"]) for _, arrays in shown]))
     width, height = 260, 290
     figure, axes = panels(len(shown), width, height, Margins(left=8, right=8, bottom=4, top=26))
     for axis, (title, arrays) in zip(axes, shown, strict=True):
         images = arrays["samples"]
-        _picture(axis, images.reshape(-1, *images.shape[2:]), images.shape[1])
+        _picture(axis, images.reshape(-1, *images.shape[2:]), images.shape[1], style)
         axis.set_title(title, fontsize=10, color=INK)
     return figure
 
@@ -106,9 +109,10 @@ def walks(item: Item, runs: Runs, size: Size) -> Figure | None:
     shown = _arrays(item, runs, size, "walk")
     if not shown:
         return None
+    style = image_style(np.concatenate([arrays["walk"] for _, arrays in shown]))
     figure, axes = panels(len(shown), 480, 84, Margins(left=8, right=8, bottom=4, top=26), across=1)
     for axis, (title, arrays) in zip(axes, shown, strict=True):
-        _picture(axis, arrays["walk"], len(arrays["walk"]))
+        _picture(axis, arrays["walk"], len(arrays["walk"]), style)
         axis.set_title(title, fontsize=10, color=INK, loc="left")
     return figure
 
@@ -154,11 +158,11 @@ def _arrays(item: Item, runs: Runs, size: Size, name: str) -> list[tuple[str, di
     return found
 
 
-def _picture(axis: Axes, images: np.ndarray, columns: int) -> None:
+def _picture(axis: Axes, images: np.ndarray, columns: int, style: ImageStyle) -> None:
     plain(axis)
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.imshow(mosaic(to_rgba(images, image_style(images)), columns), interpolation="nearest")
+    axis.imshow(mosaic(to_rgba(images, style), columns), interpolation="nearest")
 
 
 def _short(task: str) -> str:
