@@ -196,6 +196,11 @@ def test_labels_are_predict_and_the_largest_membership(name: str, quietly_fitted
     free = slice(30 if name in NEED_LABELS else 0, None)  # items with a label keep it
     np.testing.assert_array_equal(model.labels_[free], model.predict(X)[free])
     np.testing.assert_array_equal(model.predict(X), memberships.argmax(1))
+    sure = model.predict(X, abstain=0.9)
+    np.testing.assert_array_equal(sure, np.where(memberships.max(1) < 0.9, -1, memberships.argmax(1)))
+    np.testing.assert_array_equal(model.predict(X, abstain=0), model.predict(X))
+    with pytest.raises(ValueError, match=r"abstain=1\.5"):
+        model.predict(X, abstain=1.5)
     if name != "GaussianMixture":  # which has weights of its own
         np.testing.assert_allclose(model.weights_, np.bincount(model.labels_, minlength=3) / 600)
 

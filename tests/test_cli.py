@@ -193,6 +193,16 @@ def test_predict_writes_labels_certainty_and_memberships(run, tmp_path, blobs, s
     np.testing.assert_array_equal(written["certainty"], model.predict_proba(X).max(axis=1))
 
 
+def test_predict_leaves_doubtful_rows_undecided(run, tmp_path, blobs):
+    path = tmp_path / "labels.npz"
+    code, out, _ = run("predict", blobs / "model", blobs / "blobs.npy", "--out", path, "--abstain", "0.9")
+    written = read_predictions(path)
+    np.testing.assert_array_equal(written["label"] == -1, written["certainty"] < 0.9)
+    assert code == 0 and f"{(written['label'] == -1).sum()} undecided" in out
+    code, _, err = run("predict", blobs / "model", blobs / "blobs.npy", "--out", path, "--abstain", "90")
+    assert code == 2 and "0 to 1" in err
+
+
 def read_predictions(path):
     if path.suffix == ".npz":
         return dict(np.load(path))

@@ -87,6 +87,9 @@ def test_predictions_agree_with_each_other(fitted: GANMixture, blobs: Any) -> No
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
     np.testing.assert_array_equal(p.argmax(1), fitted.predict(blobs[0]))
     np.testing.assert_array_equal(fitted.labels_, fitted.predict(blobs[0]))
+    np.testing.assert_array_equal(
+        fitted.predict(blobs[0], abstain=0.9) == -1, fitted.predict_proba(blobs[0]).max(1) < 0.9
+    )
     np.testing.assert_array_equal(small(max_iter=8).fit_predict(blobs[0]), fitted.labels_)
     np.testing.assert_allclose(fitted.weights_, np.bincount(fitted.labels_, minlength=3) / 600)
 

@@ -9,18 +9,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from genmix import metrics
+from genmix.experiments import paper
 
-# Table 2 of Yu & Zhou (2018): majority label, size and purity (cut after four digits) of each MNIST cluster.
-TABLE_2 = {
-    "GANMM": "1 5940 .9149|7 2984 .5666|7 5099 .6607|6 4982 .9379|8 4744 .6072|2 4958 .9255|5 4128 .6061|"
-    "4 5526 .7144|3 5852 .6476|0 5787 .7665",
-    "GMM": "3 5894 .3174|1 6094 .4641|4 4169 .3118|2 5415 .3162|5 2895 .1565|1 4692 .4235|0 7773 .3435|"
-    "6 5245 .3399|8 2016 .2787|7 5807 .3675",
-    "DEC": "8 5914 .1921|7 2219 .6237|9 1315 .5148|1 6185 .8791|3 8769 .2127|7 1649 .3596|7 3069 .6695|"
-    "4 4317 .3141|0 14282 .3161|9 2285 .4512",
-    "GANMM(EM)": "9 510 .3941|3 9291 .2797|9 6098 .3296|1 15109 .3395|7 327 .9220|2 16207 .2269|6 429 .9161|"
-    "1 40 .7250|6 1944 .9460",
-}
 RECOMPUTED = {"GANMM": 0.7462, "GMM": 0.3460, "DEC": 0.4009, "GANMM(EM)": 0.3239}
 
 
@@ -30,27 +20,26 @@ def random_pair(rng: np.random.Generator, max_classes: int = 6) -> tuple[np.ndar
     return rng.integers(0, classes, n), rng.integers(0, clusters, n)
 
 
-def partition(spec: str) -> tuple[np.ndarray, np.ndarray]:
+def partition(clusters: list[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarray]:
     """Labels with the given clusters; the rows outside the majority are spread over the other classes."""
     true, pred = [], []
-    for cluster, row in enumerate(spec.split("|")):
-        label, size, share = row.split()
-        majority = round(int(size) * float(share))
-        others = [digit for digit in range(10) if digit != int(label)]
-        rest = [others[i % 9] for i in range(int(size) - majority)]
-        true += [int(label)] * majority + rest
-        pred += [cluster] * int(size)
+    for cluster, (label, size, share) in enumerate(clusters):
+        majority = round(size * share)
+        others = [digit for digit in range(10) if digit != label]
+        rest = [others[i % 9] for i in range(size - majority)]
+        true += [label] * majority + rest
+        pred += [cluster] * size
     return np.array(true), np.array(pred)
 
 
-@pytest.mark.parametrize("method", TABLE_2)
+@pytest.mark.parametrize("method", paper.CLUSTERS)
 def test_table_2_of_the_ganmm_paper_recomputes(method: str) -> None:
-    true, pred = partition(TABLE_2[method])
+    clusters = [(label, n, share) for label, n, share in paper.CLUSTERS[method] if label is not None]
+    true, pred = partition(clusters)
     assert metrics.purity(true, pred) == pytest.approx(RECOMPUTED[method], abs=1e-4)
-    for row, printed in zip(metrics.cluster_table(true, pred), TABLE_2[method].split("|"), strict=True):
-        label, size, share = printed.split()
-        assert (row["label"], row["size"]) == (int(label), int(size))
-        assert row["purity"] == pytest.approx(float(share), abs=1e-4 + 0.5 / int(size))
+    for row, (label, size, share) in zip(metrics.cluster_table(true, pred), clusters, strict=True):
+        assert (row["label"], row["size"]) == (label, size)
+        assert row["purity"] == pytest.approx(share, abs=1e-4 + 0.5 / size)
 
 
 def test_accuracy_equals_brute_force_over_all_namings() -> None:
@@ -233,3 +222,54 @@ def test_cluster_table_with_certainty_and_empty_clusters() -> None:
 def test_cluster_table_refuses_bad_arguments(extra: dict[str, list[float]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.cluster_table([0, 0], [0, 1], **extra)  # type: ignore[arg-type]
+
+
+def test_calibration_by_hand() -> None:
+    # clusters 0 and 1 stand for "b" and "a"; certainty .9 twice (one right), .6 twice (both right)
+    memberships = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]]
+    found = metrics.calibration(["b", "b", "b", "a"], memberships, n_bins=10)
+    assert [(part["low"], part["size"], part["accuracy"]) for part in found["bins"]] == [
+        (0.6, 2, 1.0), (0.9, 2, 0.5),
+    ]  # fmt: skip
+    assert found["error"] == pytest.approx((2 * 0.4 + 2 * 0.4) / 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20))
+def test_calibration_agrees_with_accuracy_and_its_own_definition(seed: int, n_bins: int) -> None:
+    rng = np.random.default_rng(seed)
+    true, k = rng.integers(0, 4, 50), int(rng.integers(1, 6))
+    memberships = rng.dirichlet(np.full(k, 0.5), 50)
+    found = metrics.calibration(true, memberships, n_bins)
+    sizes = np.array([part["size"] for part in found["bins"]])
+    right = np.array([part["accuracy"] for part in found["bins"]])
+    assert sizes.sum() == 50
+    assert (sizes * right).sum() / 50 == pytest.approx(metrics.accuracy(true, memberships.argmax(1)))
+    sure = np.array([part["certainty"] for part in found["bins"]])
+    assert found["error"] == pytest.approx((sizes * np.abs(sure - right)).sum() / 50)
+    assert all(part["low"] <= part["certainty"] <= part["high"] for part in found["bins"])
+
+
+def test_memberships_drawn_from_themselves_are_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    memberships = rng.dirichlet([0.3, 0.3, 0.3], 20_000)
+    true = (memberships.cumsum(1) < rng.random((20_000, 1))).sum(1)
+    assert metrics.calibration(true, memberships)["error"] < 0.015
+    sharper = memberships**3 / (memberships**3).sum(1, keepdims=True)
+    assert metrics.calibration(true, sharper)["error"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("memberships", "n_bins", "message"),
+    [
+        ([0.5, 0.5], 10, "expected an array"),
+        ([[0.5, 0.6], [0.5, 0.5]], 10, "sum to 1"),
+        ([[1.5, -0.5], [0.5, 0.5]], 10, "in .0, 1."),
+        ([[float("nan"), 1.0], [0.5, 0.5]], 10, "in .0, 1."),
+        ([[1.0, 0.0]], 10, "length|rows"),
+        ([[1.0, 0.0], [1.0, 0.0]], 0, "n_bins=0"),
+    ],
+)
+def test_calibration_refuses_bad_arguments(memberships: list, n_bins: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metrics.calibration([0, 1], memberships, n_bins)

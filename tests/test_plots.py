@@ -170,6 +170,15 @@ def test_certainty_and_sizes_keep_empty_clusters_in_place():
     assert drawn(sizes)
 
 
+def test_reliability_has_a_dot_for_each_bin():
+    bins = [{"certainty": 0.55, "accuracy": 0.4, "size": 3}, {"certainty": 0.95, "accuracy": 0.9, "size": 9}]
+    figure = plots.reliability({"error": 0.07, "bins": bins})
+    dots = figure.axes[0].collections[0]
+    np.testing.assert_allclose(dots.get_offsets(), [[0.55, 0.4], [0.95, 0.9]])
+    assert dots.get_sizes()[0] < dots.get_sizes()[1]
+    assert drawn(figure)
+
+
 def test_training_curves_bear_gaps():
     history = [
         {"iteration": 1, "changed": 1.0, "critic_loss": [1.0, 2.0], "note": "text", "seconds": 3},

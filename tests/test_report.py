@@ -121,6 +121,8 @@ def test_page_says_what_the_model_found(page, digits):
     assert f"{metrics.scores(y, model.predict(X))['nmi']:.3f}" in text
     assert "seconds to fit6.0" in text.replace("\n", "")  # 12 iterations of half a second
     assert "given a fresh start: 2." in text
+    error = metrics.calibration(y, model.predict_proba(X))["error"]
+    assert f"calibration error: {error:.3f}" in text
     assert "random_state" in text
     for heading in HEADINGS:
         assert heading in text

@@ -153,19 +153,31 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """
         return self._memberships(self._items(X))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Most likely component of each item, ``predict_proba(X).argmax(1)``.
 
         Parameters
         ----------
         X : array, frame or tensor [N, ...]
             Items of the shape the model was fitted on.
+        abstain : float, optional
+            Items whose largest membership is below this (0 to 1) get -1: the model does not decide.
 
         Returns
         -------
         ndarray of int64 [N]
+
+        Raises
+        ------
+        ValueError
+            As `predict_proba`; `abstain` below 0 or above 1.
         """
-        return self._assign(self._items(X))
+        if abstain is None:
+            return self._assign(self._items(X))
+        if not 0 <= abstain <= 1:
+            raise ValueError(f"abstain={abstain!r}: expected a membership, 0 to 1")
+        memberships = self.predict_proba(X)
+        return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit and return `labels_`: ``fit(X, y).predict(X)``, but for items whose component was given."""

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "accuracy",
     "adjusted_rand_index",
+    "calibration",
     "cluster_table",
     "contingency",
     "nmi",
@@ -67,11 +68,62 @@ def accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     The naming is found by the Hungarian method. With more clusters than classes the clusters left over count
     as wrong; with fewer, the classes left over do. Arguments and errors as :func:`contingency`.
     """
-    from scipy.optimize import linear_sum_assignment
-
     table = contingency(labels_true, labels_pred)
-    classes, clusters = linear_sum_assignment(table, maximize=True)
-    return float(table[classes, clusters].sum() / table.sum())
+    return float(table[_naming(table)].sum() / table.sum())
+
+
+def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10) -> dict[str, Any]:
+    """Compare how sure a model is with how often it is right.
+
+    An item is right if its most likely cluster is the one that stands for its class under the naming of
+    :func:`accuracy`. A calibrated model is right in 90 % of the items of which it is 90 % sure. Expected
+    calibration error as in Guo et al., "On calibration of modern neural networks", ICML 2017, eq. 3.
+
+    Parameters
+    ----------
+    labels_true : array-like of shape (N,)
+        Known classes, as for :func:`contingency`.
+    memberships : array-like of shape (N, K)
+        Share of each item in each cluster, as ``predict_proba`` returns them: in [0, 1], rows sum to 1.
+    n_bins : int
+        Bins of equal width that certainty is divided into, >= 1.
+
+    Returns
+    -------
+    dict
+        ``error``: mean over the items of the distance between certainty and share that is right of their
+        bin, in [0, 1]; ``bins``: a dict for each bin that holds items, with ``low``, ``high`` (limits of the
+        certainty), ``size`` (items), ``certainty`` (mean) and ``accuracy`` (share that is right).
+
+    Raises
+    ------
+    ValueError
+        As :func:`contingency`; memberships of another shape, below 0, or whose rows do not sum to 1.
+    """
+    shares = np.asarray(memberships, dtype=np.float64)
+    if shares.ndim != 2 or not (shares >= 0).all() or not np.allclose(shares.sum(1), 1, atol=1e-5):
+        raise ValueError("memberships: expected an array (N, K) of shares in [0, 1] whose rows sum to 1")
+    if n_bins < 1:
+        raise ValueError(f"n_bins={n_bins!r}: expected a whole number of at least 1")
+    found, sure = shares.argmax(1), shares.max(1)
+    (_, classes), (_, clusters), table = _cross(labels_true, found)
+    named = np.full(table.shape[1], -1)
+    row, column = _naming(table)
+    named[column] = row
+    right = named[clusters] == classes
+    place = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    bins = [
+        {
+            "low": b / n_bins,
+            "high": (b + 1) / n_bins,
+            "size": int((place == b).sum()),
+            "certainty": float(sure[place == b].mean()),
+            "accuracy": float(right[place == b].mean()),
+        }
+        for b in np.unique(place).tolist()
+    ]
+    error = sum(part["size"] * abs(part["certainty"] - part["accuracy"]) for part in bins) / len(sure)
+    return {"error": float(error), "bins": bins}
 
 
 def adjusted_rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -200,6 +252,14 @@ def cluster_table(
             row["certainty"] = float(mean_certainty[column[label]]) if size else None
         rows.append(row)
     return rows
+
+
+def _naming(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Classes and the clusters that stand for them, one to one, with as many items as possible."""
+    from scipy.optimize import linear_sum_assignment
+
+    classes, clusters = linear_sum_assignment(table, maximize=True)
+    return classes, clusters
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ def fit(
 
 
 @app.command(sort_key=2)
-def predict(model: Path, data: str, /, *, out: Path, rows: DataOptions = ALL_ROWS) -> None:
+def predict(
+    model: Path, data: str, /, *, out: Path, abstain: float = 0.0, rows: DataOptions = ALL_ROWS
+) -> None:
     """Write each row's cluster, its certainty and its membership of every cluster.
 
     Parameters
@@ -136,20 +138,27 @@ def predict(model: Path, data: str, /, *, out: Path, rows: DataOptions = ALL_ROW
     out : Path
         File to write: .csv or .parquet (columns label, certainty, membership_0, membership_1, ...), or .npz
         (arrays label, certainty, memberships).
+    abstain : float
+        Rows less certain than this, 0 to 1, get the label -1.
     """
     from genmix.cli import files
 
+    if not 0 <= abstain <= 1:
+        raise ValueError(f"--abstain {abstain!r}: expected a certainty, 0 to 1")
     files.check_suffix(out, (".csv", ".parquet", ".npz"))
     files.check_writable(out)
     memberships = load_model(model).predict_proba(load_data(data, rows).X)
-    label, certainty = memberships.argmax(axis=1), memberships.max(axis=1)  # predict is this argmax
+    certainty = memberships.max(axis=1)
+    label = memberships.argmax(axis=1)
+    label[certainty < abstain] = -1  # as predict
     columns = {"label": label, "certainty": certainty}
     if out.suffix.lower() == ".npz":
         files.write_arrays(out, {**columns, "memberships": memberships})
     else:
         parts = {f"membership_{k}": memberships[:, k] for k in range(memberships.shape[1])}
         files.write_columns(out, columns | parts)
-    print(f"{len(label)} rows, mean certainty {certainty.mean():.3f}, written to {out}")
+    undecided = f", {(label == -1).sum()} undecided" if abstain else ""
+    print(f"{len(label)} rows, mean certainty {certainty.mean():.3f}{undecided}, written to {out}")
 
 
 @app.command(sort_key=3)

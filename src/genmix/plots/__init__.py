@@ -14,6 +14,7 @@ from genmix.plots.fit import (
     confusion,
     curve_keys,
     map_2d,
+    reliability,
     training_curves,
 )
 from genmix.plots.palette import palette, text_on
@@ -28,6 +29,7 @@ __all__ = [
     "map_2d",
     "palette",
     "quality_and_time",
+    "reliability",
     "telling_features",
     "text_on",
     "training_curves",

@@ -132,6 +132,30 @@ def certainty_histogram(
     return figure
 
 
+def reliability(calibration: Mapping[str, Any]) -> Figure:
+    """Show how often a model is right, against how sure it is.
+
+    Parameters
+    ----------
+    calibration : mapping
+        From `metrics.calibration`. A dot is a bin, its area the items in it; on the line the two agree.
+    """
+    figure = new_figure(340, 290)
+    axis = figure.add_axes((46 / 340, 40 / 290, 280 / 340, 240 / 290))
+    plain(axis, grid="y")
+    axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
+    bins = calibration["bins"]
+    sure, right = [part["certainty"] for part in bins], [part["accuracy"] for part in bins]
+    total = sum(part["size"] for part in bins)
+    color = palette(1)[0]
+    axis.scatter(sure, right, s=[14 + 220 * part["size"] / total for part in bins], color=color, zorder=3)
+    axis.set_xlim(-0.02, 1.04)
+    axis.set_ylim(-0.02, 1.06)
+    axis.set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
+    axis.set_ylabel("share that is right", fontsize=10, color=MUTED)
+    return figure
+
+
 def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     """Draw a bar for each cluster.
 

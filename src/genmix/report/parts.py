@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix import plots
+from genmix import metrics, plots
 from genmix.plots.pictures import ImageStyle, image_style, is_images, mosaic, png, to_rgba
 from genmix.report import words
 from genmix.report.embedding import embed_2d, nearest_rows
@@ -173,7 +173,22 @@ def overview_charts(fitted: Fitted, max_map_points: int) -> Charts:
         "Items assigned to each cluster."
         + (" The tick marks its mixture weight." if weights is not None else ""),
     )
-    return Charts([where, sure, sizes], lead=True)
+    right = reliability_chart(fitted)
+    return Charts([where, sure, *([right] if right else []), sizes], lead=True)
+
+
+def reliability_chart(fitted: Fitted) -> Chart | None:
+    """Return how often the model is right against how sure it is, where classes are known."""
+    if fitted.classes is None or fitted.n_components < 2:
+        return None
+    known = fitted.classes != ""
+    found = metrics.calibration(fitted.classes[known], fitted.membership[known])
+    return Chart(
+        plots.reliability(found),
+        f"Share that is right against certainty; expected calibration error {found['error']:.3f}",
+        "Whether it is as right as it is sure",
+        words.RELIABILITY.format(error=found["error"]),
+    )
 
 
 def training_charts(fitted: Fitted) -> Charts | None:

@@ -43,6 +43,11 @@ CONFUSION = (
     "Rows are clusters, columns are classes, numbers are items. The stronger a cell, the larger its share of "
     "the cluster. One strong cell in each row and column: the clusters are the classes."
 )
+RELIABILITY = (
+    "Dots: items grouped by the certainty of the model; their area is the number of items. On the dashed "
+    "line the model is right as often as it is sure; below it, it is too sure of itself. Expected "
+    "calibration error: {error:.3f}."
+)
 DOUBTFUL = (
     "The two clusters each item lies between, and its membership in them. A label from you would "
     "teach most here."

@@ -1,0 +1,85 @@
+"""Threads and processes beside one another: what each computes is what it computes alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+
+from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, metrics
+from genmix.baselines import DEC, ClusterGAN, Pretraining
+
+START = InformationStart(steps=10)
+MODELS: dict[str, Callable[..., Any]] = {
+    "GANMixture": lambda seed: GANMixture(
+        3, start=START, m_step=MStep(pretrain_steps=2), max_iter=2, random_state=seed
+    ),
+    "DNNMixture": lambda seed: DNNMixture(
+        3, start=START, step=MinMaxStep(steps=5, encoder_pretraining=5, generator_pretraining=5),
+        max_iter=2, random_state=seed,
+    ),
+    "DEC": lambda seed: DEC(3, pretraining=Pretraining((16,), 2, steps=5), max_iter=2, random_state=seed),
+    "ClusterGAN": lambda seed: ClusterGAN(3, steps_per_iteration=5, max_iter=1, random_state=seed),
+}  # fmt: skip
+each = pytest.mark.parametrize("name", MODELS)
+
+
+def fitted(name: str, seed: int, X: np.ndarray) -> Any:
+    return MODELS[name](seed).fit(X)
+
+
+@pytest.fixture(autouse=True)
+def _short_fits_do_not_converge() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@each
+def test_eight_threads_predict_as_one(name: str, blobs: Any) -> None:
+    model, X = fitted(name, 0, blobs[0]), blobs[0]
+    alone = model.predict_proba(X)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda _: model.predict_proba(X), range(50)))
+    for memberships in together:
+        np.testing.assert_array_equal(memberships, alone)
+
+
+@each
+def test_two_fits_in_two_threads_are_the_fits_alone(name: str, blobs: Any) -> None:
+    X = blobs[0]
+    alone = [fitted(name, seed, X) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda seed: fitted(name, seed, X), (0, 1)))
+    for one, other in zip(alone, together, strict=True):
+        assert one._tensors().keys() == other._tensors().keys()
+        for key, tensor in one._tensors().items():
+            np.testing.assert_array_equal(tensor.numpy(), other._tensors()[key].numpy())
+
+
+def ari(model: Any, X: np.ndarray, y: np.ndarray) -> float:
+    return metrics.adjusted_rand_index(y, model.predict(X))
+
+
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+def test_a_search_by_two_processes_finds_what_one_finds(name: str, blobs: Any) -> None:
+    X, y = blobs
+    found = []
+    for n_jobs in (1, 2):
+        search = GridSearchCV(
+            MODELS[name](0).set_params(start="kmeans"),
+            {"n_components": [3, 4], "tol": [None, 0.01]},
+            scoring=ari,
+            cv=2,
+            n_jobs=n_jobs,
+        )
+        found.append(search.fit(X[::3], y[::3]))
+    assert np.isfinite(found[0].cv_results_["mean_test_score"]).all()
+    np.testing.assert_array_equal(
+        found[0].cv_results_["mean_test_score"], found[1].cv_results_["mean_test_score"]
+    )
