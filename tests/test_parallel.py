@@ -14,10 +14,10 @@ from sklearn.model_selection import GridSearchCV
 from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
-START = InformationStart(steps=10)
+START = InformationStart(steps=10, networks=1)
 MODELS: dict[str, Callable[..., Any]] = {
     "GANMixture": lambda seed: GANMixture(
-        3, start=START, m_step=MStep(pretrain_steps=2), max_iter=2, random_state=seed
+        3, start=START, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2, random_state=seed
     ),
     "DNNMixture": lambda seed: DNNMixture(
         3, start=START, step=MinMaxStep(steps=5, encoder_pretraining=5, generator_pretraining=5),
