@@ -192,8 +192,8 @@ STUDIES = (
     _study("study-stages", "The published procedure stage by stage", ("mnist-0-4", "mnist-0-6"),
            ["dnnmm-2020-kmeans", "dnnmm-2020-encoder", "dnnmm-2020-em", "dnnmm-2020"], alphas=(0.1,),
            discussion="In our reading of the paper (it gives no networks, rates or lengths) generator and "
-           "discriminator undo what EM had gained: items of different components get encodings that suit the "
-           "cycle, and components merge. Our default keeps the cycle out of the encoder's gradient."),
+           "discriminator undo what EM had gained, probably because the cycle error moves the encoder, and "
+           "components merge. Our default keeps the cycle out of the encoder's gradient."),
     _study("study-imbalance", "Groups of unequal size", ("mnist-imbalanced",), ["dnnmm-clusters"],
            alphas=(0.0, 0.1)),
     _study("study-imbalance-starts", "Groups of unequal size without labels", ("mnist-imbalanced",),
