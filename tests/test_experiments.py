@@ -223,6 +223,8 @@ def test_budgets(text: str, seconds: float) -> None:
     [
         (["reproduce", "ganmm-table-9"], "'ganmm-table-9' is unknown; expected one of ganmm-table-1"),
         (["reproduce", "x", "--smoke", "--full"], "two sizes"),
+        (["reproduce", "ganmm-table-4", "--device", "cudda"], "device='cudda'"),
+        (["reproduce", "ganmm-table-4", "--seeds", "0"], "at least 1"),
         (["reproduce", "ganmm-table-4", "--budget", "soon"], "such as 90s"),
         (["reproduce", "ganmm-table-4", "--budget", "0m"], "such as 90s"),
     ],
@@ -267,3 +269,12 @@ def test_hidden_labels(small: None) -> None:
     assert set(known[known != -1]) == set(range(5))
     np.testing.assert_array_equal(known[known != -1], y[known != -1])
     assert not np.array_equal(known, tasks.hide(y, 0.3, 1))
+
+
+@pytest.mark.parametrize("item", catalogue.ITEMS.values(), ids=list(catalogue.ITEMS))
+def test_the_papers_size_has_its_own_data_and_settings(item: catalogue.Item) -> None:
+    for size in ("cpu", "full"):
+        for experiment in item.experiments(size):
+            assert experiment.settings(size)
+    if item.source.startswith("GANMM") and any(task.startswith("mnist") for task in item.tasks):
+        assert all("60000" in task for task in item.tasks_at("full"))

@@ -88,10 +88,14 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
     ValueError
         If there is no such item, or runs failed; those that did not are kept.
     """
+    from genmix.engine import resolve_device
     from genmix.experiments.catalogue import ITEMS
     from genmix.experiments.running import missing, run_missing
 
     items = list(ITEMS.values()) if name == "all" else [find(name)]
+    resolve_device(device)
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"--seeds {seeds}: expected at least 1")
     wanted = {
         (experiment, seed): None
         for item in items
@@ -107,7 +111,7 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
         print(f"\n{item.source}: {item.title}\n")
         print(write(item, runs, size))
     if failed:
-        raise ValueError(f"{len(failed)} runs failed: {'; '.join(failed)}")
+        raise ValueError(f"{len(failed)} runs failed, the first: {failed[0]}")
 
 
 def write_page(path: Path, runs: Runs, size: Size) -> None:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 _MARKS = "osD^vPX*<>"
 #: Share of the data that a task fits, for the figures that have it as their axis.
-_SHARES = {"mnist-test-tenth": 10.0, "mnist-test-half": 50.0, "mnist-test": 100.0, "mnist-60000": 100.0}
+_SHARES = {
+    f"mnist-{images}{part}": share
+    for images in ("test", "60000")
+    for part, share in (("-tenth", 10.0), ("-half", 50.0), ("", 100.0))
+}
 
 
 def draw(item: Item, runs: Runs, size: Size) -> Figure | None:

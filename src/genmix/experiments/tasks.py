@@ -61,6 +61,9 @@ class Case:
     size: Size = "cpu"
 
 
+Maker = Callable[[datasets.Dataset, Case], Draw]
+
+
 @dataclass(frozen=True)
 class Task:
     """A clustering problem.
@@ -84,7 +87,7 @@ class Task:
     title: str
     n_components: int
     source: Callable[[], datasets.Dataset]
-    make: Callable[[datasets.Dataset, Case], Draw]
+    make: Maker
     images: bool = True
     may_show: bool = True
 
@@ -161,23 +164,29 @@ def _unit_table(data: datasets.Dataset, case: Case) -> Draw:
 def _ganmm_60000(data: datasets.Dataset, case: Case) -> Draw:
     """Take the images of mnist.pkl.gz without its validation part, as the published code does."""
     index = np.r_[:50_000, 60_000:70_000]
+    index = index[index < len(data.X)]  # a trial has fewer
     return Draw(np.asarray(data.X)[index], np.asarray(data.y)[index])
 
 
-def _part(share: float, data: datasets.Dataset, case: Case) -> Draw:
+def _part(share: float, images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     """Fit a random part, assign all."""
-    X, y = np.asarray(data.X), np.asarray(data.y)
+    whole = images(data, case)
+    X, y = whole.X, whole.y
     index = np.random.RandomState(300 + case.seed).permutation(len(X))[: round(share * len(X))]
     return Draw(X[index], y[index], (X, y))
 
 
-def _codes(data: datasets.Dataset, case: Case) -> Draw:
+def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     """Codes of a stacked autoencoder, trained once for each seed and kept; each divided by its range."""
     from genmix.baselines import Pretraining, StackedAutoencoder
 
-    how = Pretraining(hidden=(16,), steps=5) if case.size == "smoke" else None
-    model = StackedAutoencoder(how, random_state=case.seed)
-    X = np.asarray(data.X)
+    whole = images(data, case)
+    X, y = whole.X, whole.y
+    if case.size == "full":
+        model = StackedAutoencoder.preset("dec-2016", random_state=case.seed)
+    else:
+        how = Pretraining(hidden=(16,), steps=5) if case.size == "smoke" else None
+        model = StackedAutoencoder(how, random_state=case.seed)
     name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
     kept = case.cache / f"codes-{name}.npy"
     if not kept.exists():
@@ -187,7 +196,7 @@ def _codes(data: datasets.Dataset, case: Case) -> Draw:
         np.save(part, codes, allow_pickle=False)
         part.replace(kept)
     codes = np.load(kept, allow_pickle=False)
-    return Draw(codes / np.ptp(codes, 0), np.asarray(data.y))
+    return Draw(codes / np.ptp(codes, 0), y)
 
 
 def _choose(
@@ -237,16 +246,28 @@ def _cifar_task(classes: int) -> Task:
 TASKS: dict[str, Task] = {
     "mnist-test": Task("MNIST, raw pixels, the 10,000 test images", 10, _mnist_test, _whole),
     "mnist-test-half": Task(
-        "MNIST, 5,000 of the 10,000 test images, assigned on all", 10, _mnist_test, partial(_part, 0.5)
+        "MNIST, 5,000 of the 10,000 test images, assigned on all", 10, _mnist_test,
+        partial(_part, 0.5, _whole),
     ),
     "mnist-test-tenth": Task(
-        "MNIST, 1,000 of the 10,000 test images, assigned on all", 10, _mnist_test, partial(_part, 0.1)
+        "MNIST, 1,000 of the 10,000 test images, assigned on all", 10, _mnist_test,
+        partial(_part, 0.1, _whole),
     ),
     "mnist-test-codes": Task(
-        "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _mnist_test, _codes,
-        images=False,
+        "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _mnist_test,
+        partial(_codes, _whole), images=False,
     ),
     "mnist-60000": Task("MNIST, raw pixels, the published code's 60,000 images", 10, _mnist, _ganmm_60000),
+    "mnist-60000-half": Task(
+        "MNIST, half of the 60,000 images, assigned on all", 10, _mnist, partial(_part, 0.5, _ganmm_60000)
+    ),
+    "mnist-60000-tenth": Task(
+        "MNIST, a tenth of the 60,000 images, assigned on all", 10, _mnist, partial(_part, 0.1, _ganmm_60000)
+    ),
+    "mnist-60000-codes": Task(
+        "MNIST, 10 codes of DEC's stacked autoencoder of the 60,000 images", 10, _mnist,
+        partial(_codes, _ganmm_60000), images=False,
+    ),
     "image-segmentation": Task(
         "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _segmentation, _unit_table, images=False
     ),
