@@ -112,43 +112,16 @@ def _source_fingerprint(source: Callable[[], datasets.Dataset]) -> str:
 
 
 @cache
-def _mnist() -> datasets.Dataset:
-    return datasets.load("mnist")
+def _load(name: str, split: str | None = None) -> datasets.Dataset:
+    return datasets.load(name, split=split)
 
 
-@cache
-def _mnist_test() -> datasets.Dataset:
-    return datasets.load("mnist", split="test")
-
-
-@cache
-def _cifar10() -> datasets.Dataset:
-    return datasets.load("cifar10")
-
-
-@cache
-def _celeba() -> datasets.Dataset:
-    return datasets.load("celeba-hair")
-
-
-@cache
-def _segmentation() -> datasets.Dataset:
-    return datasets.load("image-segmentation")
-
-
-@cache
-def _characters_ganmm() -> datasets.Dataset:
-    return datasets.load("artificial-characters-ganmm")
-
-
-@cache
-def _characters() -> datasets.Dataset:
-    return datasets.load("artificial-characters")
-
-
-@cache
-def _digits() -> datasets.Dataset:
-    return datasets.load("digits")
+_MNIST, _MNIST_TEST = partial(_load, "mnist"), partial(_load, "mnist", "test")
+_CIFAR10, _CELEBA, _DIGITS = (partial(_load, name) for name in ("cifar10", "celeba-hair", "digits"))
+_SEGMENTATION, _CHARACTERS_GANMM, _CHARACTERS = (
+    partial(_load, name)
+    for name in ("image-segmentation", "artificial-characters-ganmm", "artificial-characters")
+)
 
 
 def _whole(data: datasets.Dataset, case: Case) -> Draw:
@@ -235,59 +208,59 @@ def _noisy(X: np.ndarray, sd: float, rng: np.random.RandomState) -> np.ndarray:
 
 def _mnist_task(classes: int) -> Task:
     title = f"MNIST digits 0-{classes - 1}, 1,000 images each"
-    return Task(title, classes, _mnist, partial(_classes, (PER_CLASS,) * classes))
+    return Task(title, classes, _MNIST, partial(_classes, (PER_CLASS,) * classes))
 
 
 def _cifar_task(classes: int) -> Task:
     title = f"CIFAR-10 (JPEG copies), first {classes} classes, 1,000 each, 10 % noise on red"
-    return Task(title, classes, _cifar10, partial(_red_noise, (PER_CLASS,) * classes))
+    return Task(title, classes, _CIFAR10, partial(_red_noise, (PER_CLASS,) * classes))
 
 
 TASKS: dict[str, Task] = {
-    "mnist-test": Task("MNIST, raw pixels, the 10,000 test images", 10, _mnist_test, _whole),
+    "mnist-test": Task("MNIST, raw pixels, the 10,000 test images", 10, _MNIST_TEST, _whole),
     "mnist-test-half": Task(
-        "MNIST, 5,000 of the 10,000 test images, assigned on all", 10, _mnist_test,
+        "MNIST, 5,000 of the 10,000 test images, assigned on all", 10, _MNIST_TEST,
         partial(_part, 0.5, _whole),
     ),
     "mnist-test-tenth": Task(
-        "MNIST, 1,000 of the 10,000 test images, assigned on all", 10, _mnist_test,
+        "MNIST, 1,000 of the 10,000 test images, assigned on all", 10, _MNIST_TEST,
         partial(_part, 0.1, _whole),
     ),
     "mnist-test-codes": Task(
-        "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _mnist_test,
+        "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _MNIST_TEST,
         partial(_codes, _whole), images=False,
     ),
-    "mnist-60000": Task("MNIST, raw pixels, the published code's 60,000 images", 10, _mnist, _ganmm_60000),
+    "mnist-60000": Task("MNIST, raw pixels, the published code's 60,000 images", 10, _MNIST, _ganmm_60000),
     "mnist-60000-half": Task(
-        "MNIST, half of the 60,000 images, assigned on all", 10, _mnist, partial(_part, 0.5, _ganmm_60000)
+        "MNIST, half of the 60,000 images, assigned on all", 10, _MNIST, partial(_part, 0.5, _ganmm_60000)
     ),
     "mnist-60000-tenth": Task(
-        "MNIST, a tenth of the 60,000 images, assigned on all", 10, _mnist, partial(_part, 0.1, _ganmm_60000)
+        "MNIST, a tenth of the 60,000 images, assigned on all", 10, _MNIST, partial(_part, 0.1, _ganmm_60000)
     ),
     "mnist-60000-codes": Task(
-        "MNIST, 10 codes of DEC's stacked autoencoder of the 60,000 images", 10, _mnist,
+        "MNIST, 10 codes of DEC's stacked autoencoder of the 60,000 images", 10, _MNIST,
         partial(_codes, _ganmm_60000), images=False,
     ),
     "image-segmentation": Task(
-        "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _segmentation, _unit_table, images=False
+        "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _SEGMENTATION, _unit_table, images=False
     ),
     "artificial-characters-ganmm": Task(
-        "Artificial Characters, GANMM's version, 30,654 x 6", 10, _characters_ganmm, _unit_table, images=False
+        "Artificial Characters, GANMM's version, 30,654 x 6", 10, _CHARACTERS_GANMM, _unit_table, images=False
     ),
     "artificial-characters": Task(
-        "Artificial Characters, OpenML's version, 10,218 x 7", 10, _characters, _unit_table, images=False
+        "Artificial Characters, OpenML's version, 10,218 x 7", 10, _CHARACTERS, _unit_table, images=False
     ),
-    "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _digits, _whole),
+    "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _DIGITS, _whole),
     "mnist-0-4": _mnist_task(5),
     "mnist-0-6": _mnist_task(7),
     "mnist-0-9": _mnist_task(10),
     "mnist-imbalanced": Task(
-        "MNIST digits 0, 1, 2: 1,000, 300 and 100 images", 3, _mnist, partial(_classes, (1000, 300, 100))
+        "MNIST digits 0, 1, 2: 1,000, 300 and 100 images", 3, _MNIST, partial(_classes, (1000, 300, 100))
     ),
     "cifar10-3-red-noise": _cifar_task(3),
     "cifar10-5-red-noise": _cifar_task(5),
     "celeba-5-noise": Task(
-        "CelebA, five kinds of hair, 1,000 each, 20 % noise, 32 x 32", 5, _celeba, _faces, may_show=False
+        "CelebA, five kinds of hair, 1,000 each, 20 % noise, 32 x 32", 5, _CELEBA, _faces, may_show=False
     ),
 }  # fmt: skip
 
