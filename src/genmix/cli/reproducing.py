@@ -91,6 +91,7 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
     from genmix.engine import resolve_device
     from genmix.experiments.catalogue import ITEMS
     from genmix.experiments.running import missing, run_missing
+    from genmix.experiments.tables import markdown
 
     items = list(ITEMS.values()) if name == "all" else [find(name)]
     resolve_device(device)
@@ -109,13 +110,17 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
     _, failed = run_missing(jobs, size, runs, budget=budget, device=device, echo=print)
     for item in items:
         print(f"\n{item.source}: {item.title}\n")
-        print(write(item, runs, size))
+        print(write(item, runs, size) if item.name in ITEMS else markdown(item, runs, size))
     if failed:
         raise ValueError(f"{len(failed)} runs failed, the first: {failed[0]}")
 
 
 def write_page(path: Path, runs: Runs, size: Size) -> None:
-    """Write the page of everything that was run."""
+    """Write every item, and the page of everything that was run."""
+    from genmix.experiments.catalogue import ITEMS
+
+    for item in ITEMS.values():
+        write(item, runs, size)
     figures = Path(os.path.relpath(runs.folder.resolve() / "figures", path.resolve().parent))
     with whole_file(path) as part:
         part.write_text(page(runs, size, figures.as_posix()), encoding="utf-8")

@@ -499,7 +499,7 @@ def reproduce(
     device : str
         cpu, cuda, ...
     page : Path, optional
-        Write all that has been run as one page of Markdown to this file.
+        Write all that has been run as one page of Markdown to this file, and every table and figure to OUT.
     """
     from genmix.cli import files, reproducing
     from genmix.experiments.runs import Runs

@@ -46,9 +46,10 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
     figure, axes = panels(
         len(tasks) * len(scores), 300, height, Margins(left=48, right=14, bottom=46, top=30), len(scores)
     )
-    for place, (axis, (task, score)) in enumerate(
-        zip(axes, [(t, s) for t in tasks for s in scores], strict=True)
-    ):
+    names: dict[str, Any] = {}
+    at = [100 * alpha for alpha in item.alphas] if by_labels else [_SHARES[task] for task in item.tasks]
+    room = 0.04 * (max(at) - min(at))
+    for axis, (task, score) in zip(axes, [(t, s) for t in tasks for s in scores], strict=True):
         plain(axis, "y")
         for number, method in enumerate(row.method for row in item.rows):
             mine = [row for row in rows if row["method"] == method and task in ("", row["task"])]
@@ -56,10 +57,11 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
         axis.set_title(f"{_short(task)}: {NAMES[score]}" if task else NAMES[score], fontsize=11, color=INK)
         axis.set_xlabel("share of labels, %" if by_labels else "share of the data fitted, %", fontsize=10)
         axis.xaxis.label.set_color(MUTED)
-        axis.set_xticks([100 * a for a in item.alphas] if by_labels else [_SHARES[t] for t in item.tasks])
-        if not place:
-            handles, names = axis.get_legend_handles_labels()
-    return _with_legend(figure, handles, names)
+        axis.set_xticks(at)
+        axis.set_xlim(min(at) - room, max(at) + room)
+        handles, labels = axis.get_legend_handles_labels()
+        names |= dict(zip(labels, handles, strict=True))
+    return _with_legend(figure, names)
 
 
 def _curve(
@@ -80,7 +82,7 @@ def _curve(
     )  # fmt: skip
 
 
-def _with_legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> Figure:
+def _with_legend(figure: Figure, names: Mapping[str, Any]) -> Figure:
     """Put the names of all curves in a strip below the panels."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     strip = 18 * -(-len(names) // 3) + 10
@@ -89,7 +91,15 @@ def _with_legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -
         box = axis.get_position()
         axis.set_position((box.x0, share + box.y0 * (1 - share), box.width, box.height * (1 - share)))
     figure.set_size_inches(width / 72, (height + strip) / 72)
-    figure.legend(handles, names, loc="lower center", ncols=3, fontsize=9, frameon=False, labelcolor=INK)
+    figure.legend(
+        list(names.values()),
+        list(names),
+        loc="lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+        labelcolor=INK,
+    )
     return figure
 
 
