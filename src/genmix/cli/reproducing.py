@@ -42,20 +42,21 @@ def print_list(runs: Runs, size: Size) -> None:
     """Print every item, and how much of it has been run."""
     from genmix.cli.tables import text_table
     from genmix.experiments.catalogue import ITEMS
-    from genmix.experiments.running import finished
 
     rows = []
     for item in ITEMS.values():
-        wanted = item.experiments(size)
-        done = sum(record["seed"] < item.seeds for e in wanted for record in finished(e, size, runs))
-        rows.append(
-            {
-                "item": item.name,
-                "what": f"{item.source}: {item.title}",
-                "runs": f"{done}/{len(wanted) * item.seeds}",
-            }
-        )
+        done, total = progress(item, runs, size)
+        rows.append({"item": item.name, "what": f"{item.source}: {item.title}", "runs": f"{done}/{total}"})
     print(text_table(rows))
+
+
+def progress(item: Item, runs: Runs, size: Size) -> tuple[int, int]:
+    """Count the runs of an item that are finished, and those it asks for."""
+    from genmix.experiments.running import finished
+
+    wanted = item.experiments(size)
+    done = sum(record["seed"] < item.seeds for e in wanted for record in finished(e, size, runs))
+    return done, len(wanted) * item.seeds
 
 
 def find(name: str) -> Item:
@@ -132,7 +133,7 @@ def write(item: Item, runs: Runs, size: Size) -> str:
     from genmix.experiments.tables import markdown, rows_of
     from genmix.experiments.tasks import TASKS
 
-    name, text = item.name.replace("/", "--"), markdown(item, runs, size)
+    name, text = item.name, markdown(item, runs, size)
     with whole_file(runs.folder / "tables" / f"{name}.csv") as part:
         _write_csv(part, rows_of(item, runs, size))
     with whole_file(runs.folder / "tables" / f"{name}.md") as part:
@@ -159,14 +160,13 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     """Everything that was run, as one page of Markdown; `figures` is where its pictures are found."""
     from genmix.experiments.catalogue import DNNMM_ITEMS, GANMM_ITEMS, STUDIES
     from genmix.experiments.methods import METHODS
-    from genmix.experiments.running import finished
     from genmix.experiments.tables import markdown, not_higher
 
     items = (*GANMM_ITEMS, *DNNMM_ITEMS)
     behind = [line for item in items for line in not_higher(item, runs, size)]
-    wanted = [(item, experiment) for item in items for experiment in item.experiments(size)]
-    done = sum(r["seed"] < item.seeds for item, e in wanted for r in finished(e, size, runs))
-    total = sum(item.seeds for item, _ in wanted)
+    done, total = (
+        sum(counts) for counts in zip(*(progress(item, runs, size) for item in items), strict=True)
+    )
     lines = [
         "# Reproduction", "",
         "Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`, one",
@@ -194,4 +194,4 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-__all__ = ["find", "page", "print_list", "read_budget", "run", "write", "write_page"]
+__all__ = ["find", "page", "print_list", "progress", "read_budget", "run", "write", "write_page"]

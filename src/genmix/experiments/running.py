@@ -207,8 +207,9 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, device: s
         "seconds": round(seconds, 1), "device": device, "threads": torch.get_num_threads(),
         "version": genmix.__version__, "torch": torch.__version__,
     }  # fmt: skip
-    record |= {name: np.round(getattr(last, f"{name}_"), 5).tolist()
-               for name in ("n_iter", "weights", "criterion") if hasattr(last, f"{name}_")}  # fmt: skip
+    for name in ("n_iter", "weights", "criterion", "dead_components"):
+        if hasattr(last, f"{name}_"):
+            record[name] = np.round(getattr(last, f"{name}_"), 5).tolist()
     if hasattr(last, "converged_"):
         record["converged"] = bool(last.converged_)
     if size != "smoke" and experiment.task.startswith("mnist") and method.title.startswith("genmix"):

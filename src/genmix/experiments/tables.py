@@ -151,7 +151,7 @@ def clusters_markdown(item: Item, runs: Runs, size: Size) -> str:
 
 
 def not_higher(item: Item, runs: Runs, size: Size) -> list[str]:
-    """Cells where our default's mean is not higher than a rival's, or below the paper's own; runs missing."""
+    """Cells where our default's mean is not higher than a rival's, or below the paper's own."""
     if item.kind not in ("scores", "curves") or item.source == "genmix":
         return []
     rows, found = rows_of(item, runs, size), []
