@@ -41,7 +41,8 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
     if not rows:
         return None
     scores, by_labels = scores_of(item), len(item.alphas) > 1
-    tasks = item.tasks_at(size) if by_labels else [""]
+    run = {row["task"] for row in rows}
+    tasks = [task for task in item.tasks_at(size) if task in run] if by_labels else [""]
     height = 240
     figure, axes = panels(
         len(tasks) * len(scores), 300, height, Margins(left=48, right=14, bottom=46, top=30), len(scores)

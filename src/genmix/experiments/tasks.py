@@ -212,7 +212,7 @@ def _mnist_task(classes: int) -> Task:
 
 
 def _cifar_task(classes: int) -> Task:
-    title = f"CIFAR-10 (JPEG copies), first {classes} classes, 1,000 each, 10 % noise on red"
+    title = f"CIFAR-10 (JPEG copies) first {classes} classes, 1,000 each, 10 % noise on red"
     return Task(title, classes, _CIFAR10, partial(_red_noise, (PER_CLASS,) * classes))
 
 
