@@ -91,8 +91,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
         Continue from the fitted networks when `fit` is called again on items of the same shape.
     device : str
         "auto", "cpu", "cuda", ...
-    precision : {"float32", "bfloat16"}
-        Arithmetic of the networks while training.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks while training; "auto" is bfloat16 where it is fast.
 
     Attributes
     ----------

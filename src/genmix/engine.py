@@ -124,6 +124,26 @@ class AveragedNetwork:
             own.lerp_(other, weight)
 
 
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Arithmetic for a name; "auto" is bfloat16 where the device has units for its products, else float32.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision={precision!r}: expected 'auto', 'float32' or 'bfloat16'")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
+        fast = device.type == "cpu" and capabilities.get("amx_bf16", False)
+    return "bfloat16" if fast else "float32"
+
+
 class Engine:
     """Device, precision and random generators of one fit; the one place that several processes would change.
 
@@ -133,8 +153,8 @@ class Engine:
         "auto", "cpu", "cuda", "cuda:1", ...
     random_state : None, int or numpy.random.RandomState
         Seed of everything random in the fit.
-    precision : {"float32", "bfloat16"}
-        Arithmetic of the networks; "bfloat16" uses autocast.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks; "bfloat16" uses autocast, "auto" takes it where it is fast.
     verbose : int
         0 is silent; 1 shows a progress bar with the time left.
 
@@ -156,10 +176,8 @@ class Engine:
     ) -> None:
         from sklearn.utils import check_random_state
 
-        if precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
         self.device = resolve_device(device)
-        self.precision, self.verbose = precision, verbose
+        self.precision, self.verbose = resolve_precision(precision, self.device), verbose
         self.numpy_state = check_random_state(random_state)
         seed = int(self.numpy_state.randint(2**31 - 1))
         self.cpu_generator = torch.Generator().manual_seed(seed)

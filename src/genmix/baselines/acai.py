@@ -116,11 +116,13 @@ class InterpolatingAutoencoder(Autoencoder):
             z = self.encode(corrupt(seen, how.corruption, run))
             alpha = _uniform(run, len(x))
             made, between = self.decode(torch.cat([z, mix(z, alpha)])).chunk(2)
-            fooled = critic.judge(between).square().mean()
+            with self.autocast():
+                fooled = critic.judge(between).float().square().mean()
             learner.minimize(F.mse_loss(made, goal) + how.weight * fooled)
             # Reconstructions count as unmixed too, so that the critic does not just look for blur.
             unmixed = torch.lerp(made, goal, 0.5 * _uniform(run)).detach()
-            answers = critic.judge(between.detach()), critic.judge(unmixed)
+            with self.autocast():
+                answers = critic.judge(torch.cat([between.detach(), unmixed])).float().chunk(2)
             judge.minimize(critic_loss(*answers, alpha, how.target))
 
 

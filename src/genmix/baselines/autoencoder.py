@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -112,6 +114,9 @@ class Autoencoder(nn.Module):
         Source of the initial weights.
     """
 
+    #: Context of its layers: while it learns, that of the fit's precision.
+    autocast: Callable[[], AbstractContextManager[object]] = staticmethod(nullcontext)
+
     def __init__(
         self,
         item_shape: tuple[int, ...],
@@ -125,11 +130,13 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes ``[B, L]`` of items ``[B, *item_shape]``."""
-        return self.encoder(x[None])[0]
+        with self.autocast():
+            return self.encoder(x[None])[0].to(x.dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         """Items ``[B, *item_shape]`` of codes ``[B, L]``."""
-        return self.decoder(z[None])[0]
+        with self.autocast():
+            return self.decoder(z[None])[0].to(z.dtype)
 
     def error(self, z: Tensor, x: Tensor) -> Tensor:
         """Reconstruction error ``[B]`` of items `x` from codes `z`, what training lowers."""
@@ -153,6 +160,11 @@ class Autoencoder(nn.Module):
             z = self.encode(corrupt(seen, how.corruption, views.run))
             optimizer.minimize(self.error(z, x).mean())
 
+    def freeze(self) -> None:
+        """Learn no more, and answer in full precision."""
+        self.requires_grad_(False)
+        self.autocast = nullcontext
+
     def _pretrain_layers(self, views: Views, how: Pretraining) -> None:
         """Each layer learns, with its mirror image, to rebuild what the layers before it give it."""
         depth = len(self.encoder.layers)
@@ -165,9 +177,10 @@ class Autoencoder(nn.Module):
             for t in views.run.progress(how.layer_steps, f"layer {number + 1}"):
                 set_falling_rate(optimizer, how, t, how.layer_steps)
                 x = inputs[:, views.draw_index(1, how.batch_size)[0]]
-                h = layer(corrupt(x, how.layer_corruption, views.run))
-                h = corrupt(h if last else h.relu(), how.layer_corruption, views.run)
-                made = mirror(h)
+                with self.autocast():
+                    h = layer(corrupt(x, how.layer_corruption, views.run))
+                    h = corrupt(h if last else h.relu(), how.layer_corruption, views.run)
+                    made = mirror(h).float()
                 optimizer.minimize(((made if first else made.relu()) - x).square().sum(-1).mean())
             with torch.no_grad():
                 inputs = torch.cat([layer(x) for x in inputs.split(2048, 1)], 1)

@@ -34,7 +34,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         how = self.pretraining or self._pretraining
         if not isinstance(how, Pretraining):
             raise ValueError(f"pretraining={how!r}: expected a Pretraining or None")
-        run = Engine(self.device, self.random_state, verbose=self.verbose)
+        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = self.preprocessing_.item_shape
@@ -42,6 +42,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
+        self._networks.autocast = run.autocast
         self._networks.pretrain(views, how)
         if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
             raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
@@ -131,6 +132,8 @@ class StackedAutoencoder(Coder):
         1 shows a progress bar.
     device : str
         "auto", "cpu", "cuda", ...
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks while training; "auto" is bfloat16 where it is fast.
 
     Attributes
     ----------
@@ -155,6 +158,7 @@ class StackedAutoencoder(Coder):
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.pretraining = pretraining
         self.augmentation = augmentation
@@ -162,6 +166,7 @@ class StackedAutoencoder(Coder):
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> Self:
@@ -192,6 +197,7 @@ class StackedAutoencoder(Coder):
         """
         _, views = self._begin(X, self.augmentation)
         net, total = self._networks, 0.0
+        net.freeze()
         with torch.no_grad():
             for x in views.items.split(2048):
                 total += float(reconstruction_error(net.decode(net.encode(x)), x).sum())
@@ -216,7 +222,7 @@ class CodeClusterer(Coder, Rival):
         self, X: np.ndarray, views: Views, centers: Tensor, known: np.ndarray | None = None
     ) -> None:
         self._centers = centers.detach().cpu()
-        self._networks.requires_grad_(False)
+        self._networks.freeze()
         self._conclude(X, views.items.cpu(), known)
 
     def _log_proba(self, items: Tensor) -> np.ndarray:

@@ -86,7 +86,7 @@ class DCN(CodeClusterer):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None never.
-    scaling, random_state, verbose, device
+    scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
     Attributes
@@ -147,6 +147,7 @@ class DCN(CodeClusterer):
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.pretraining = pretraining
@@ -160,6 +161,7 @@ class DCN(CodeClusterer):
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pretrain the autoencoder, then cluster.

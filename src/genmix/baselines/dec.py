@@ -50,7 +50,7 @@ class DEC(CodeClusterer):
         At most so many refreshes.
     tol : float
         Stop once a refresh changes at most this share of the assignments.
-    scaling, random_state, verbose, device
+    scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
     Attributes
@@ -97,6 +97,7 @@ class DEC(CodeClusterer):
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.pretraining = pretraining
@@ -110,6 +111,7 @@ class DEC(CodeClusterer):
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pretrain the autoencoder, then cluster.

@@ -111,7 +111,7 @@ class DynAE(CodeClusterer):
         At most so many counts.
     tol : float
         Stop once less than this share of the items is conflicted.
-    scaling, random_state, verbose, device
+    scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
     Attributes
@@ -174,6 +174,7 @@ class DynAE(CodeClusterer):
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.pretraining = pretraining
@@ -190,6 +191,7 @@ class DynAE(CodeClusterer):
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pretrain the autoencoder, then cluster.

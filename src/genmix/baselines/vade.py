@@ -43,7 +43,7 @@ class VaDE(Coder, Rival, BaseMixture):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None, as in the paper, never.
-    scaling, random_state, verbose, device
+    scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
     Attributes
@@ -81,9 +81,6 @@ class VaDE(Coder, Rival, BaseMixture):
         }
     }
 
-    #: `sample` asks for it; the networks run in float32.
-    precision = "float32"
-
     _networks: VariationalAutoencoder
 
     def __init__(
@@ -102,6 +99,7 @@ class VaDE(Coder, Rival, BaseMixture):
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.pretraining = pretraining
@@ -116,6 +114,7 @@ class VaDE(Coder, Rival, BaseMixture):
         self.random_state = random_state
         self.verbose = verbose
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pretrain the autoencoder, start the mixture on its codes, then raise the ELBO.
@@ -164,7 +163,7 @@ class VaDE(Coder, Rival, BaseMixture):
             self.converged_ = self.tol is not None and changed <= self.tol
             if self.converged_:
                 break
-        net.requires_grad_(False)
+        net.freeze()
         self._conclude(X, items.cpu())
         return self
 

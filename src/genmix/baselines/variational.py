@@ -91,11 +91,12 @@ class VariationalAutoencoder(Autoencoder):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log variances ``[B, L]`` of the codes of items."""
-        h = x[None].flatten(2)
         *hidden, last = self.encoder.layers
-        for layer in hidden:
-            h = layer(h).relu()
-        return last(h)[0], self.spread(h)[0]
+        with self.autocast():
+            h = x[None].flatten(2)
+            for layer in hidden:
+                h = layer(h).relu()
+            return last(h)[0].to(x.dtype), self.spread(h)[0].to(x.dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         """Items of codes: pixels in [0, 1], or rows of a table."""

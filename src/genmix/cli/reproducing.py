@@ -13,7 +13,7 @@ from genmix.cli.files import whole_file
 if TYPE_CHECKING:
     from genmix.experiments.catalogue import Item
     from genmix.experiments.runs import Runs
-    from genmix.experiments.tasks import Size
+    from genmix.experiments.tasks import Compute, Size
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -81,7 +81,9 @@ def find(name: str) -> Item:
     return ITEMS[name]
 
 
-def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float | None, device: str) -> None:
+def run(
+    name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float | None, compute: Compute
+) -> None:
     """Do the runs of an item, or of all, that are missing; then print and write what there is.
 
     Raises
@@ -89,13 +91,13 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
     ValueError
         If there is no such item, or runs failed; those that did not are kept.
     """
-    from genmix.engine import resolve_device
+    from genmix.engine import resolve_device, resolve_precision
     from genmix.experiments.catalogue import ITEMS
     from genmix.experiments.running import missing, run_missing
     from genmix.experiments.tables import markdown
 
     items = list(ITEMS.values()) if name == "all" else [find(name)]
-    resolve_device(device)
+    resolve_precision(compute.precision, resolve_device(compute.device))
     if seeds is not None and seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
     wanted = {
@@ -108,7 +110,7 @@ def run(name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float |
     if size == "smoke":
         print("a trial of the machinery: few items, tiny networks, scores without meaning")
     print(f"{name}: {len(wanted) - len(jobs)} runs are finished, {len(jobs)} to do")
-    _, failed = run_missing(jobs, size, runs, budget=budget, device=device, echo=print)
+    _, failed = run_missing(jobs, size, runs, budget=budget, compute=compute, echo=print)
     for item in items:
         print(f"\n{item.source}: {item.title}\n")
         print(write(item, runs, size) if item.name in ITEMS else markdown(item, runs, size))

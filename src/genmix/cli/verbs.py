@@ -477,6 +477,7 @@ def reproduce(
     smoke: bool = False,
     full: bool = False,
     device: str = "cpu",
+    precision: str = "auto",
     page: Path | None = None,
 ) -> None:
     """Reproduce a table or figure of the papers: do the runs that are missing, then show it.
@@ -498,11 +499,14 @@ def reproduce(
         The papers' size, for a GPU, instead of what a CPU can do.
     device : str
         cpu, cuda, ...
+    precision : str
+        Arithmetic of the networks: float32, bfloat16, or auto, which is bfloat16 where that is fast.
     page : Path, optional
         Write all that has been run as one page of Markdown to this file, and every table and figure to OUT.
     """
     from genmix.cli import files, reproducing
     from genmix.experiments.runs import Runs
+    from genmix.experiments.tasks import Compute
 
     if smoke and full:
         raise ValueError("--smoke and --full are two sizes: give one of them")
@@ -510,9 +514,8 @@ def reproduce(
     runs, seconds = Runs(out / "smoke" if smoke else out), reproducing.read_budget(budget)
     if item is not None:
         files.check_writable(runs.folder / "runs" / "x")
-        reproducing.run(
-            item, runs, size, seeds=1 if smoke and seeds is None else seeds, budget=seconds, device=device
-        )
+        seeds = 1 if smoke and seeds is None else seeds
+        reproducing.run(item, runs, size, seeds=seeds, budget=seconds, compute=Compute(device, precision))
     if page is not None:
         reproducing.write_page(page, runs, size)
     elif item is None:

@@ -31,7 +31,6 @@ class Setting:
     seed: int
     size: Size
     images: bool
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,34 @@ class OverClustered(BaseEstimator):
         Clusters in the end.
     times : int
         Components for each.
-    random_state, device
+    random_state, device, precision
         As in `DNNMixture`.
     """
 
     def __init__(
-        self, n_components: int = 2, times: int = 3, random_state: Any = None, device: str = "auto"
+        self,
+        n_components: int = 2,
+        times: int = 3,
+        random_state: Any = None,
+        device: str = "auto",
+        precision: str = "float32",
     ) -> None:
         self.n_components = n_components
         self.times = times
         self.random_state = random_state
         self.device = device
+        self.precision = precision
 
     def fit(self, X: np.ndarray, y: np.ndarray | None = None) -> Self:
         """Fit, then merge the pair of highest normalised overlap until K are left."""
         k = self.n_components
-        model = DNNMixture(k * self.times, generate=False, random_state=self.random_state, device=self.device)
+        model = DNNMixture(
+            k * self.times,
+            generate=False,
+            random_state=self.random_state,
+            device=self.device,
+            precision=self.precision,
+        )
         p = model.fit(X, y).predict_proba(X)
         other = model._memberships(Affine()(model._items(X), torch.Generator().manual_seed(0)))
         merged = np.arange(p.shape[1])
@@ -99,7 +110,7 @@ class OverClustered(BaseEstimator):
 
 
 def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
-    return lambda s: GANMixture(s.n_components, random_state=s.seed, device=s.device, **arguments)
+    return lambda s: GANMixture(s.n_components, random_state=s.seed, **arguments)
 
 
 #: The published networks of images with a quarter of their channels.
@@ -116,39 +127,32 @@ def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
         chosen = {**arguments, **shorter, **longer}
         if "epsilon" in arguments:
             chosen["epsilon"] = arguments["epsilon"]
-        return GANMixture.preset(name, s.n_components, random_state=s.seed, device=s.device, **chosen)
+        return GANMixture.preset(name, s.n_components, random_state=s.seed, **chosen)
 
     return make
 
 
 def _dnnmm(**arguments: Any) -> Callable[[Setting], Any]:
-    return lambda s: DNNMixture(s.n_components, random_state=s.seed, device=s.device, **arguments)
+    return lambda s: DNNMixture(s.n_components, random_state=s.seed, **arguments)
 
 
 def _dnnmm_published(**arguments: Any) -> Callable[[Setting], Any]:
-    return lambda s: DNNMixture.preset(
-        "dnnmm-2020", s.n_components, random_state=s.seed, device=s.device, **arguments
-    )
+    return lambda s: DNNMixture.preset("dnnmm-2020", s.n_components, random_state=s.seed, **arguments)
 
 
 def _rival(name: str, **arguments: Any) -> Callable[[Setting], Any]:
-    """Take a model of `genmix.baselines`, on the device where it has one."""
+    """Take a model of `genmix.baselines`."""
     kind = getattr(baselines, name)
-
-    def make(s: Setting) -> Any:
-        model = kind(s.n_components, random_state=s.seed, **arguments)
-        return model.set_params(device=s.device) if "device" in model.get_params(deep=False) else model
-
-    return make
+    return lambda s: kind(s.n_components, random_state=s.seed, **arguments)
 
 
 def _without_autoencoder(s: Setting) -> Any:
     name = "without-autoencoder"
-    return baselines.DEC.preset(name, s.n_components, random_state=s.seed, device=s.device)
+    return baselines.DEC.preset(name, s.n_components, random_state=s.seed)
 
 
 def _embedded(s: Setting) -> Pipeline:
-    codes = baselines.StackedAutoencoder(random_state=s.seed, device=s.device)
+    codes = baselines.StackedAutoencoder(random_state=s.seed)
     mixture = baselines.GaussianMixture(s.n_components, random_state=s.seed)
     return Pipeline([("codes", codes), ("mixture", mixture)])
 
@@ -266,7 +270,7 @@ DNNMM = {
     "balance-0.7": Method("start with balance 0.7", _relaxed(0.7), True),
     "over-clustered": Method(
         "three times as many components, merged",
-        lambda s: OverClustered(s.n_components, random_state=s.seed, device=s.device), True,
+        lambda s: OverClustered(s.n_components, random_state=s.seed), True,
     ),
 }  # fmt: skip
 METHODS: dict[str, Method] = {**CLASSICAL, **DEEP, **GANMM, **GANMM_CHOICES, **DNNMM}

@@ -15,13 +15,14 @@ from sklearn.pipeline import Pipeline
 
 import genmix
 from genmix import metrics
+from genmix.engine import resolve_device, resolve_precision
 from genmix.experiments import shown
 from genmix.experiments.methods import METHODS, Setting, make_tiny
 from genmix.experiments.runs import Record, Runs, mean_seconds
-from genmix.experiments.tasks import TASKS, Case, Draw, Size, hide
+from genmix.experiments.tasks import CPU, TASKS, Case, Compute, Draw, Size, hide
 
-#: Parameters that change nothing in a result.
-_NO_SETTING = ("random_state", "device", "verbose", "warm_start")
+#: Parameters by which a model is not another one; records say seed, device and precision.
+_NO_SETTING = ("random_state", "device", "precision", "verbose", "warm_start")
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class Experiment:
         """TASK/METHOD, and @ALPHA where labels are known."""
         return f"{self.task}/{self.method}" + (f"@{self.alpha:g}" if self.alpha else "")
 
-    def make(self, seed: int, size: Size, device: str = "cpu") -> Any:
+    def make(self, seed: int, size: Size) -> Any:
         """Set up the unfitted model of one run."""
         task = TASKS[self.task]
-        model = METHODS[self.method].make(Setting(task.n_components, seed, size, task.images, device))
+        model = METHODS[self.method].make(Setting(task.n_components, seed, size, task.images))
         return make_tiny(model) if size == "smoke" else model
 
     def settings(self, size: Size) -> str:
@@ -141,7 +142,7 @@ def run_missing(
     runs: Runs,
     *,
     budget: float | None = None,
-    device: str = "cpu",
+    compute: Compute = CPU,
     echo: Callable[[str], None] = lambda line: None,
 ) -> tuple[int, list[str]]:
     """Do runs in their order until the time is spent.
@@ -156,8 +157,8 @@ def run_missing(
         Where records go; each is written as soon as its run has ended.
     budget : float, optional
         Seconds. No run is begun that, judged by its like, would end later; the first one always is.
-    device : str
-        "cpu", "cuda", ...
+    compute : Compute
+        Device and precision.
     echo : callable, optional
         Called with a line for each run.
 
@@ -174,7 +175,7 @@ def run_missing(
         if budget is not None and number and spent + (job.seconds or 0.0) > budget:
             continue
         try:
-            record = run_one(job.experiment, job.seed, size, runs, device)
+            record = run_one(job.experiment, job.seed, size, runs, compute)
         except (ValueError, FloatingPointError, MemoryError) as error:
             failed.append(f"{job.experiment.name}, seed {job.seed}: {error}")
             echo(f"{failed[-1]} (failed)")
@@ -184,12 +185,14 @@ def run_missing(
     return done, failed
 
 
-def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, device: str = "cpu") -> Record:
+def run_one(
+    experiment: Experiment, seed: int, size: Size, runs: Runs, compute: Compute = CPU
+) -> Record:
     """Fit, score on what had no label, keep the record."""
     task, method = TASKS[experiment.task], METHODS[experiment.method]
-    drawn = task.draw(Case(seed, runs.cache, size))
+    drawn = task.draw(Case(seed, runs.cache, size, compute))
     known = hide(drawn.y, experiment.alpha, seed) if method.learns_labels else None
-    model = experiment.make(seed, size, device)
+    model = compute.prepare(experiment.make(seed, size))
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no convergence, dead components: the record says so
@@ -204,8 +207,8 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, device: s
     last = model[-1] if isinstance(model, Pipeline) else model
     record |= _scores(model, last, drawn, known)
     record |= {
-        "seconds": round(seconds, 1), "device": device, "threads": torch.get_num_threads(),
-        "version": genmix.__version__, "torch": torch.__version__,
+        "seconds": round(seconds, 1), "device": compute.device, "threads": torch.get_num_threads(),
+        "precision": _precision(last, compute), "version": genmix.__version__, "torch": torch.__version__,
     }  # fmt: skip
     for name in ("n_iter", "weights", "criterion", "dead_components"):
         if hasattr(last, f"{name}_"):
@@ -217,6 +220,13 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, device: s
     shown.keep(runs.shown(experiment.name, settings, seed), experiment.needs, last, drawn)
     runs.append(record)
     return record
+
+
+def _precision(model: Any, compute: Compute) -> str:
+    """Arithmetic of the fit."""
+    if "precision" not in model.get_params(deep=False):
+        return "float32"
+    return resolve_precision(compute.precision, resolve_device(compute.device))
 
 
 def _scores(model: Any, last: Any, drawn: Draw, known: np.ndarray | None) -> Record:

@@ -40,7 +40,7 @@ def rows_of(item: Item, runs: Runs, size: Size) -> list[dict[str, Any]]:
     -------
     list of dict
         task, alpha, method, title, role, then for each score its name, ``_sd`` and ``_paper``; seeds,
-        seconds, threads, device. Scores are missing where no run has ended.
+        seconds, threads, device, precision. Scores are missing where no run has ended.
     """
     roles = {row.method: row for row in item.rows}
     table = []
@@ -59,8 +59,8 @@ def rows_of(item: Item, runs: Runs, size: Size) -> list[dict[str, Any]]:
         row["seeds"] = len(records)
         if records:
             row["seconds"] = float(np.mean([record["seconds"] for record in records]))
-            for name in ("threads", "device"):
-                row[name] = "/".join(sorted({str(record[name]) for record in records}))
+            for name in ("threads", "device", "precision"):
+                row[name] = "/".join(sorted({str(record.get(name, "float32")) for record in records}))
             judged = [share for record in records for share in record.get("sample_consistency", ())]
             if judged:
                 row |= {"samples": float(np.mean(judged)), "samples_least": float(np.min(judged))}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from genmix import datasets
 from genmix._base import fingerprint
@@ -43,6 +44,32 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class Compute:
+    """Where and in what arithmetic networks are trained; it changes no model, only its last digits.
+
+    Parameters
+    ----------
+    device : str
+        "cpu", "cuda", ...
+    precision : {"auto", "float32", "bfloat16"}
+        As in `DNNMixture`.
+    """
+
+    device: str = "cpu"
+    precision: str = "auto"
+
+    def prepare(self, model: Any) -> Any:
+        """Set what a model has of these arguments; a pipeline's steps each."""
+        for step in [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]:
+            known = step.get_params(deep=False)
+            step.set_params(**{name: value for name, value in asdict(self).items() if name in known})
+        return model
+
+
+CPU = Compute()
+
+
+@dataclass(frozen=True)
 class Case:
     """What a draw depends on besides the data.
 
@@ -54,11 +81,14 @@ class Case:
         Folder for what takes time to make.
     size : {"smoke", "cpu", "full"}
         A trial of the machinery, what two cores do in minutes, or the papers' size.
+    compute : Compute
+        For what takes time to make.
     """
 
     seed: int
     cache: Path
     size: Size = "cpu"
+    compute: Compute = CPU
 
 
 Maker = Callable[[datasets.Dataset, Case], Draw]
@@ -163,7 +193,7 @@ def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
     kept = case.cache / f"codes-{name}.npy"
     if not kept.exists():
-        codes = model.fit_transform(X)
+        codes = case.compute.prepare(model).fit_transform(X)
         case.cache.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npy")
         np.save(part, codes, allow_pickle=False)
