@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -20,6 +21,8 @@ from genmix.data import Preprocessing, as_array, is_images
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from genmix.engine import Engine
 
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
@@ -204,6 +207,24 @@ class BaseClusterer(ClusterMixin, BaseModel):
     def _assign(self, items: Tensor) -> np.ndarray:
         """Components of scaled items; what `predict` and `labels_` share."""
         return np.asarray(self._memberships(items).argmax(1))
+
+    def _until_converged(self, run: Engine, algorithm: str, earliest: int) -> Iterator[int]:
+        """Count EM iterations, after those in `history_`, to `max_iter` or until `tol` is reached.
+
+        That is `PATIENCE` in a row that change at most `tol` of the assignments, `earliest` done at least.
+        """
+
+        def calm() -> bool:
+            last = [record["changed"] for record in self.history_[-PATIENCE:]]
+            enough = len(last) == PATIENCE and len(self.history_) >= earliest
+            return self.tol is not None and enough and max(last) <= self.tol
+
+        self.converged_ = calm()
+        for t in run.progress(self.max_iter, algorithm, len(self.history_)):
+            if self.converged_:
+                return
+            yield t
+            self.converged_ = calm()
 
     def _warn_of_dead(self, state: str) -> None:
         if self.dead_components_:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genmix import em
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
 from genmix.gan import OBJECTIVES, Adversarial, clip_weights
 from genmix.nets import build_stack, copy_networks, normalizes_batches
 
@@ -47,7 +47,7 @@ class MStep:
     revive: bool = True
 
 
-class Components:
+class Components(Stateful):
     """C = R * K generators and critics in two stacks, each with one optimiser.
 
     Parameters
@@ -63,6 +63,11 @@ class Components:
     run : Engine
         Device and random generators.
     """
+
+    _state = (
+        "generator", "critic", "generator_optimizer", "critic_optimizer", "averaged", "steps_done",
+        "collapsed_components",
+    )  # fmt: skip
 
     def __init__(
         self, n: int, item_shape: tuple[int, ...], step: MStep, networks: Mapping[str, Any], run: Engine

@@ -7,6 +7,7 @@ generator and discriminator, mu_k the fixed means, omega the shares, gamma the m
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, ClassVar, Self
 
@@ -17,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em, latent
-from genmix._base import PATIENCE, BaseMixture, check_codes, fingerprint
+from genmix._base import BaseMixture, check_codes, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.checkpoint import Checkpoint
 from genmix.dnnmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.engine import Engine
 from genmix.estep import agreement
@@ -202,7 +204,14 @@ class DNNMixture(TransformerMixin, BaseMixture):
             raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
         return cls(n_components, **{**PRESETS[name], **overrides})
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -213,6 +222,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
             Classes of the items, -1 where unknown.
         sample_weight : array of float [N], optional
             How often an item counts (>= 0); raise it for labelled items where they are very few.
+        checkpoint : path, optional
+            Folder that the fit can go on from: if it is stopped, the same call again ends with the same
+            bits. `max_iter`, `min_iter` and `tol` may change in between.
 
         Returns
         -------
@@ -223,7 +235,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
         ------
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range;
-            labels of more classes than components.
+            labels of more classes than components; a checkpoint of other data or arguments, or damaged.
         FloatingPointError
             Training diverged.
         """
@@ -233,9 +245,10 @@ class DNNMixture(TransformerMixin, BaseMixture):
         weights = check_sample_weight(sample_weight, len(X))
         labels = self._read_labels(y, len(X), weights, run)
         plan = make_plan(self, X, run)
+        kept = Checkpoint(checkpoint, self, (X, y, sample_weight), run)
         views = Views(plan.preprocessing.apply(X).to(run.device), plan.augmentation, run, weights)
-        encoder, decoder = self._begin(views, plan, labels)
-        self._minmax_em(views, plan, labels, encoder, decoder, begun)
+        encoder, decoder = self._begin(views, plan, labels, kept)
+        self._minmax_em(views, plan, labels, encoder, decoder, kept, begun - kept.seconds)
         self._conclude(views, plan, labels, encoder, decoder, X)
         return self
 
@@ -246,6 +259,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
         labels: Labels | None,
         encoder: Encoder,
         decoder: Decoder | None,
+        kept: Checkpoint,
         begun: float,
     ) -> None:
         """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
@@ -253,9 +267,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
         encoder.begin_averaging(step.encoder_average)
         known = None if labels is None else labels.component
         shares = None if labels is None else labels.shares().expand(self.n_init, -1)
-        self.history_: list[dict[str, Any]] = []
-        self.converged_, calm, gamma = False, 0, None
-        for t in run.progress(self.max_iter, "MinMax+EM"):
+        learners = {"encoder": encoder} | ({} if decoder is None else {"decoder": decoder})
+        self.history_, gamma = kept.resume(learners, None)
+        for t in self._until_converged(run, "MinMax+EM", self.min_iter):
             # E-step (eq. 3) for all data; known components are clamped (the indicator of eq. 13)
             before, joint = gamma, encoder.all_joint(X)
             gamma = latent.memberships(joint, known)
@@ -288,10 +302,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
                     mean = g[:, : step.batch_size].mean(1)  # without the labelled items added
                     encoder.weights = latent.ascend_weights(encoder.weights, mean, slopes)
             self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
-            calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
-            if calm >= PATIENCE and t + 1 >= self.min_iter:
-                self.converged_ = True
-                break
+            kept.write(self.history_, gamma)
+        kept.write(self.history_, gamma, last=True)
 
     def _new_weights(self, encoder: Encoder, decoder: Decoder | None, gamma: Tensor, views: Views) -> Tensor:
         """Omega after the M-step, ``[R, K]``."""
@@ -340,7 +352,9 @@ class DNNMixture(TransformerMixin, BaseMixture):
             raise ValueError("sample_weight is zero for all items with labels: give some of them weight")
         return labels
 
-    def _begin(self, views: Views, plan: Plan, labels: Labels | None) -> tuple[Encoder, Decoder | None]:
+    def _begin(
+        self, views: Views, plan: Plan, labels: Labels | None, kept: Checkpoint
+    ) -> tuple[Encoder, Decoder | None]:
         """Start and pretraining (section III-E), or the networks fitted before."""
         run, step, R, K = views.run, plan.step, self.n_init, self.n_components
         dims = plan.means.shape[1]
@@ -362,6 +376,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
             encoder = ready(self._heads, self._head)
             encoder.network.load_state_dict(fitted["encoder"].state_dict())
             encoder.weights = torch.from_numpy(self.weights_).float().to(run.device)[None]
+        elif kept.exists:
+            encoder = ready(kept.of("encoder", "n_heads", 1), 0)
         elif isinstance(plan.start, InformationStart):
             encoder = learn_information(plan.start, make, views, K, R, step.encoder_rate, labels)
         else:
@@ -372,6 +388,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
         if not self.generate:
             return encoder, None
         decoder = Decoder(R, plan.means, plan.preprocessing.item_shape, step, plan.networks, run)
+        if kept.exists:
+            return encoder, decoder
         if fitted is None or "generator" not in fitted:
             decoder.pretrain(encoder, views)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,7 +44,36 @@ def flatten_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
     return flat
 
 
-class FlatOptimizer:
+class Stateful:
+    """What a checkpoint can hold: the attributes that a subclass names are all that changes in a fit."""
+
+    _state: ClassVar[tuple[str, ...]] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionary of tensors, numbers and None."""
+        values = {name: getattr(self, name) for name in self._state}
+        return {name: v.state_dict() if _has_state(v) else v for name, v in values.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        for name in self._state:
+            own, kept = getattr(self, name), state[name]
+            if _has_state(own):
+                own.load_state_dict(kept)
+            else:
+                setattr(self, name, kept.to(self._device) if isinstance(kept, Tensor) else kept)
+
+    @property
+    def _device(self) -> torch.device:
+        run: Engine = self.run  # type: ignore[attr-defined]
+        return run.device
+
+
+def _has_state(value: Any) -> bool:
+    return isinstance(value, nn.Module | Stateful)
+
+
+class FlatOptimizer(Stateful):
     """An optimiser of parameters that lie in one tensor: a step is a few kernels for any number of layers.
 
     Parameters
@@ -88,8 +118,22 @@ class FlatOptimizer:
         """Begin anew: no averages of gradients, no count of steps."""
         self.optimizer.state.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Rate, and what the optimiser remembers; the parameters are their networks' state."""
+        return {
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "memory": self.optimizer.state.get(self.flat, {}),
+        }
 
-class AveragedNetwork:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        memory = {0: state["memory"]} if state["memory"] else {}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        self.set_rate(state["rate"])
+
+
+class AveragedNetwork(Stateful):
     """A copy of a network under training that follows its parameters and running statistics slowly.
 
     Parameters
@@ -106,6 +150,8 @@ class AveragedNetwork:
     network : nn.Module
         The average, in evaluation mode.
     """
+
+    _state = ("network", "steps")
 
     def __init__(self, source: nn.Module, optimizer: FlatOptimizer, factor: float) -> None:
         self.optimizer, self.factor, self.steps = optimizer, factor, 0
@@ -139,12 +185,12 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot say
-        fast = device.type == "cpu" and capabilities.get("amx_bf16", False)
+        known = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
+        fast = device.type == "cpu" and known is not None and known().get("amx_bf16", False)
     return "bfloat16" if fast else "float32"
 
 
-class Engine:
+class Engine(Stateful):
     """Device, precision and random generators of one fit; the one place that several processes would change.
 
     Parameters
@@ -183,6 +229,23 @@ class Engine:
         self.cpu_generator = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the random generators are."""
+        name, key, *rest = self.numpy_state.get_state(legacy=True)
+        return {
+            "cpu_generator": self.cpu_generator.get_state(),
+            "generator": self.generator.get_state(),
+            "numpy": [name, torch.from_numpy(key.astype(np.int64)), *rest],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where they were."""
+        self.cpu_generator.set_state(state["cpu_generator"])
+        self.generator.set_state(state["generator"])
+        name, key, *rest = state["numpy"]
+        self.numpy_state = np.random.RandomState()  # the one before may be everybody's
+        self.numpy_state.set_state((name, key.numpy().astype(np.uint32), *rest))
+
     def seed(self) -> int:
         """Return a fresh seed for a library that wants an integer."""
         return int(self.numpy_state.randint(2**31 - 1))
@@ -197,14 +260,14 @@ class Engine:
         """Move a network to the device."""
         return module.to(self.device)
 
-    def progress(self, total: int, description: str) -> Iterator[int]:
-        """Count to `total`, with a bar and the time left where asked."""
+    def progress(self, total: int, description: str, done: int = 0) -> Iterator[int]:
+        """Count from `done` to `total`, with a bar and the time left where asked."""
         if not self.verbose:
-            yield from range(total)
+            yield from range(done, total)
             return
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=description, unit="it", leave=True) as bar:
-            for index in range(total):
+        with tqdm(total=total, initial=done, desc=description, unit="it", leave=True) as bar:
+            for index in range(done, total):
                 yield index
                 bar.update()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genmix import em
 from genmix.augment import Views
 from genmix.components import Components
-from genmix.engine import Engine, FlatOptimizer
+from genmix.engine import Engine, FlatOptimizer, Stateful
 from genmix.nets import dense_output, kept_statistics
 
 
@@ -94,7 +94,7 @@ class CriticEStep:
     pool: int | None = None
 
 
-class Classifier:
+class Classifier(Stateful):
     """The classifiers of R restarts, stacked, each with H heads of K outputs of which one is in use.
 
     Parameters
@@ -110,6 +110,8 @@ class Classifier:
     restarts, n_heads : int
         R and H.
     """
+
+    _state: ClassVar[tuple[str, ...]] = ("network", "optimizer", "n_heads", "head", "has_seen_data")
 
     def __init__(
         self,
@@ -271,7 +273,7 @@ def agreement(
     return em.view_information(pairs[0], pairs[1], n_components, DOUBT)
 
 
-class CriticJudge:
+class CriticJudge(Stateful):
     """The critics as E-step: nothing is learned, the memberships are a softmax of their scores.
 
     Parameters

@@ -7,6 +7,7 @@ points that augment D_i. `GANMixture._epsilon_em` is Algorithm 1.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -17,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em
-from genmix._base import PATIENCE, BaseMixture, fingerprint
+from genmix._base import BaseMixture, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.checkpoint import Checkpoint
 from genmix.components import Components, MStep
 from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
@@ -184,7 +186,7 @@ class GANMixture(BaseMixture):
             raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
         return cls(n_components, **{**PRESETS[name], **overrides})
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -193,6 +195,9 @@ class GANMixture(BaseMixture):
             Rows of a table, or images (uint8 0..255, or numbers of any range).
         y : ignored
             Present for scikit-learn's pipelines; GANMM learns without labels.
+        checkpoint : path, optional
+            Folder that the fit can go on from: if it is stopped, the same call again ends with the same
+            bits. `max_iter` and `tol` may change in between.
 
         Returns
         -------
@@ -202,7 +207,8 @@ class GANMixture(BaseMixture):
         Raises
         ------
         ValueError
-            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
+            Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range; a
+            checkpoint of other data or arguments, or damaged.
         FloatingPointError
             Training diverged.
         """
@@ -210,12 +216,14 @@ class GANMixture(BaseMixture):
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         plan = make_plan(self, X)
+        kept = Checkpoint(checkpoint, self, (X,), run)
         fitted = self._fitted_networks(plan) if self.warm_start else None
         items = plan.preprocessing.apply(X).to(run.device)
         views = Views(items, plan.augmentation, run)
         gans = Components(self.n_init * self.n_components, plan.item_shape, plan.m_step, plan.networks, run)
-        h_q, labels = self._begin(views, plan, gans, fitted)
-        self._epsilon_em(views, plan, gans, h_q, labels, begun, fitted is not None)
+        h_q, labels = self._begin(views, plan, gans, fitted, kept)
+        fresh = fitted is None and not kept.exists
+        self._epsilon_em(views, plan, gans, h_q, labels, kept, begun - kept.seconds, fresh=fresh)
         self._conclude(views, plan, gans, h_q, X)
         return self
 
@@ -226,19 +234,20 @@ class GANMixture(BaseMixture):
         gans: Components,
         h_q: Classifier | CriticJudge,
         labels: Tensor,
+        kept: Checkpoint,
         begun: float,
-        warm: bool,
+        *,
+        fresh: bool,
     ) -> None:
         """Algorithm 1 of Yu & Zhou 2018 for all restarts at once; the line numbers are the paper's."""
         D, K, run = views.items, self.n_components, views.run
-        self.history_: list[dict[str, Any]] = []
-        self.converged_, calm = False, 0
-        if not warm:  # line 2: the GANs are pretrained on the partition of line 1
+        if fresh:  # line 2: the GANs are pretrained on the partition of line 1
             even = torch.ones(*labels.shape, K, device=run.device) / K
             own = em.component_distributions(labels, even, 0.0)[0]
             flat = own.flatten(0, 1)
             gans.train(D, flat, flat, 0.0, plan.m_step.pretrain_steps, pretraining=True)
-        for t in run.progress(self.max_iter, "epsilon-EM"):  # lines 3-4
+        self.history_, labels = kept.resume({"gans": gans, "h_q": h_q}, labels)
+        for t in self._until_converged(run, "epsilon-EM", plan.last_change + 1):  # lines 3-4
             epsilon = em.epsilon_at(t, plan.epsilon)
             loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
             pool = plan.draw_pool(len(D), run)
@@ -255,10 +264,8 @@ class GANMixture(BaseMixture):
             changed = (before != labels[:, pool]).float().mean(1).max()
             shares = em.component_shares(labels[:, pool], K)
             self._record(t, epsilon, torch.stack([changed, loss_h, *losses, shares.min()]), revived, begun)
-            calm = calm + 1 if self.tol is not None and self.history_[-1]["changed"] <= self.tol else 0
-            if calm >= PATIENCE and t >= plan.last_change:
-                self.converged_ = True
-                break
+            kept.write(self.history_, labels)
+        kept.write(self.history_, labels, last=True)
 
     def _record(self, t: int, epsilon: float, numbers: Tensor, revived: Tensor, begun: float) -> None:
         """Append to `history_`; only here and in `revive_collapsed` does the host wait for the device."""
@@ -274,7 +281,12 @@ class GANMixture(BaseMixture):
         self.history_.append(record)
 
     def _begin(
-        self, views: Views, plan: Plan, gans: Components, fitted: nn.ModuleDict | None
+        self,
+        views: Views,
+        plan: Plan,
+        gans: Components,
+        fitted: nn.ModuleDict | None,
+        kept: Checkpoint,
     ) -> tuple[Classifier | CriticJudge, Tensor]:
         """Line 1: h_q and a first assignment ``[R, N]``, from a start or from the networks fitted before."""
         run, restarts = views.run, self.n_init
@@ -287,7 +299,7 @@ class GANMixture(BaseMixture):
                 network.load_state_dict(fitted[role].state_dict())
         if isinstance(plan.e_step, CriticEStep):
             judge: Classifier | CriticJudge = CriticJudge(gans, self.n_components, plan.e_step)
-        elif isinstance(plan.start, InformationStart) and fitted is None:
+        elif isinstance(plan.start, InformationStart) and fitted is None and not kept.exists:
             e_step = plan.e_step
 
             def make(n: int, heads: int, rate: float) -> Classifier:
@@ -296,12 +308,14 @@ class GANMixture(BaseMixture):
 
             judge = learn_information(plan.start, make, views, self.n_components, restarts, e_step.rate)
         else:
-            heads = self._heads if fitted is not None else 1
+            heads = kept.of("h_q", "n_heads", 1) if fitted is None else self._heads
             network = self._classifier_stack(restarts, heads, plan, run)
             judge = Classifier(network, self.n_components, plan.e_step, run, restarts=restarts, n_heads=heads)
             judge.head = torch.full((restarts,), self._head if fitted is not None else 0, device=run.device)
             if fitted is not None:
                 network.load_state_dict(fitted["classifier"].state_dict())
+        if kept.exists:
+            return judge, torch.empty(0)
         if fitted is not None or isinstance(plan.start, InformationStart):
             return judge, judge.log_posterior(views.items).argmax(-1)
         return judge, start_components(plan.start, views, self.n_components, restarts)

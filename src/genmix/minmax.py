@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from genmix import em, latent
 from genmix.augment import Views
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
 from genmix.estep import Classifier, ClassifierEStep
 from genmix.gan import Adversarial, both_scores
 from genmix.nets import build_stack, normalizes_batches
@@ -151,6 +151,8 @@ class Encoder(Classifier):
         omega.
     """
 
+    _state = (*Classifier._state, "weights", "averaged")
+
     def __init__(
         self, network: nn.Module, means: Tensor, run: Engine, *, restarts: int, n_heads: int, rate: float
     ) -> None:
@@ -270,7 +272,7 @@ class Encoder(Classifier):
             return (y - self.encode(fake)).square().sum(-1)
 
 
-class Decoder:
+class Decoder(Stateful):
     """The generators G and discriminators D of R restarts.
 
     Parameters
@@ -294,6 +296,11 @@ class Decoder:
         What eq. 12 gains per item from more of omega_k in its terms in Y: running means of
         ``-lambda_1 c_k + lambda_2 log D_k`` (the published updates of omega use it).
     """
+
+    _state = (
+        "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "averaged",
+        "steps_done", "slopes",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -100,3 +100,8 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
 def parameters(name: str) -> list[str]:
     """Names of a model's constructor parameters in alphabetical order, but for `n_components`."""
     return sorted(set(inspect.signature(find_class(name)).parameters) - {"n_components"})
+
+
+def keeps_checkpoints(model: Any) -> bool:
+    """Whether ``model.fit`` can go on where it was stopped."""
+    return "checkpoint" in inspect.signature(model.fit).parameters

@@ -88,8 +88,8 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     try:
         fresh.mkdir()
         for name, content in files.items():
-            _write(fresh / name, content)
-        _sync_folder(fresh)
+            write_file(fresh / name, content)
+        sync_folder(fresh)
         _swap(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -118,7 +118,7 @@ def load(folder: str | os.PathLike[str], *, networks: Any = None) -> Any:
     """
     path = _existing(Path(folder))
     document = _read_document(path / DOCUMENT)
-    content = _read(path / TENSORS)
+    content = read_file(path / TENSORS)
     if hashlib.sha256(content).hexdigest() != document.get("sha256"):
         raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
     module = importlib.import_module(MODELS[document["class"]])
@@ -191,7 +191,7 @@ def _versions() -> dict[str, str]:
 def _read_document(path: Path) -> dict[str, Any]:
     """Read and check ``model.json``: nothing of it is used before everything in it has been checked."""
     try:
-        document = json.loads(_read(path, MAX_DOCUMENT_BYTES).decode(), parse_constant=_refuse_constant)
+        document = json.loads(read_file(path, MAX_DOCUMENT_BYTES).decode(), parse_constant=_refuse_constant)
     except ModelFileError:
         raise
     except (ValueError, RecursionError) as error:
@@ -261,7 +261,7 @@ def check_target(folder: str | os.PathLike[str]) -> None:
         raise ValueError(f"{target} also holds {others[0]!r}, which saving would delete: choose a new folder")
     if names:
         document = target / DOCUMENT
-        if not document.is_file() or f'"{FORMAT}"'.encode() not in _read(document, MAX_DOCUMENT_BYTES):
+        if not document.is_file() or f'"{FORMAT}"'.encode() not in read_file(document, MAX_DOCUMENT_BYTES):
             raise ValueError(
                 f"{target} is not a genmix model folder, so it is not replaced: choose a new one"
             )
@@ -280,18 +280,18 @@ def _swap(fresh: Path, target: Path) -> None:
         except BaseException:
             os.rename(previous, target)
             raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut, where the system can (not on Windows)."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -301,7 +301,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _read(path: Path, limit: int | None = None) -> bytes:
+def read_file(path: Path, limit: int | None = None) -> bytes:
     """Read a regular file, at most `limit` bytes. Links and devices may lead anywhere: refused."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for ever

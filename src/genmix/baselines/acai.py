@@ -122,8 +122,8 @@ class InterpolatingAutoencoder(Autoencoder):
             # Reconstructions count as unmixed too, so that the critic does not just look for blur.
             unmixed = torch.lerp(made, goal, 0.5 * _uniform(run)).detach()
             with self.autocast():
-                answers = critic.judge(torch.cat([between.detach(), unmixed])).float().chunk(2)
-            judge.minimize(critic_loss(*answers, alpha, how.target))
+                answers = critic.judge(torch.cat([between.detach(), unmixed])).float()
+            judge.minimize(critic_loss(answers[: len(x)], answers[len(x) :], alpha, how.target))
 
 
 def _uniform(run: Engine, *shape: int) -> Tensor:

@@ -47,6 +47,7 @@ def fit(
     max_iter: int | None = None,
     n_init: int | None = None,
     device: str | None = None,
+    checkpoint: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
     progress: Annotated[
         bool | None, Parameter(name=["--progress", "--verbose"], negative="--no-progress")
@@ -82,6 +83,9 @@ def fit(
         Number of restarts.
     device : str, optional
         auto, cpu or cuda.
+    checkpoint : Path, optional
+        For ganmm and dnnmm: a folder to keep the state of the fit in. The same command again goes on where
+        this one was stopped, and ends with the same model.
     set_ : tuple of str
         Any other parameter of the model, as name=value with a TOML value; can be given more than once.
     progress : bool, optional
@@ -107,9 +111,15 @@ def fit(
             raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
         known = read_labels(labels, rows.labels_column)
         rows = replace(rows, labels_column=None)  # it named one of --labels
+    how: dict[str, Any] = {}
+    if checkpoint is not None:
+        if not models.keeps_checkpoints(mixture):
+            raise ValueError(f"--checkpoint: {model} keeps none; ganmm and dnnmm do")
+        files.check_writable(checkpoint)
+        how["checkpoint"] = checkpoint
     dataset = load_data(data, rows)
     start = time.perf_counter()
-    mixture.fit(dataset.X) if known is None else mixture.fit(dataset.X, known)
+    mixture.fit(dataset.X, known, **how)
     seconds = time.perf_counter() - start
     mixture.save(out)
     end = "converged" if mixture.converged_ else "not converged"

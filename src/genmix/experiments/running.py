@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ from genmix.experiments import shown
 from genmix.experiments.methods import METHODS, Setting, make_tiny
 from genmix.experiments.runs import Record, Runs, mean_seconds
 from genmix.experiments.tasks import CPU, TASKS, Case, Compute, Draw, Size, hide
+from genmix.models import keeps_checkpoints
 
 #: Parameters by which a model is not another one; records say seed, device and precision.
 _NO_SETTING = ("random_state", "device", "precision", "verbose", "warm_start")
@@ -185,26 +187,25 @@ def run_missing(
     return done, failed
 
 
-def run_one(
-    experiment: Experiment, seed: int, size: Size, runs: Runs, compute: Compute = CPU
-) -> Record:
+def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: Compute = CPU) -> Record:
     """Fit, score on what had no label, keep the record."""
     task, method = TASKS[experiment.task], METHODS[experiment.method]
     drawn = task.draw(Case(seed, runs.cache, size, compute))
     known = hide(drawn.y, experiment.alpha, seed) if method.learns_labels else None
-    model = compute.prepare(experiment.make(seed, size))
+    model, settings = compute.prepare(experiment.make(seed, size)), experiment.settings(size)
+    kept = runs.checkpoint(experiment.name, settings, seed) if keeps_checkpoints(model) else None
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no convergence, dead components: the record says so
-        model.fit(drawn.X, known) if method.learns_labels else model.fit(drawn.X)
-    seconds = time.perf_counter() - begun
-    settings = experiment.settings(size)
+        model.fit(drawn.X, known, **({"checkpoint": kept} if kept else {}))
+    last = model[-1] if isinstance(model, Pipeline) else model
+    before = last.history_[-1]["seconds"] if kept else 0.0  # all parts of a fit that was stopped
+    seconds = max(time.perf_counter() - begun, before)
     record: Record = {
         "experiment": experiment.name, "data": experiment.task, "n": len(drawn.X),
         "method": experiment.method, "alpha": experiment.alpha, "seed": seed,
         "settings": settings, "fingerprint": task.fingerprint(),
     }  # fmt: skip
-    last = model[-1] if isinstance(model, Pipeline) else model
     record |= _scores(model, last, drawn, known)
     record |= {
         "seconds": round(seconds, 1), "device": compute.device, "threads": torch.get_num_threads(),
@@ -219,6 +220,8 @@ def run_one(
         record |= _judged(last, drawn.y)
     shown.keep(runs.shown(experiment.name, settings, seed), experiment.needs, last, drawn)
     runs.append(record)
+    if kept:
+        shutil.rmtree(kept, ignore_errors=True)
     return record
 
 

@@ -57,6 +57,10 @@ class Runs:
         """File for the arrays that a figure needs of a run."""
         return self.folder / "shown" / f"{_file_name(experiment)}--{settings}--seed-{seed}.npz"
 
+    def checkpoint(self, experiment: str, settings: str, seed: int) -> Path:
+        """Folder of the state of a run in progress."""
+        return self.cache / "checkpoints" / f"{_file_name(experiment)}--{settings}--seed-{seed}"
+
     @property
     def cache(self) -> Path:
         """Folder for what can be made again."""

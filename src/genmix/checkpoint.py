@@ -1,0 +1,264 @@
+"""A fit that survives being killed: everything it goes on from, in a folder, after an iteration.
+
+A checkpoint is one safetensors file, ``iteration-000012-CHECKSUM.safetensors``: tensors, and the rest as
+JSON in its header. It is written beside its place and renamed, so it is there whole or not at all; its name
+has the checksum of its content. The last two are kept. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genmix._base import encode, fingerprint
+from genmix.engine import Engine, Stateful
+from genmix.persistence import ModelFileError, read_file, sync_folder, write_file
+
+if TYPE_CHECKING:
+    from genmix._base import BaseModel
+
+#: Arguments that may change between two calls: how long the fit goes on, and what it prints.
+MAY_CHANGE = ("max_iter", "min_iter", "tol", "verbose", "warm_start")
+#: Writing takes at most this share of the time of a fit.
+SHARE_OF_TIME = 0.05
+_KEEP = 2
+_HEADER = "genmix-checkpoint"
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the fit goes on."""
+
+
+class Checkpoint:
+    """Folder of the last states of one fit; without a folder nothing is read or written.
+
+    Parameters
+    ----------
+    folder : path or None
+        Made if it is missing; may hold nothing but checkpoints.
+    model : estimator
+        Whose fit it is.
+    data : tuple of ndarray or None
+        What it learns from: items, labels, weights.
+    run : Engine
+        Its random generators are set to where those of the fit to go on with began.
+
+    Attributes
+    ----------
+    exists : bool
+        Whether there is such a fit to go on with.
+
+    Raises
+    ------
+    ValueError
+        A folder of something else, or of a fit of other data or with other arguments.
+    ModelFileError
+        The last checkpoint is damaged.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] | None, model: BaseModel, data: tuple[Any, ...], run: Engine
+    ) -> None:
+        self.folder = None if folder is None else Path(os.path.abspath(folder))
+        self._run, self._found = run, dict[str, Any]()
+        self._learners: Mapping[str, Stateful] = {}
+        if self.folder is None:
+            return
+        self._identity = _identity(model, data, run)
+        self._number, self._cost, self._written = 0, 0.0, time.perf_counter()
+        last = _files(self.folder)[-1:]
+        if last:
+            self._found = _read(last[0])
+            _compare(self.folder, self._found["identity"], self._identity)
+            run.load_state_dict(self._found["beginning"])
+        self._beginning = run.state_dict()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a fit to go on with."""
+        return bool(self._found)
+
+    @property
+    def seconds(self) -> float:
+        """How long that fit has taken so far."""
+        return float(self._found["history"][-1]["seconds"]) if self.exists else 0.0
+
+    def of(self, learner: str, name: str, otherwise: Any) -> Any:
+        """Look up a number that is needed before the learner can be made again."""
+        return self._found["learners"][learner].get(name, otherwise) if self.exists else otherwise
+
+    def resume(self, learners: Mapping[str, Stateful], carried: Any) -> tuple[list[dict[str, Any]], Any]:
+        """Set what learns to where it was.
+
+        Parameters
+        ----------
+        learners : dict of Stateful
+            Everything that learns, made as at the beginning of the fit.
+        carried : Tensor or None
+            What the loop carries from one iteration to the next.
+
+        Returns
+        -------
+        history : list of dict
+            Records of the iterations done; empty if the fit begins.
+        carried : Tensor or None
+            As it was; what was given if the fit begins.
+        """
+        self._learners = {"run": self._run, **learners}
+        if not self.exists:
+            return [], carried
+        for name, learner in self._learners.items():
+            learner.load_state_dict(self._found["learners"][name])
+        history, carried = self._found["history"], self._found["carried"]
+        self._number, device = len(history), self._run.device
+        self._found = {**self._found, "learners": {}}  # it may be large
+        return history, None if carried is None else carried.to(device)
+
+    def write(self, history: list[dict[str, Any]], carried: Tensor | None, *, last: bool = False) -> None:
+        """Keep the state after an iteration, unless the one before was written a moment ago.
+
+        Parameters
+        ----------
+        history : list of dict
+            Records of the iterations done.
+        carried : Tensor or None
+            What the loop carries from one iteration to the next.
+        last : bool
+            The fit is over: the state is kept in any case.
+        """
+        begun = time.perf_counter()
+        if self.folder is None or self._number == len(history):
+            return
+        if not last and begun - self._written < self._cost / SHARE_OF_TIME:
+            return
+        state = {
+            "identity": self._identity,
+            "beginning": self._beginning,
+            "learners": {name: learner.state_dict() for name, learner in self._learners.items()},
+            "history": history,
+            "carried": carried,
+        }
+        try:
+            _write(self.folder, len(history), state)
+            self._number = len(history)
+        except OSError as error:
+            warnings.warn(
+                f"the checkpoint of iteration {len(history)} was not written to {self.folder}: "
+                f"{error.strerror}; the fit goes on, and tries again later",
+                CheckpointWarning,
+                stacklevel=4,
+            )
+        self._written = time.perf_counter()
+        self._cost = self._written - begun
+
+
+def _identity(model: BaseModel, data: tuple[Any, ...], run: Engine) -> dict[str, Any]:
+    """Collect what two calls of `fit` have to share for the second to go on where the first stopped."""
+    given = model.get_params(deep=False)
+    if not isinstance(given["random_state"], int | np.integer):
+        given["random_state"] = None  # the generators are in the checkpoint
+    arguments = {name: encode(value) for name, value in given.items() if name not in MAY_CHANGE}
+    arguments |= {"device": run.device.type, "precision": run.precision}
+    prints = [None if part is None else fingerprint(np.asarray(part)) for part in data]
+    found = {"model": type(model).__name__, "torch": torch.__version__, "data": prints}
+    return json.loads(json.dumps({**found, "arguments": arguments}))
+
+
+def _compare(folder: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
+    names = [name for name in wanted if name != "arguments" and kept.get(name) != wanted[name]]
+    ours, theirs = wanted["arguments"], kept["arguments"]
+    names += [name for name in ours if theirs.get(name) != ours[name]]
+    if names:
+        raise ValueError(
+            f"{folder} holds checkpoints of a fit that differs in {', '.join(names)}: choose a new folder, "
+            "or delete that one"
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, the oldest first; what a killed write left behind is deleted."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: choose a new one for the checkpoints")
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".iteration-"):
+            path.unlink()
+        elif path.name.startswith("iteration-") and path.suffix == ".safetensors":
+            found.append(path)
+        else:
+            raise ValueError(f"{folder} also holds {path.name!r}: choose a new folder for the checkpoints")
+    return found
+
+
+def _write(folder: Path, number: int, state: dict[str, Any]) -> None:
+    import safetensors.torch
+
+    tensors: dict[str, Tensor] = {}
+    document = json.dumps(_take_tensors(state, tensors))
+    content = safetensors.torch.save(tensors, {_HEADER: document})
+    checksum = hashlib.sha256(content).hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".iteration-{uuid.uuid4().hex}"
+    try:
+        write_file(part, content)
+        os.replace(part, folder / f"iteration-{number:06}-{checksum}.safetensors")
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(folder)
+    for path in _files(folder)[:-_KEEP]:
+        path.unlink()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import safetensors.torch
+
+    content = read_file(path)
+    if hashlib.sha256(content).hexdigest()[:32] != path.stem.rpartition("-")[2]:
+        raise ModelFileError(
+            f"{path} is damaged: its checksum differs. Delete it, and the fit goes on from the one before"
+        )
+    try:
+        length = int.from_bytes(content[:8], "little")
+        document = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
+        return dict(_give_tensors(json.loads(document), safetensors.torch.load(content)))
+    except MemoryError:
+        raise
+    except Exception as error:  # it may be forged: whatever it provokes is the file's fault
+        raise ModelFileError(f"{path} is no checkpoint of genmix: {error}") from error
+
+
+def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """JSON of nested dictionaries and lists; their tensors go to `tensors`."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return {"$tensor": name}
+    if isinstance(value, dict):
+        return {name: _take_tensors(part, tensors) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_take_tensors(part, tensors) for part in value]
+    return value
+
+
+def _give_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "$tensor" in value:
+            return tensors[value["$tensor"]]
+        return {name: _give_tensors(part, tensors) for name, part in value.items()}
+    return [_give_tensors(part, tensors) for part in value] if isinstance(value, list) else value
+
+
+__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning"]

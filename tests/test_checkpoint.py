@@ -1,0 +1,292 @@
+"""Fits that are stopped and go on: the same bits, and nothing but whole, own, undamaged files."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import genmix
+from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, checkpoint
+from genmix.augment import Neighbors
+from genmix.checkpoint import CheckpointWarning
+from genmix.persistence import ModelFileError
+
+START = InformationStart(steps=10, networks=1)
+GANS = MStep(steps=2, pretrain_steps=2)
+STEP = MinMaxStep(steps=3, encoder_pretraining=5, generator_pretraining=5)
+MODELS: dict[str, Callable[..., Any]] = {
+    "GANMixture": lambda **a: GANMixture(3, start=START, m_step=GANS, **a),
+    "restarts": lambda **a: GANMixture(3, start="kmeans", m_step=GANS, n_init=2, **a),
+    "published GANMM": lambda **a: GANMixture.preset(
+        "ganmm-2018-code", 3, m_step=MStep("wgan", steps=1, pretrain_steps=1), **a
+    ),
+    "GANMM(EM)": lambda **a: GANMixture(3, start="random", e_step="critic", m_step=GANS, **a),
+    "DNNMixture": lambda **a: DNNMixture(3, start=START, step=STEP, **a),
+    "clusters only": lambda **a: DNNMixture(3, start=START, step=STEP, generate=False, **a),
+    "published DNN-MM": lambda **a: DNNMixture.preset("dnnmm-2020", 3, step=STEP, **a),
+}
+each = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(autouse=True)
+def _short_fits_do_not_converge() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CheckpointWarning)
+        yield
+
+
+def make(name: str = "GANMixture", **arguments: Any) -> Any:
+    return MODELS[name](**{"max_iter": 4, "tol": None, "random_state": 0, **arguments})
+
+
+def without_seconds(model: Any) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in model.history_]
+
+
+def assert_equal_fits(one: Any, other: Any) -> None:
+    assert without_seconds(one) == without_seconds(other)
+    np.testing.assert_array_equal(one.labels_, other.labels_)
+    assert one.criterion_ == other.criterion_
+    tensors, others = one._tensors(), other._tensors()
+    assert tensors.keys() == others.keys()
+    for key, tensor in tensors.items():
+        assert torch.equal(tensor, others[key]), key
+
+
+@each
+@pytest.mark.parametrize("done", [1, 3])
+def test_a_fit_in_two_parts_is_the_whole_one(name: str, done: int, blobs: Any, tmp_path: Path) -> None:
+    X, y = blobs
+    known = (np.where(np.arange(len(X)) % 9 == 0, y, -1),) if name == "DNNMixture" else ()
+    whole = make(name).fit(X, *known)
+    make(name, max_iter=done).fit(X, *known, checkpoint=tmp_path / "fit")
+    assert_equal_fits(make(name).fit(X, *known, checkpoint=tmp_path / "fit"), whole)
+
+
+def test_writing_checkpoints_changes_nothing(blobs: Any, tmp_path: Path) -> None:
+    assert_equal_fits(make().fit(blobs[0], checkpoint=tmp_path), make().fit(blobs[0]))
+
+
+def test_a_finished_fit_is_not_done_again(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make().fit(blobs[0], checkpoint=tmp_path)
+    monkeypatch.setattr("genmix.components.Components.train", None)
+    again = make().fit(blobs[0], checkpoint=tmp_path)
+    assert_equal_fits(again, first)
+    assert again.history_ == first.history_
+
+
+def test_a_converged_fit_stays_so(blobs: Any, tmp_path: Path) -> None:
+    first = make(max_iter=9, tol=1.0, epsilon=0.0).fit(blobs[0], checkpoint=tmp_path)
+    again = make(max_iter=20, tol=1.0, epsilon=0.0).fit(blobs[0], checkpoint=tmp_path)
+    assert first.n_iter_ == again.n_iter_ == 3
+    assert again.converged_
+
+
+def test_seconds_go_on(blobs: Any, tmp_path: Path) -> None:
+    make(max_iter=2).fit(blobs[0], checkpoint=tmp_path)
+    seconds = [record["seconds"] for record in make().fit(blobs[0], checkpoint=tmp_path).history_]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(3)], ids=["None", "RandomState"])
+def test_a_fit_without_a_seed_goes_on_too(random_state: Any, blobs: Any, tmp_path: Path) -> None:
+    """Even what is drawn before the first iteration, here the reference items of neighbours, is the same."""
+    found = make(max_iter=2, random_state=random_state).fit(blobs[0], checkpoint=tmp_path)
+    np.random.seed(5)  # noqa: NPY002
+    again = make(max_iter=2, random_state=None).fit(blobs[0], checkpoint=tmp_path)
+    assert_equal_fits(found, again)
+    drawn = np.random.RandomState(5).randint(2**31 - 1, size=2)  # the fit drew one: NumPy's own is not set
+    assert np.random.randint(2**31 - 1) == drawn[1]  # noqa: NPY002
+
+
+SCRIPT = """
+import sys, warnings
+import numpy as np, torch
+from tests import test_checkpoint
+warnings.simplefilter("ignore")
+data, kept, name, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+test_checkpoint.make(name, max_iter=100_000).fit(np.load(data), checkpoint=kept)
+"""
+
+
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+def test_a_killed_process_is_continued_by_another(name: str, blobs: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", blobs[0])
+    kept = tmp_path / "fit"
+    arguments = [tmp_path / "X.npy", kept, name, torch.get_num_threads()]
+    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    try:
+        until = time.monotonic() + 120
+        while len(list(kept.glob("iteration-*"))) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        process.kill()  # SIGKILL, wherever it is
+        process.wait()
+    files = sorted(kept.glob("iteration-*"))
+    assert 1 <= len(files) <= 3  # two, or three while the oldest is about to go
+    done = int(files[-1].name.split("-")[1])
+    n = done + 2
+    whole = make(name, max_iter=n).fit(blobs[0])
+    assert_equal_fits(make(name, max_iter=n).fit(blobs[0], checkpoint=kept), whole)
+    assert sorted(kept.iterdir()) == sorted(kept.glob("iteration-*"))  # no part of a file is left
+
+
+def test_the_last_two_are_kept(blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+    make().fit(blobs[0], checkpoint=tmp_path)
+    assert [path.name[:16] for path in sorted(tmp_path.iterdir())] == ["iteration-000003", "iteration-000004"]
+
+
+def test_writing_takes_a_small_share_of_the_time(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    real = checkpoint._write
+
+    def slow(folder: Path, number: int, state: dict[str, Any]) -> None:
+        written.append(number)
+        time.sleep(0.2)
+        real(folder, number, state)
+
+    monkeypatch.setattr(checkpoint, "_write", slow)
+    make(max_iter=6).fit(blobs[0], checkpoint=tmp_path)
+    assert written == [1, 6]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "renamed"])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_loads(
+    damage: str, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+    make(max_iter=2).fit(blobs[0], checkpoint=tmp_path)
+    last = sorted(tmp_path.iterdir())[-1]
+    content = bytearray(last.read_bytes())
+    if damage == "renamed":
+        last = last.rename(tmp_path / "iteration-000007-abc.safetensors")
+    else:
+        content[len(content) // 2] ^= 1
+        last.write_bytes(content[:-9] if damage == "truncated" else content)
+    with pytest.raises(ModelFileError, match=r"is damaged.*Delete it.* goes on from the one before"):
+        make().fit(blobs[0], checkpoint=tmp_path)
+    last.unlink()
+    assert_equal_fits(make().fit(blobs[0], checkpoint=tmp_path), make().fit(blobs[0]))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, (100).to_bytes(8, "little") + b"{}"])
+def test_a_forged_checkpoint_is_refused(content: bytes, blobs: Any, tmp_path: Path) -> None:
+    import hashlib
+
+    name = f"iteration-000001-{hashlib.sha256(content).hexdigest()[:32]}.safetensors"
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelFileError, match="is no checkpoint of genmix"):
+        make().fit(blobs[0], checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [({"random_state": 1}, "random_state"), ({"epsilon": 0.3}, "epsilon"), ({"n_init": 2}, "n_init")],
+)
+def test_other_arguments_are_refused(changed: Any, named: str, blobs: Any, tmp_path: Path) -> None:
+    make(max_iter=1).fit(blobs[0], checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"differs in {named}: choose a new folder"):
+        make(**changed).fit(blobs[0], checkpoint=tmp_path)
+
+
+def test_other_data_labels_and_models_are_refused(blobs: Any, tmp_path: Path) -> None:
+    X, y = blobs
+    make("DNNMixture", max_iter=1).fit(X, checkpoint=tmp_path)
+    for arguments in ((X[::-1],), (X, y), (X, None, np.ones(len(X)))):
+        with pytest.raises(ValueError, match="differs in data"):
+            make("DNNMixture").fit(*arguments, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="differs in model"):
+        make().fit(X, checkpoint=tmp_path)
+
+
+def test_a_folder_of_something_else_is_left_alone(blobs: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match=r"also holds 'thesis.tex': choose a new folder"):
+        make().fit(blobs[0], checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="is no folder"):
+        make().fit(blobs[0], checkpoint=tmp_path / "thesis.tex")
+
+
+def test_a_full_disk_is_said_and_the_fit_goes_on(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_file", full)
+    with pytest.warns(CheckpointWarning, match=r"not written to .*: No space left on device"):
+        model = make().fit(blobs[0], checkpoint=tmp_path)
+    assert model.n_iter_ == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = [], GANMixture._record
+
+    def interrupted(self: Any, *arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+        patch.setattr(GANMixture, "_record", interrupted)
+        make().fit(blobs[0], checkpoint=tmp_path)
+    assert sorted(tmp_path.iterdir())[-1].name.startswith("iteration-000002-")
+    assert_equal_fits(make().fit(blobs[0], checkpoint=tmp_path), make().fit(blobs[0]))
+
+
+def test_nothing_is_unpickled(blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(max_iter=1).fit(blobs[0], checkpoint=tmp_path)
+
+    def refuse(*arguments: Any, **more: Any) -> None:
+        raise AssertionError("something was unpickled")
+
+    for name in ("pickle.Unpickler", "pickle.load", "pickle.loads", "torch.load"):
+        monkeypatch.setattr(name, refuse)
+    assert make().fit(blobs[0], checkpoint=tmp_path).n_iter_ == 4
+
+
+def test_a_warm_start_goes_on_from_checkpoints_as_well(blobs: Any, tmp_path: Path) -> None:
+    def twice(kept: Path | None, n: int) -> Any:
+        model = make(max_iter=1, warm_start=True, augmentation=Neighbors()).fit(blobs[0])
+        return model.set_params(max_iter=n).fit(blobs[0], checkpoint=kept)
+
+    twice(tmp_path, 2)
+    assert_equal_fits(twice(tmp_path, 4), twice(None, 4))
+
+
+def test_the_command_line_goes_on(blobs: Any, tmp_path: Path) -> None:
+    from genmix.cli import main
+
+    np.save(tmp_path / "X.npy", blobs[0])
+    arguments = [
+        "fit", str(tmp_path / "X.npy"), "--components", "3", "--set", "start=kmeans", "--no-progress",
+        "--checkpoint", str(tmp_path / "kept"), "--out", str(tmp_path / "model"),
+    ]  # fmt: skip
+    assert main([*arguments, "--max-iter", "1"]) == 0
+    assert main([*arguments, "--max-iter", "2"]) == 0
+    assert genmix.load(tmp_path / "model").n_iter_ == 2
+    assert main([*arguments, "--model", "kmeans"]) != 0
