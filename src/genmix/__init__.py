@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genmix import datasets, metrics
-    from genmix._base import DeadComponentWarning
+    from genmix._base import DeadComponentWarning, DuplicateComponentWarning
     from genmix.augment import Affine, ColorJitter, Neighbors
     from genmix.components import MStep
     from genmix.dnnmm import DNNMixture
@@ -34,6 +34,7 @@ _HOMES = {
     "ColorJitter": "augment",
     "Neighbors": "augment",
     "DeadComponentWarning": "_base",
+    "DuplicateComponentWarning": "_base",
     "load": "persistence",
     "ModelFileError": "persistence",
 }
@@ -47,6 +48,7 @@ __all__ = [
     "CriticEStep",
     "DNNMixture",
     "DeadComponentWarning",
+    "DuplicateComponentWarning",
     "GANMixture",
     "InformationStart",
     "MStep",

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -31,6 +31,55 @@ PATIENCE = 3
 
 class DeadComponentWarning(UserWarning):
     """A component stands for no data, or its generator makes one and the same item."""
+
+
+class DuplicateComponentWarning(UserWarning):
+    """Two components share their items: the model cannot tell them apart."""
+
+
+#: Two components whose memberships are so alike (`share_items`) count as one found twice.
+ALIKE = 0.9
+#: No loss of a training that goes well comes near this.
+LOSS_LIMIT = 1e10
+
+
+def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int, int]]:
+    """Find pairs of components whose memberships go to the same items, by the cosine of their columns.
+
+    Parameters
+    ----------
+    memberships : ndarray of float [N, K]
+        Rows sum to 1.
+    alike : float
+        Cosine from which two columns count as one (0 to 1). Components that are told apart have one near 0,
+        those that are not have 1.
+
+    Returns
+    -------
+    list of (int, int)
+        In ascending order; components without any item are in no pair.
+    """
+    length = np.linalg.norm(memberships, axis=0)
+    cosine = memberships.T @ memberships / np.maximum(np.outer(length, length), np.finfo(float).tiny)
+    live = memberships.sum(0) >= 1e-3  # of an item
+    first, second = np.nonzero(np.triu(cosine >= alike, 1) & live & live[:, None])
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def check_losses(values: Mapping[str, float], iteration: int) -> None:
+    """Stop a training that has diverged.
+
+    Raises
+    ------
+    FloatingPointError
+        A value is not finite, or beyond `LOSS_LIMIT`.
+    """
+    if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
+        found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+        raise FloatingPointError(
+            f"training diverged in iteration {iteration} ({found}); lower the learning rates, or look for "
+            "outliers in the data"
+        )
 
 
 class BaseModel(BaseEstimator):
@@ -128,7 +177,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
 
     _fitted_names: ClassVar[tuple[str, ...]] = (
         *BaseModel._fitted_names,
-        "labels_", "weights_", "dead_components_", "criterion_",
+        "labels_", "weights_", "dead_components_", "duplicate_components_", "criterion_",
     )  # fmt: skip
 
     @abstractmethod
@@ -226,14 +275,22 @@ class BaseClusterer(ClusterMixin, BaseModel):
             yield t
             self.converged_ = calm()
 
-    def _warn_of_dead(self, state: str) -> None:
+    def _assign_last(self, items: Tensor) -> None:
+        """Set `labels_` of the data fitted, and `duplicate_components_`."""
+        memberships = self._memberships(items)
+        self.labels_ = memberships.argmax(1)
+        self.duplicate_components_ = [list(pair) for pair in share_items(memberships)]
+
+    def _warn_of_components(self, state: str) -> None:
+        """Say which components are dead, that is in `state`, and which are there twice."""
+        advice = "fit with fewer components or another random_state"
         if self.dead_components_:
-            warnings.warn(
-                f"components {self.dead_components_} {state}; fit with fewer components or another "
-                "random_state",
-                DeadComponentWarning,
-                stacklevel=_caller_level(),
-            )
+            text = f"components {self.dead_components_} {state}; {advice}"
+            warnings.warn(text, DeadComponentWarning, stacklevel=_caller_level())
+        if self.duplicate_components_:
+            pairs = ", ".join(f"{i} and {j}" for i, j in self.duplicate_components_)
+            text = f"components {pairs} share their items; {advice}"
+            warnings.warn(text, DuplicateComponentWarning, stacklevel=_caller_level())
 
     def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
         """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""
@@ -390,8 +447,11 @@ __all__ = [
     "BaseMixture",
     "BaseModel",
     "DeadComponentWarning",
+    "DuplicateComponentWarning",
     "check_codes",
+    "check_losses",
     "decode",
     "encode",
     "fingerprint",
+    "share_items",
 ]

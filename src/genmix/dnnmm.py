@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em, latent
-from genmix._base import BaseMixture, check_codes, fingerprint
+from genmix._base import BaseMixture, check_codes, check_losses, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.checkpoint import Checkpoint
@@ -116,6 +116,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
         memberships), encoder_loss, cycle_error, generator_loss, discriminator_loss, smallest_share, seconds.
     dead_components_ : list of int
         Components without data.
+    duplicate_components_ : list of [int, int]
+        Pairs of components that share their items.
     criterion_ : float
         Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
     preprocessing_ : Preprocessing
@@ -334,10 +336,7 @@ class DNNMixture(TransformerMixin, BaseMixture):
                  "discriminator_loss", "smallest_share")  # fmt: skip
         values = dict(zip(names, torch.stack(numbers).tolist(), strict=True))
         number = len(self.history_) + 1
-        if not all(np.isfinite(list(values.values()))):
-            raise FloatingPointError(
-                f"training diverged in EM iteration {number} ({values}); lower the learning rates"
-            )
+        check_losses(values, number)
         self.history_.append({"iteration": number, **values, "seconds": time.perf_counter() - begun})
 
     # ------------------------------------------------------------------ before the first iteration
@@ -433,11 +432,11 @@ class DNNMixture(TransformerMixin, BaseMixture):
         self._networks.eval().requires_grad_(False)
         self.n_iter_ = len(self.history_)
         self.fingerprint_ = fingerprint(X)
-        self.labels_ = self._assign(views.items.cpu())
+        self._assign_last(views.items.cpu())
         if labels is not None:
             self.labels_[labels.index.cpu().numpy()] = labels.component[labels.index].cpu().numpy()
         self.dead_components_ = np.flatnonzero(np.bincount(self.labels_, minlength=K) == 0).tolist()
-        self._warn_of_dead("stand for no data")
+        self._warn_of_components("stand for no data")
         self._warn_of_no_convergence("MinMax+EM", "changed", self.min_iter)
 
     # ------------------------------------------------------------------ the fitted model

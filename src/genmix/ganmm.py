@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix import em
-from genmix._base import BaseMixture, fingerprint
+from genmix._base import BaseMixture, check_losses, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.checkpoint import Checkpoint
@@ -98,6 +98,8 @@ class GANMixture(BaseMixture):
         fresh GAN), smallest_share, seconds since the fit began.
     dead_components_ : list of int
         Components without data, or whose generator makes one item only.
+    duplicate_components_ : list of [int, int]
+        Pairs of components that share their items.
     criterion_ : float
         Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
     preprocessing_ : Preprocessing
@@ -271,10 +273,7 @@ class GANMixture(BaseMixture):
         """Append to `history_`; only here and in `revive_collapsed` does the host wait for the device."""
         names = ("changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share")
         values = dict(zip(names, numbers.tolist(), strict=True))
-        if not all(np.isfinite(list(values.values()))):
-            raise FloatingPointError(
-                f"training diverged in EM iteration {t + 1} ({values}); lower the learning rates"
-            )
+        check_losses(values, t + 1)
         record: dict[str, Any] = {"iteration": t + 1, "epsilon": epsilon, **values}
         record["revived"] = sorted({int(c) % self.n_components for c in revived.nonzero()})
         record["seconds"] = time.perf_counter() - begun
@@ -353,11 +352,11 @@ class GANMixture(BaseMixture):
         self.criterion_ = float(information[best])
         self.n_iter_ = len(self.history_)
         self.fingerprint_ = fingerprint(X)
-        self.labels_ = self._assign(plan.preprocessing.apply(X))
+        self._assign_last(plan.preprocessing.apply(X))
         self.weights_ = np.bincount(self.labels_, minlength=K) / len(X)
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
-        self._warn_of_dead("stand for no data or generate one item only")
+        self._warn_of_components("stand for no data or generate one item only")
         epsilon = self.history_[-1]["epsilon"]
         self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", plan.last_change)
 

@@ -338,7 +338,8 @@ class Decoder(Stateful):
     def draw(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Draw components k by omega and latent points ``y ~ N(mu_k, I)``: ``[R, S]`` and ``[R, S, L]``."""
         size, generator = self.step.generated_batch_size, self.run.generator
-        k = torch.multinomial(weights, size, True, generator=generator)
+        # NaN: DNNMixture._record says at the end of the iteration that training has diverged
+        k = torch.multinomial(weights.nan_to_num(1.0), size, True, generator=generator)
         noise = torch.randn(*k.shape, self.means.shape[1], generator=generator, device=k.device)
         return k, self.means[k] + noise
 

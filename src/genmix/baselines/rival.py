@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from torch import Tensor
 
-from genmix._base import BaseClusterer, fingerprint
+from genmix._base import BaseClusterer, check_losses, fingerprint
 from genmix.supervision import encode_labels
 
 
@@ -65,23 +65,20 @@ class Rival(BaseClusterer):
     def _record(self, begun: float, **values: float) -> None:
         """Append an iteration to `history_`."""
         number = len(self.history_) + 1
-        if not np.isfinite(list(values.values())).all():
-            raise FloatingPointError(
-                f"training diverged in iteration {number} ({values}); lower the learning rate"
-            )
+        check_losses(values, number)
         self.history_.append({"iteration": number, **values, "seconds": time.perf_counter() - begun})
 
     def _conclude(self, X: np.ndarray, items: Tensor, known: np.ndarray | None = None) -> None:
         """Assign the data a last time, keep given components ``known [N]`` (-1: none), say what is wrong."""
         self.n_iter_ = len(self.history_)
         self.fingerprint_ = fingerprint(X)
-        self.labels_ = self._assign(items)
+        self._assign_last(items)
         if known is not None:
             self.labels_ = np.where(known >= 0, known, self.labels_)
         counts = np.bincount(self.labels_, minlength=self.n_components)
         self.weights_ = counts / len(X)
         self.dead_components_ = np.flatnonzero(counts == 0).tolist()
-        self._warn_of_dead("stand for no data")
+        self._warn_of_components("stand for no data")
 
 
 __all__ = ["Rival"]

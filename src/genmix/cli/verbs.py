@@ -130,6 +130,8 @@ def fit(
     print("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
     if len(mixture.dead_components_):
         print(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
+    if twice := getattr(mixture, "duplicate_components_", []):
+        print(f"components that share their items: {', '.join(f'{i} and {j}' for i, j in twice)}")
     print(f"saved in {out}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -152,7 +152,7 @@ def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:
             f"{n:,}",
             f"{shape} {'pixels' if fitted.X.ndim > 2 else 'features'}",
         ),
-        Fact("clusters", str(fitted.n_components), _empty_note(fitted)),
+        Fact("clusters", str(fitted.n_components), _component_note(fitted)),
     ]
     if hasattr(model, "n_iter_"):
         converged = getattr(model, "converged_", None)
@@ -166,17 +166,19 @@ def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:
     return facts + _scores(fitted)
 
 
-def _empty_note(fitted: Fitted) -> str:
-    empty = sorted(
-        set(np.flatnonzero(fitted.sizes == 0).tolist()) | set(getattr(fitted.model, "dead_components_", []))
+def _component_note(fitted: Fitted) -> str:
+    """Which components are empty or dead, and which share their items."""
+    dead = set(np.flatnonzero(fitted.sizes == 0).tolist()) | set(
+        getattr(fitted.model, "dead_components_", [])
     )
-    if not empty:
-        return "none empty"
-    return (
-        f"{len(empty)} empty or dead: "
-        + ", ".join(str(k) for k in empty[:8])
-        + (" …" if len(empty) > 8 else "")
-    )
+    twice = [f"{i} and {j}" for i, j in getattr(fitted.model, "duplicate_components_", [])]
+    notes = [f"{len(dead)} empty or dead: {_few(map(str, sorted(dead)))}" if dead else "none empty"]
+    return "; ".join([*notes, f"not told apart: {_few(twice)}"] if twice else notes)
+
+
+def _few(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
 
 
 def _recorded_seconds(history: Sequence[dict[str, Any]]) -> float | None:
