@@ -40,9 +40,8 @@ class Blind(nn.Module):
 
 def test_components_that_are_told_apart_share_nothing() -> None:
     assert share_items(np.eye(3)[[0, 1, 2, 2]]) == []
-    assert share_items(np.tile([0.7, 0.3, 0.0], (9, 1))) == [
-        (0, 1)
-    ]  # parallel columns, whatever their length
+    parallel = np.tile([0.7, 0.3, 0.0], (9, 1))  # whatever their length
+    assert share_items(parallel) == [(0, 1)]
 
 
 def test_sharing_is_the_cosine_of_two_columns() -> None:
