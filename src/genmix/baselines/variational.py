@@ -133,16 +133,19 @@ class VariationalAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def start(self, codes: Tensor, run: Engine, n_init: int = 5) -> Tensor:
-        """Fit the prior to codes, the likeliest of several mixtures; returns their components ``[N]``."""
+        """Start the prior with the clusters of the likeliest of several mixtures; returns them, ``[N]``.
+
+        The mixture is of full covariances, since the numbers of a code are correlated within clusters; the
+        prior takes their variances.
+        """
         from sklearn.mixture import GaussianMixture
 
         Z = codes.double().cpu().numpy()
         within = 1e-4 * Z.var(0).mean() + 1e-6  # codes that hardly vary are no cluster
         found = GaussianMixture(
-            len(self.means), covariance_type="diag", n_init=n_init, reg_covar=within, max_iter=500,
-            random_state=run.seed(),
-        ).fit(Z)  # fmt: skip
-        shares, variances = found.weights_, found.covariances_
+            len(self.means), n_init=n_init, reg_covar=within, max_iter=500, random_state=run.seed()
+        ).fit(Z)
+        shares, variances = found.weights_, np.diagonal(found.covariances_, axis1=1, axis2=2).copy()
         self.logits.copy_(torch.from_numpy(np.log(np.maximum(shares, 1e-12))))
         self.means.copy_(torch.from_numpy(found.means_))
         self.log_variances.copy_(torch.from_numpy(np.log(variances)))
