@@ -18,6 +18,7 @@ import torch
 import genmix
 from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, checkpoint
 from genmix.augment import Neighbors
+from genmix.baselines import DCN, DEC, DynAE, Pretraining, StackedAutoencoder, VaDE
 from genmix.checkpoint import CheckpointWarning
 from genmix.persistence import ModelFileError
 
@@ -276,6 +277,41 @@ def test_a_warm_start_goes_on_from_checkpoints_as_well(blobs: Any, tmp_path: Pat
 
     twice(tmp_path, 2)
     assert_equal_fits(twice(tmp_path, 4), twice(None, 4))
+
+
+AUTOENCODER = Pretraining((16,), 2, steps=9)
+
+
+@pytest.mark.parametrize("kind", [DEC, DCN, VaDE, DynAE])
+def test_a_pretrained_autoencoder_is_kept(
+    kind: Any, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(kept: Path | None) -> Any:
+        return kind(3, pretraining=AUTOENCODER, max_iter=2, random_state=0).fit(blobs[0], checkpoint=kept)
+
+    whole = fit(None)
+    fit(tmp_path)
+    monkeypatch.setattr(kind._autoencoder, "pretrain", None)
+    again = fit(tmp_path)
+    assert without_seconds(again) == without_seconds(whole)
+    np.testing.assert_array_equal(again.labels_, whole.labels_)
+    for key, tensor in whole._tensors().items():
+        assert torch.equal(tensor, again._tensors()[key]), key
+
+
+def test_models_with_one_autoencoder_share_it(
+    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = StackedAutoencoder(AUTOENCODER, random_state=0).fit(blobs[0], checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="differs in autoencoder"):
+        VaDE(3, pretraining=AUTOENCODER, random_state=0).fit(blobs[0], checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="differs in pretraining"):
+        DEC(3, random_state=0).fit(blobs[0], checkpoint=tmp_path)
+    monkeypatch.setattr(StackedAutoencoder._autoencoder, "pretrain", None)
+    dec = DEC(3, pretraining=AUTOENCODER, max_iter=1, rate=0.0, random_state=0)
+    np.testing.assert_array_equal(
+        dec.fit(blobs[0], checkpoint=tmp_path).transform(blobs[0]), codes.transform(blobs[0])
+    )
 
 
 def test_the_command_line_goes_on(blobs: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmix._base import encode, fingerprint
 from genmix.engine import Engine, Stateful
@@ -34,6 +34,9 @@ MAY_CHANGE = ("max_iter", "min_iter", "tol", "verbose", "warm_start")
 SHARE_OF_TIME = 0.05
 _KEEP = 2
 _HEADER = "genmix-checkpoint"
+
+
+Learner = Stateful | nn.Module
 
 
 class CheckpointWarning(UserWarning):
@@ -53,6 +56,8 @@ class Checkpoint:
         What it learns from: items, labels, weights.
     run : Engine
         Its random generators are set to where those of the fit to go on with began.
+    part : dict, optional
+        What the state depends on besides data, device and seed, if that is not all of the model.
 
     Attributes
     ----------
@@ -68,14 +73,19 @@ class Checkpoint:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] | None, model: BaseModel, data: tuple[Any, ...], run: Engine
+        self,
+        folder: str | os.PathLike[str] | None,
+        model: BaseModel,
+        data: tuple[Any, ...],
+        run: Engine,
+        part: dict[str, Any] | None = None,
     ) -> None:
         self.folder = None if folder is None else Path(os.path.abspath(folder))
         self._run, self._found = run, dict[str, Any]()
-        self._learners: Mapping[str, Stateful] = {}
+        self._learners: Mapping[str, Learner] = {}
         if self.folder is None:
             return
-        self._identity = _identity(model, data, run)
+        self._identity = _identity(model, data, run, part)
         self._number, self._cost, self._written = 0, 0.0, time.perf_counter()
         last = _files(self.folder)[-1:]
         if last:
@@ -98,12 +108,12 @@ class Checkpoint:
         """Look up a number that is needed before the learner can be made again."""
         return self._found["learners"][learner].get(name, otherwise) if self.exists else otherwise
 
-    def resume(self, learners: Mapping[str, Stateful], carried: Any) -> tuple[list[dict[str, Any]], Any]:
+    def resume(self, learners: Mapping[str, Learner], carried: Any) -> tuple[list[dict[str, Any]], Any]:
         """Set what learns to where it was.
 
         Parameters
         ----------
-        learners : dict of Stateful
+        learners : dict of Stateful or nn.Module
             Everything that learns, made as at the beginning of the fit.
         carried : Tensor or None
             What the loop carries from one iteration to the next.
@@ -163,15 +173,18 @@ class Checkpoint:
         self._cost = self._written - begun
 
 
-def _identity(model: BaseModel, data: tuple[Any, ...], run: Engine) -> dict[str, Any]:
+def _identity(
+    model: BaseModel, data: tuple[Any, ...], run: Engine, part: dict[str, Any] | None
+) -> dict[str, Any]:
     """Collect what two calls of `fit` have to share for the second to go on where the first stopped."""
-    given = model.get_params(deep=False)
-    if not isinstance(given["random_state"], int | np.integer):
-        given["random_state"] = None  # the generators are in the checkpoint
+    given = {"model": type(model).__name__, **model.get_params(deep=False)} if part is None else dict(part)
+    seed = model.get_params(deep=False)["random_state"]
+    # Without a seed the generators are in the checkpoint.
+    given["random_state"] = seed if isinstance(seed, int | np.integer) else None
     arguments = {name: encode(value) for name, value in given.items() if name not in MAY_CHANGE}
     arguments |= {"device": run.device.type, "precision": run.precision}
-    prints = [None if part is None else fingerprint(np.asarray(part)) for part in data]
-    found = {"model": type(model).__name__, "torch": torch.__version__, "data": prints}
+    prints = [None if items is None else fingerprint(np.asarray(items)) for items in data]
+    found = {"torch": torch.__version__, "data": prints}
     return json.loads(json.dumps({**found, "arguments": arguments}))
 
 

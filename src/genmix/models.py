@@ -103,5 +103,5 @@ def parameters(name: str) -> list[str]:
 
 
 def keeps_checkpoints(model: Any) -> bool:
-    """Whether ``model.fit`` can go on where it was stopped."""
+    """Whether `fit` of a class or model can go on where it was stopped."""
     return "checkpoint" in inspect.signature(model.fit).parameters

@@ -46,8 +46,8 @@ class Pretraining:
     layer_steps : int
         Steps of greedy denoising on each pair of layers, outermost first; 0 trains end to end only.
     steps : int or None
-        Steps end to end; 0 leaves the autoencoder as it is, None takes 50 passes over the data, but no fewer
-        than 500 steps and no more than 2,000.
+        Steps end to end; 0 leaves the autoencoder as it is, None takes 100 passes over the data, but no fewer
+        than 500 steps and no more than 4,000.
     batch_size : int
         Items of a step.
     optimizer : {"adam", "sgd"}
@@ -90,7 +90,7 @@ class Pretraining:
 
     def count_steps(self, n_items: int) -> int:
         """Count the steps end to end for so many items."""
-        return min(max(50 * n_items // self.batch_size, 500), 2000) if self.steps is None else self.steps
+        return min(max(100 * n_items // self.batch_size, 500), 4000) if self.steps is None else self.steps
 
 
 #: Xie et al. 2016, section 5.3; `steps` of 256 items.

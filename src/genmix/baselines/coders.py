@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,8 +17,11 @@ from genmix.arguments import check_augmentation
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.autoencoder import DEC_PAPER, Autoencoder, Pretraining, reconstruction_error
 from genmix.baselines.rival import Rival
+from genmix.checkpoint import Checkpoint
 from genmix.data import Preprocessing
 from genmix.engine import Engine
+
+Folder = str | os.PathLike[str] | None
 
 
 class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
@@ -29,9 +34,18 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
     #: What ``pretraining=None`` stands for.
     _pretraining: ClassVar[Pretraining] = Pretraining()
 
-    def _begin(self, X: Any, augmentation: Any = None) -> tuple[np.ndarray, Views]:
-        """Validate, scale and place the data; make the networks and pretrain them."""
-        how = self.pretraining or self._pretraining
+    #: Its networks.
+    _autoencoder: ClassVar[type[Autoencoder]] = Autoencoder
+
+    def _begin(
+        self, X: Any, augmentation: Any = None, checkpoint: Folder = None
+    ) -> tuple[np.ndarray, Views, float]:
+        """Validate, scale and place the data; make the networks and pretrain them, or take those of a folder.
+
+        Returns the data, their views, and when the fit began, by the clock of `time.perf_counter`.
+        """
+        begun = time.perf_counter()
+        how = self._how
         if not isinstance(how, Pretraining):
             raise ValueError(f"pretraining={how!r}: expected a Pretraining or None")
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
@@ -43,11 +57,29 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
         self._networks.autocast = run.autocast
-        self._networks.pretrain(views, how)
-        if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
-            raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
+        kept = Checkpoint(checkpoint, self, (X,), run, self.pretrained())
+        if not kept.exists:
+            self._networks.pretrain(views, how)
+            if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
+                raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
+        kept.resume({"networks": self._networks}, None)
+        begun -= kept.seconds
+        kept.write([{"seconds": time.perf_counter() - begun}], None)
         self.fingerprint_ = fingerprint(X)
-        return X, views
+        return X, views, begun
+
+    @property
+    def _how(self) -> Pretraining:
+        return self.pretraining or self._pretraining
+
+    def pretrained(self) -> dict[str, Any]:
+        """Collect what the pretrained autoencoder depends on besides the data and the seed."""
+        return {
+            "autoencoder": self._autoencoder.__name__,
+            "pretraining": self._how,
+            "scaling": self.scaling,
+            "augmentation": getattr(self, "augmentation", None) if self._how.augment else None,
+        }
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes of items.
@@ -99,12 +131,11 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         return self._architecture()[2]
 
     def _architecture(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        how = self.pretraining or self._pretraining
-        return self.preprocessing_.item_shape, tuple(how.hidden), how.latent_dim
+        return self.preprocessing_.item_shape, tuple(self._how.hidden), self._how.latent_dim
 
     def _make_networks(self, generator: torch.Generator) -> Autoencoder:
         """Untrained networks of the model's shapes."""
-        return Autoencoder(*self._architecture(), generator)
+        return self._autoencoder(*self._architecture(), generator)
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()
@@ -175,7 +206,7 @@ class StackedAutoencoder(Coder):
             raise ValueError(f"preset {name!r} is unknown; expected 'dec-2016'")
         return cls(**{"pretraining": DEC_PAPER, **overrides})
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Train the autoencoder.
 
         Parameters
@@ -184,6 +215,8 @@ class StackedAutoencoder(Coder):
             Rows of a table, or images.
         y : ignored
             For pipelines.
+        checkpoint : path, optional
+            As of `DEC.fit`.
 
         Returns
         -------
@@ -195,7 +228,7 @@ class StackedAutoencoder(Coder):
         ValueError
             Data that are empty, not finite or of unknown layout; an argument out of range.
         """
-        _, views = self._begin(X, self.augmentation)
+        _, views, _ = self._begin(X, self.augmentation, checkpoint)
         net, total = self._networks, 0.0
         net.freeze()
         with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,7 +14,7 @@ from genmix.baselines.autoencoder import (
     optimizer_maker,
     shuffled,
 )
-from genmix.baselines.coders import CodeClusterer, kmeans_centers
+from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.engine import FlatOptimizer
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.
@@ -163,7 +162,7 @@ class DCN(CodeClusterer):
         self.device = device
         self.precision = precision
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Pretrain the autoencoder, then cluster.
 
         Parameters
@@ -172,6 +171,8 @@ class DCN(CodeClusterer):
             Rows of a table, or images.
         y : ignored
             DCN learns without labels.
+        checkpoint : path, optional
+            As of `DEC.fit`.
 
         Returns
         -------
@@ -185,12 +186,11 @@ class DCN(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        begun = time.perf_counter()
         self._check_counts("batch_size", "max_iter")
         if not self.cluster_weight >= 0:
             raise ValueError(f"cluster_weight={self.cluster_weight!r}: expected at least 0")
         make = optimizer_maker(self.optimizer)
-        X, views = self._begin(X)
+        X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, assigned = kmeans_centers(net.encode_all(items), self.n_components, run)
         counts = torch.full((self.n_components,), float(START_COUNT), device=run.device)

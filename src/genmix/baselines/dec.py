@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,7 +12,7 @@ from genmix.baselines.autoencoder import (
     Pretraining,
     optimizer_maker,
 )
-from genmix.baselines.coders import CodeClusterer, kmeans_centers
+from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.engine import FlatOptimizer
 
 
@@ -113,7 +112,7 @@ class DEC(CodeClusterer):
         self.device = device
         self.precision = precision
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Pretrain the autoencoder, then cluster.
 
         Parameters
@@ -122,6 +121,10 @@ class DEC(CodeClusterer):
             Rows of a table, or images.
         y : ignored
             DEC learns without labels.
+        checkpoint : path, optional
+            Folder to keep the pretrained autoencoder in. The same call again goes on from there, and so does
+            any model with the same autoencoder (`StackedAutoencoder`, `DEC` and `DCN` share one), to the same
+            bits as without.
 
         Returns
         -------
@@ -133,9 +136,8 @@ class DEC(CodeClusterer):
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
         """
-        begun = time.perf_counter()
         self._check_counts("update_interval", "batch_size", "max_iter")
-        X, views = self._begin(X)
+        X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, before = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)

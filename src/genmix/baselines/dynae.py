@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, ClassVar, NamedTuple, Self
@@ -15,11 +14,10 @@ from torch import Tensor
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.acai import ACAI, DYNAE_PAPER, InterpolatingAutoencoder
 from genmix.baselines.autoencoder import (
-    Autoencoder,
     Pretraining,
     optimizer_maker,
 )
-from genmix.baselines.coders import CodeClusterer, kmeans_centers
+from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.baselines.dec import log_similarity
 from genmix.data import as_array, is_images
 from genmix.engine import Engine, FlatOptimizer
@@ -193,7 +191,7 @@ class DynAE(CodeClusterer):
         self.device = device
         self.precision = precision
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Pretrain the autoencoder, then cluster.
 
         Parameters
@@ -203,6 +201,8 @@ class DynAE(CodeClusterer):
         y : array of int [N], optional
             Classes of some items, -1 where unknown. If all are -1, the result is the one without `y`, bit for
             bit.
+        checkpoint : path, optional
+            As of `DEC.fit`.
 
         Returns
         -------
@@ -217,10 +217,9 @@ class DynAE(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        begun = time.perf_counter()
         self._check_arguments()
         component = self._read_labels(y, 0 if y is None else len(X))
-        X, views = self._begin(X, self._views_of(X))
+        X, views, begun = self._begin(X, self._views_of(X), checkpoint)
         net, items, run = self._networks, views.items, views.run
         given = np.full(len(X), -1) if component is None else component
         known = torch.from_numpy(given).to(run.device)
@@ -301,8 +300,7 @@ class DynAE(CodeClusterer):
             raise ValueError(f"gamma={self.gamma!r}: expected at least 0")
         optimizer_maker(self.optimizer)
 
-    def _make_networks(self, generator: torch.Generator) -> Autoencoder:
-        return InterpolatingAutoencoder(*self._architecture(), generator)
+    _autoencoder = InterpolatingAutoencoder
 
     def _scores(self, codes: Tensor) -> Tensor:
         return log_similarity(codes, self._centers.double())

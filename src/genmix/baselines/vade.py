@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from genmix._base import BaseMixture
 from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
-from genmix.baselines.coders import Coder
+from genmix.baselines.coders import Coder, Folder
 from genmix.baselines.rival import Rival
 from genmix.baselines.variational import VariationalAutoencoder
 from genmix.engine import Engine, FlatOptimizer
@@ -116,7 +115,7 @@ class VaDE(Coder, Rival, BaseMixture):
         self.device = device
         self.precision = precision
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Pretrain the autoencoder, start the mixture on its codes, then raise the ELBO.
 
         Parameters
@@ -125,6 +124,8 @@ class VaDE(Coder, Rival, BaseMixture):
             Rows of a table, or images.
         y : ignored
             VaDE learns without labels.
+        checkpoint : path, optional
+            As of `DEC.fit`.
 
         Returns
         -------
@@ -139,9 +140,8 @@ class VaDE(Coder, Rival, BaseMixture):
         FloatingPointError
             Training diverged.
         """
-        begun = time.perf_counter()
         self._check_arguments()
-        X, views = self._begin(X)
+        X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
@@ -199,6 +199,8 @@ class VaDE(Coder, Rival, BaseMixture):
             raise ValueError(f"reconstruction_weight={self.reconstruction_weight!r}: expected more than 0")
         if not 0 < self.fall <= 1:
             raise ValueError(f"fall={self.fall!r}: expected more than 0 and at most 1")
+
+    _autoencoder = VariationalAutoencoder
 
     def _make_networks(self, generator: torch.Generator) -> VariationalAutoencoder:
         return VariationalAutoencoder(*self._architecture(), generator, self.n_components)

@@ -84,8 +84,9 @@ def fit(
     device : str, optional
         auto, cpu or cuda.
     checkpoint : Path, optional
-        For ganmm and dnnmm: a folder to keep the state of the fit in. The same command again goes on where
-        this one was stopped, and ends with the same model.
+        Folder to keep the state of the fit in: of ganmm and dnnmm after an iteration, of models with an
+        autoencoder after its pretraining. The same command again goes on where this one was stopped, and ends
+        with the same model.
     set_ : tuple of str
         Any other parameter of the model, as name=value with a TOML value; can be given more than once.
     progress : bool, optional
@@ -114,7 +115,8 @@ def fit(
     how: dict[str, Any] = {}
     if checkpoint is not None:
         if not models.keeps_checkpoints(mixture):
-            raise ValueError(f"--checkpoint: {model} keeps none; ganmm and dnnmm do")
+            able = [name for name in models.CLASSES if models.keeps_checkpoints(models.find_class(name))]
+            raise ValueError(f"--checkpoint: {model} keeps none; these do: {', '.join(able)}")
         files.check_writable(checkpoint)
         how["checkpoint"] = checkpoint
     dataset = load_data(data, rows)

@@ -139,7 +139,7 @@ GANMM_ITEMS = (
          full=_FULL),
     Item("ganmm-table-3", "GANMM, Table 3", "Clustering the codes of a stacked autoencoder", "scores",
          ("mnist-test-codes",), _CODES,
-         reduced=f"{_MNIST_SIZE}; an autoencoder trained for 2,000 steps, denoising, instead of 300,000",
+         reduced=f"{_MNIST_SIZE}; an autoencoder trained for 4,000 steps, denoising, instead of 300,000",
          full=_FULL),
     Item("ganmm-table-4", "GANMM, Table 4", "Image Segmentation", "scores", ("image-segmentation",), _RAW,
          reduced="10,000 iterations of the published code's 200,000",

@@ -184,12 +184,12 @@ CLASSICAL = {
 }
 DEEP = {
     "sae-gmm": Method("Gaussian mixture of a stacked autoencoder's codes", _embedded),
-    "dec": Method("DEC", _rival("DEC"), reduced="2,000 steps of pretraining, of 300,000"),
+    "dec": Method("DEC", _rival("DEC"), reduced="4,000 steps of pretraining, of 300,000"),
     "dec-without-autoencoder": Method("DEC without an autoencoder", _without_autoencoder),
     "dcn": Method("DCN", _rival("DCN")),
     "vade": Method("VaDE", _rival("VaDE")),
     "dynae": Method("DynAE", _rival("DynAE"), reduced="1,500 steps of pretraining, of 130,000"),
-    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="5,000 generator steps, of 500,000"),
+    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="8,000 generator steps, of 500,000"),
 }
 _EM = {"e_step": CriticEStep(), "epsilon": 0.0}
 _EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
@@ -253,7 +253,7 @@ DNNMM = {
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
-        "ClusterGAN_ss", _rival("ClusterGAN"), True, "5,000 generator steps, of 500,000"
+        "ClusterGAN_ss", _rival("ClusterGAN"), True, "8,000 generator steps, of 500,000"
     ),
     "dynae-ss": Method("DynAE_ss", _rival("DynAE"), True, "1,500 steps of pretraining, of 130,000"),
     "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),

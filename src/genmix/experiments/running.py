@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from sklearn.pipeline import Pipeline
 
 import genmix
 from genmix import metrics
+from genmix.baselines.coders import Coder
 from genmix.engine import resolve_device, resolve_precision
 from genmix.experiments import shown
 from genmix.experiments.methods import METHODS, Setting, make_tiny
 from genmix.experiments.runs import Record, Runs, mean_seconds
-from genmix.experiments.tasks import CPU, TASKS, Case, Compute, Draw, Size, hide
+from genmix.experiments.tasks import CPU, TASKS, Case, Compute, Draw, Size, autoencoder_folder, hide
 from genmix.models import keeps_checkpoints
 
 #: Parameters by which a model is not another one; records say seed, device and precision.
@@ -193,14 +195,15 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
     drawn = task.draw(Case(seed, runs.cache, size, compute))
     known = hide(drawn.y, experiment.alpha, seed) if method.learns_labels else None
     model, settings = compute.prepare(experiment.make(seed, size)), experiment.settings(size)
-    kept = runs.checkpoint(experiment.name, settings, seed) if keeps_checkpoints(model) else None
+    kept, options = _checkpoint(model, drawn.X, experiment.name, settings, seed, runs, compute)
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no convergence, dead components: the record says so
-        model.fit(drawn.X, known, **({"checkpoint": kept} if kept else {}))
+        model.fit(drawn.X, known, **options)
     last = model[-1] if isinstance(model, Pipeline) else model
-    before = last.history_[-1]["seconds"] if kept else 0.0  # all parts of a fit that was stopped
-    seconds = max(time.perf_counter() - begun, before)
+    # All parts of a fit that was stopped; or the autoencoder that another fit has trained, too.
+    earlier = last.history_[-1]["seconds"] if options and hasattr(last, "history_") else 0.0
+    seconds = max(time.perf_counter() - begun, earlier)
     record: Record = {
         "experiment": experiment.name, "data": experiment.task, "n": len(drawn.X),
         "method": experiment.method, "alpha": experiment.alpha, "seed": seed,
@@ -220,9 +223,27 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
         record |= _judged(last, drawn.y)
     shown.keep(runs.shown(experiment.name, settings, seed), experiment.needs, last, drawn)
     runs.append(record)
-    if kept:
+    if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
     return record
+
+
+def _checkpoint(
+    model: Any, X: np.ndarray, name: str, settings: str, seed: int, runs: Runs, compute: Compute
+) -> tuple[Path | None, dict[str, Path]]:
+    """Folder of the fit's state, which its end makes needless, and what `fit` is given.
+
+    An autoencoder is kept for all methods that begin with the same one.
+    """
+    first = model[0] if isinstance(model, Pipeline) else model
+    if isinstance(first, Coder):
+        folder = autoencoder_folder(runs.cache, first, X, compute)
+        option = f"{model.steps[0][0]}__checkpoint" if isinstance(model, Pipeline) else "checkpoint"
+        return None, {option: folder}
+    if not keeps_checkpoints(model):
+        return None, {}
+    folder = runs.checkpoint(name, settings, seed)
+    return folder, {"checkpoint": folder}
 
 
 def _precision(model: Any, compute: Compute) -> str:

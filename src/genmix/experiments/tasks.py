@@ -14,6 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from genmix import datasets
 from genmix._base import fingerprint
+from genmix.baselines import Pretraining, StackedAutoencoder
+from genmix.baselines.coders import Coder
 from genmix.data import Preprocessing
 
 #: Images of each class in the tasks of the DNN-MM paper.
@@ -179,10 +181,14 @@ def _part(share: float, images: Maker, data: datasets.Dataset, case: Case) -> Dr
     return Draw(X[index], y[index], (X, y))
 
 
+def autoencoder_folder(cache: Path, model: Coder, X: np.ndarray, compute: Compute) -> Path:
+    """Choose where the pretrained autoencoder of a model is kept, for all that begin with the same one."""
+    key = f"{fingerprint(X)}{compute}{model.random_state}{model.pretrained()}"
+    return cache / "autoencoders" / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
 def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     """Codes of a stacked autoencoder, trained once for each seed and kept; each divided by its range."""
-    from genmix.baselines import Pretraining, StackedAutoencoder
-
     whole = images(data, case)
     X, y = whole.X, whole.y
     if case.size == "full":
@@ -193,7 +199,8 @@ def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
     kept = case.cache / f"codes-{name}.npy"
     if not kept.exists():
-        codes = case.compute.prepare(model).fit_transform(X)
+        folder = autoencoder_folder(case.cache, model, X, case.compute)
+        codes = case.compute.prepare(model).fit(X, checkpoint=folder).transform(X)
         case.cache.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npy")
         np.save(part, codes, allow_pickle=False)
