@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, settings
 from sklearn.datasets import make_blobs
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 if "GENMIX_DATA" not in os.environ and SHARED.is_dir():
     os.environ["GENMIX_DATA"] = str(SHARED)
+
+# For `make mutation`: the same examples for every mutant, and no search for the smallest that fails.
+settings.register_profile(
+    "mutation", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

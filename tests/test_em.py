@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+from scipy.special import log_softmax
+from scipy.special import softmax as scipy_softmax
 from scipy.stats import chisquare
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
@@ -75,10 +77,11 @@ def test_more_balance_is_closer_to_equal_masses() -> None:
     assert distance[-1] < 1e-3
 
 
-def test_restarts_are_balanced_apart() -> None:
+@pytest.mark.parametrize("balance", [0.0, 0.8])
+def test_restarts_are_balanced_apart(balance: float) -> None:
     stack = torch.stack([random_log_posterior(30, 3, seed) for seed in range(4)])
-    alone = torch.stack([em.balanced_memberships(log_p, 0.8) for log_p in stack])
-    torch.testing.assert_close(em.balanced_memberships(stack, 0.8), alone, atol=1e-14, rtol=0)
+    alone = torch.stack([em.balanced_memberships(log_p, balance, n_iter=20) for log_p in stack])
+    torch.testing.assert_close(em.balanced_memberships(stack, balance), alone, atol=1e-14, rtol=0)
 
 
 @pytest.mark.parametrize("balance", [0.3, 0.6, 0.9])
@@ -146,7 +149,7 @@ def brute_force_highest(labels: np.ndarray, posterior: np.ndarray, k: int, epsil
 def test_algorithm_1_line_9_takes_the_sigma_outsiders_of_highest_posterior(epsilon: float, seed: int) -> None:
     posterior = random_log_posterior(60, 4, seed, 1.0).exp()
     labels = posterior.argmax(1)
-    own, extra = em.component_distributions(labels, posterior, epsilon, "highest")
+    own, extra = em.component_distributions(labels, posterior, epsilon)  # the paper's text is the default
     assert labels.unique().tolist() == [0, 1, 2, 3]
     for k in range(4):
         assert set(own[k].nonzero()[:, 0].tolist()) == set((labels == k).nonzero()[:, 0].tolist())
@@ -189,11 +192,23 @@ def test_extras_are_never_members(extras: str) -> None:
 
 
 @pytest.mark.parametrize("extras", ["highest", "proportional"])
-def test_an_empty_component_comes_back_with_its_most_likely_items(extras: str) -> None:
-    posterior = random_log_posterior(80, 4, 2, 1.0).exp()
+def test_restarts_are_weighed_apart(extras: str) -> None:
+    posterior = torch.stack([random_log_posterior(50, 5, seed).exp() for seed in range(6)]).view(2, 3, 50, 5)
+    labels = posterior[..., :4].argmax(-1)  # component 4 is empty in all of them
+    found = em.component_distributions(labels, posterior, 0.3, extras)
+    for r in range(2):
+        for h in range(3):
+            alone = em.component_distributions(labels[r, h], posterior[r, h], 0.3, extras)
+            assert all(torch.equal(stack[r, h], one) for stack, one in zip(found, alone, strict=True))
+
+
+@pytest.mark.parametrize(("n", "fair"), [(80, 2), (79, 1), (9, 1)])
+@pytest.mark.parametrize("extras", ["highest", "proportional"])
+def test_an_empty_component_comes_back_with_its_most_likely_items(extras: str, n: int, fair: int) -> None:
+    """A tenth of an equal share of them, but at least one."""
+    posterior = random_log_posterior(n, 4, 2, 1.0).exp()
     labels = posterior[:, :3].argmax(1)  # nobody is in component 3
     own, extra = em.component_distributions(labels, posterior, 0.2, extras)
-    fair = 80 // 40
     assert set(own[3].nonzero()[:, 0].tolist()) == set(
         posterior[:, 3].argsort(descending=True)[:fair].tolist()
     )
@@ -201,12 +216,23 @@ def test_an_empty_component_comes_back_with_its_most_likely_items(extras: str) -
     assert ((own[3] > 0) & (extra[3] > 0)).sum() == 0
 
 
+def test_a_component_of_one_item_keeps_that_item_however_unlikely() -> None:
+    posterior = random_log_posterior(30, 3, 0).exp()
+    labels = torch.zeros(30, dtype=torch.long)
+    labels[posterior[:, 1].argmin()] = 1
+    own = em.component_distributions(labels, posterior, 0.2)[0]
+    assert torch.equal(own[1], (labels == 1).double())
+
+
 @pytest.mark.parametrize("extras", ["highest", "proportional"])
 def test_a_component_that_owns_everything_is_its_own_outside(extras: str) -> None:
-    posterior = torch.tensor([[0.9, 0.1]]).expand(10, 2)
+    share = torch.linspace(0.6, 0.9, 10)
+    posterior = torch.stack([share, 1 - share], 1)
     own, extra = em.component_distributions(torch.zeros(10, dtype=torch.long), posterior, 0.5, extras)
     assert torch.equal(own[0], torch.ones(10))
     assert torch.equal(extra[0], own[0])
+    assert own[1].nonzero()[:, 0].tolist() == [0]  # that the first has no outside is nothing to the second
+    assert extra[1, 0] == 0
 
 
 def test_without_epsilon_nothing_is_added() -> None:
@@ -272,6 +298,15 @@ def test_algorithm_1_line_6_is_the_cross_entropy() -> None:
     np.testing.assert_allclose(em.cross_entropy(logits, targets).numpy(), expected, atol=1e-12)
 
 
+def test_double_softmax_is_the_cross_entropy_of_probabilities() -> None:
+    logits = torch.randn(3, 12, 5, generator=generator(), dtype=torch.float64)
+    targets = torch.randint(5, (3, 12), generator=generator())
+    p = scipy_softmax(logits.numpy(), axis=-1)
+    expected = -np.take_along_axis(log_softmax(p, axis=-1), targets.numpy()[..., None], -1)[..., 0].mean(1)
+    found = em.cross_entropy(logits, targets, "double_softmax")
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+
+
 def test_double_softmax_stays_between_1_461_and_2_461_for_ten_components() -> None:
     targets = torch.arange(10)[None]
     right = 1e4 * torch.eye(10, dtype=torch.float64)[None]
@@ -285,6 +320,14 @@ def test_double_softmax_stays_between_1_461_and_2_461_for_ten_components() -> No
         losses = em.cross_entropy(logits, targets.expand(50, 10), "double_softmax")
         assert (losses >= low).all()
         assert (losses <= high).all()
+
+
+def test_label_smoothing_is_a_tenth_unless_told() -> None:
+    logits, targets = torch.randn(1, 9, 4, generator=generator()), torch.arange(9)[None] % 4
+    found = em.cross_entropy(logits, targets, "label_smoothing")
+    torch.testing.assert_close(
+        found[0], torch.nn.CrossEntropyLoss(label_smoothing=0.1)(logits[0], targets[0])
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
@@ -321,6 +364,11 @@ def test_information_loss_equals_plain_numpy_for_every_head() -> None:
             assert float(found[r, h]) == pytest.approx(
                 numpy_information(logits[:, r, h].numpy(), 0.3, 1.7), abs=1e-10
             )
+
+
+def test_information_loss_weighs_sharpness_by_a_fifth_and_balance_by_two_unless_told() -> None:
+    logits = torch.randn(2, 8, 4, generator=generator(), dtype=torch.float64) * 2
+    assert float(em.information_loss(logits)) == pytest.approx(numpy_information(logits.numpy(), 0.2, 2.0))
 
 
 @pytest.mark.parametrize("k", [2, 5, 10])
@@ -428,3 +476,27 @@ def test_confident_loss_counts_confident_items_only() -> None:
         assert 0 < counted < 12
         assert float(found[r]) == pytest.approx(total / 6, abs=1e-12)
     assert torch.equal(em.confident_loss(logits, targets, 1.1), torch.zeros(2, dtype=torch.float64))
+
+
+def test_confident_means_nine_in_ten_unless_told() -> None:
+    targets = torch.tensor([[[0.91, 0.09], [0.89, 0.11]]])
+    assert float(em.confident_loss(torch.zeros(1, 2, 2), targets)) == pytest.approx(math.log(2) / 2)
+
+
+# ---------------------------------------------------------------- devices
+
+
+def test_everything_stays_on_the_device_of_its_arguments() -> None:
+    """On torch's device without memory by default, what does not name the arguments' device goes astray."""
+    posterior = random_log_posterior(60, 3, 0, 1.0).exp()
+    labels, cpu = posterior.argmax(1), generator()
+    with torch.device("meta"):
+        own, extra = em.component_distributions(labels, posterior, 0.2)
+        found = [
+            own,
+            extra,
+            em.component_shares(labels, 3),
+            em.draw_batches(own, extra, 10, 4, 0.2, cpu),
+            em.draw_batches(own, extra, 10, 0, 0.2, cpu),
+        ]
+    assert {part.device.type for part in found} == {"cpu"}

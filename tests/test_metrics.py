@@ -78,9 +78,8 @@ def test_scores_equal_scikit_learn_exactly() -> None:
         assert metrics.nmi(true, pred, "arithmetic") == sk.normalized_mutual_info_score(true, pred)
         geometric = sk.normalized_mutual_info_score(true, pred, average_method="geometric")
         assert metrics.nmi(true, pred) == geometric
-        np.testing.assert_array_equal(
-            metrics.contingency(true, pred), sk.cluster.contingency_matrix(true, pred)
-        )
+        table = sk.cluster.contingency_matrix(true, pred)
+        np.testing.assert_array_equal(metrics.contingency(true, pred), table, strict=True)
 
 
 @pytest.mark.parametrize(("k", "expected"), [(10, 0.82), (7, 0.7551)])
@@ -120,8 +119,23 @@ def test_renaming_clusters_or_shuffling_rows_changes_no_score(data: st.DataObjec
     expected = metrics.scores(true, pred)
     assert metrics.scores(true, names[pred]) == pytest.approx(expected, abs=1e-12)
     assert metrics.scores(true[order], pred[order]) == pytest.approx(expected, abs=1e-12)
-    assert all(0 <= expected[key] <= 1 for key in ("purity", "accuracy", "nmi"))
+    assert all(0 <= expected[key] <= 1 + 1e-12 for key in ("purity", "accuracy", "nmi"))
     assert expected["accuracy"] <= expected["purity"]
+
+
+def test_scores_are_the_four_of_every_results_table() -> None:
+    true, pred = random_pair(np.random.default_rng(5))
+    assert metrics.scores(true, pred) == {
+        "purity": metrics.purity(true, pred),
+        "accuracy": metrics.accuracy(true, pred),
+        "ari": sk.adjusted_rand_score(true, pred),
+        "nmi": sk.normalized_mutual_info_score(true, pred, average_method="geometric"),
+    }
+
+
+def test_numbers_of_any_type_sort_as_numbers() -> None:
+    labels = [np.int64(10), 2.5, 1, True, np.float32(0.5)]
+    assert [row["cluster"] for row in metrics.cluster_table(labels, labels)] == [0.5, 1, 2.5, 10]
 
 
 def test_any_label_types_score_alike() -> None:
@@ -184,7 +198,9 @@ def test_missing_labels_are_refused(position: int) -> None:
 @pytest.mark.parametrize(
     ("true", "pred", "message"),
     [
-        ([0, 1], [0], "labels_true has 2 rows and labels_pred 1"),
+        ([0, 1], [0], "labels_true has 2 rows and labels_pred 1: expected one label a row in both$"),
+        ([0, 1], [0, None], "^labels_pred holds None"),
+        ([0, 1], np.eye(2), "^labels_pred has shape"),
         ([], [], r"labels_true has shape \(0,\)"),
         ([[0], [1]], [0, 1], r"shape \(2, 1\)"),
         (3, [0], r"shape \(\)"),
@@ -207,6 +223,8 @@ def test_cluster_table_with_certainty_and_empty_clusters() -> None:
     assert rows[1] == {"cluster": 1, "label": None, "size": 0, "purity": 0.0, "certainty": None}
     assert rows[2] == {"cluster": 2, "label": "a", "size": 1, "purity": 1.0, "certainty": 0.5}
     assert "certainty" not in metrics.cluster_table([0], [0])[0]
+    limits = metrics.cluster_table([0, 0], [0, 1], certainty=np.array([0, 1.0], dtype=object))
+    assert [row["certainty"] for row in limits] == [0.0, 1.0]
     assert metrics.cluster_table([1, 0], [0, 0])[0]["label"] == 0  # a tie goes to the first class
 
 
@@ -224,14 +242,20 @@ def test_cluster_table_refuses_bad_arguments(extra: dict[str, list[float]], mess
         metrics.cluster_table([0, 0], [0, 1], **extra)  # type: ignore[arg-type]
 
 
-def test_calibration_by_hand() -> None:
+@pytest.mark.parametrize("kind", [float, object])
+def test_calibration_by_hand(kind: type) -> None:
     # clusters 0 and 1 stand for "b" and "a"; certainty .9 twice (one right), .6 twice (both right)
-    memberships = [[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]]
-    found = metrics.calibration(["b", "b", "b", "a"], memberships, n_bins=10)
-    assert [(part["low"], part["size"], part["accuracy"]) for part in found["bins"]] == [
-        (0.6, 2, 1.0), (0.9, 2, 0.5),
+    memberships = np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4], [0.4, 0.6]], dtype=kind)
+    found = metrics.calibration(["b", "b", "b", "a"], memberships)  # ten bins
+    assert [(part["low"], part["high"], part["size"], part["accuracy"]) for part in found["bins"]] == [
+        (0.6, 0.7, 2, 1.0), (0.9, 1.0, 2, 0.5),
     ]  # fmt: skip
     assert found["error"] == pytest.approx((2 * 0.4 + 2 * 0.4) / 4)
+
+
+def test_who_is_surest_of_all_is_in_the_last_bin() -> None:
+    (only,) = metrics.calibration([0, 1, 1], np.eye(2)[[0, 1, 1]], n_bins=4)["bins"]
+    assert only == {"low": 0.75, "high": 1.0, "size": 3, "certainty": 1.0, "accuracy": 1.0}
 
 
 @settings(max_examples=60, deadline=None)
@@ -262,7 +286,7 @@ def test_memberships_drawn_from_themselves_are_calibrated() -> None:
 @pytest.mark.parametrize(
     ("memberships", "n_bins", "message"),
     [
-        ([0.5, 0.5], 10, "expected an array"),
+        ([0.5, 0.5], 10, r"^memberships: expected an array \(N, K\)"),
         ([[0.5, 0.6], [0.5, 0.5]], 10, "sum to 1"),
         ([[1.5, -0.5], [0.5, 0.5]], 10, "in .0, 1."),
         ([[float("nan"), 1.0], [0.5, 0.5]], 10, "in .0, 1."),

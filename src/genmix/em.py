@@ -112,7 +112,7 @@ def component_distributions(
     size = own.sum(-1, keepdim=True)
     fair = max(n // (10 * k), 1)
     likely = p >= p.topk(fair, -1).values[..., -1:]
-    own = torch.where(size > 0, own, likely.to(p.dtype))
+    own = torch.where(size > 0, own, likely)
     size = own.sum(-1, keepdim=True)
     outside = p.clamp_min(1e-12) * (1 - own)
     if extras == "highest":  # ranked without that floor, or a sure classifier would make all the others equal

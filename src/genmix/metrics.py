@@ -237,7 +237,7 @@ def cluster_table(
     wanted = list(found if clusters is None else clusters)
     if missing := [label for label in found if label not in wanted]:
         raise ValueError(f"clusters={wanted!r} leaves out {missing!r}, which occur in labels_pred")
-    mean_certainty = None if certainty is None else _mean_by(codes, len(found), certainty)
+    mean_certainty = None if certainty is None else _mean_by(codes, certainty)
     rows = []
     for label in wanted:
         counts = table[:, column[label]] if label in column else np.zeros(len(classes), np.int64)
@@ -332,8 +332,8 @@ def _pairs(counts: Any) -> Any:
     return counts * (counts - 1) // 2
 
 
-def _mean_by(codes: NDArray[np.int64], n_groups: int, values: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the certainties of each group of rows."""
+def _mean_by(codes: NDArray[np.int64], values: ArrayLike) -> NDArray[np.float64]:
+    """Mean of the certainties of each group of rows; every group has some."""
     certainty = np.asarray(values, dtype=np.float64)
     if certainty.shape != codes.shape:
         raise ValueError(
@@ -343,4 +343,4 @@ def _mean_by(codes: NDArray[np.int64], n_groups: int, values: ArrayLike) -> NDAr
         raise ValueError(
             f"certainty runs from {certainty.min()} to {certainty.max()}: expected values in [0, 1]"
         )
-    return np.bincount(codes, certainty, n_groups) / np.bincount(codes, minlength=n_groups)
+    return np.bincount(codes, certainty) / np.bincount(codes)
