@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from genmix.checks import check_arguments
 from genmix.data import Preprocessing, as_array, is_images
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class BaseModel(BaseEstimator):
 
     Subclasses implement `fit`, `_tensors` and `_from_tensors`.
     """
+
+    #: Where the arguments of this class differ from `checks.INTERVALS`.
+    _intervals: ClassVar[dict[str, str]] = {}
 
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
@@ -62,7 +66,9 @@ class BaseModel(BaseEstimator):
     # ------------------------------------------------------------------ validation
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Check `X` and return it as an array: a table ``[N, d]``, or images."""
+        """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
+        if reset:
+            check_arguments(self)
         X = as_array(X)
         if is_images(X):
             X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")
@@ -83,11 +89,6 @@ class BaseModel(BaseEstimator):
         X = self._validated(X, reset=False)
         self.preprocessing_.check(X)
         return self.preprocessing_.apply(X)
-
-    def _check_count(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
 
     # ------------------------------------------------------------------ to and from a folder
 
@@ -186,8 +187,6 @@ class BaseClusterer(ClusterMixin, BaseModel):
     # ------------------------------------------------------------------ for subclasses
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        if reset:
-            self._check_count("n_components", 1)
         X = super()._validated(X, reset=reset)
         if reset and len(X) < self.n_components:
             raise ValueError(

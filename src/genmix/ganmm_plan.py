@@ -134,10 +134,6 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     ValueError
         An argument out of range, or that does not go with the data.
     """
-    for name in ("max_iter", "n_init"):
-        model._check_count(name, 1)
-    if model.tol is not None and not (isinstance(model.tol, (int, float)) and model.tol >= 0):
-        raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     e_step = resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
     if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):

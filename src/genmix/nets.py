@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from genmix.checks import argument_kinds, check_values
 from genmix.stacks import Factory, Shape, StackedConvGenerator, StackedConvNet, StackedMLP, StackedModules
 
 
@@ -157,6 +158,7 @@ def build_stack(
         raise ValueError(
             f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}"
         )
+    check_values(built, argument_kinds(make), {}, f"networks: {role}: ")
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 

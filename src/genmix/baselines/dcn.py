@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -139,7 +139,7 @@ class DCN(CodeClusterer):
         pretraining: Pretraining | None = None,
         cluster_weight: float = 2.0,
         batch_size: int = 256,
-        optimizer: str = "adam",
+        optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
         max_iter: int = 50,
         tol: float | None = 1e-3,
@@ -184,15 +184,11 @@ class DCN(CodeClusterer):
             Training diverged.
         """
         begun = time.perf_counter()
-        self._check_counts("batch_size", "max_iter")
-        if not self.cluster_weight >= 0:
-            raise ValueError(f"cluster_weight={self.cluster_weight!r}: expected at least 0")
-        make = optimizer_maker(self.optimizer)
         X, views = self._begin(X)
         net, items, run = self._networks, views.items, views.run
         centers, assigned = kmeans_centers(net.encode_all(items), self.n_components, run)
         counts = torch.full((self.n_components,), float(START_COUNT), device=run.device)
-        optimizer = FlatOptimizer(net.parameters(), make, self.rate)
+        optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         self.history_: list[dict[str, Any]] = []
         self.converged_ = False
         for _ in run.progress(self.max_iter, "DCN"):

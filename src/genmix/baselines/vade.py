@@ -141,7 +141,6 @@ class VaDE(Coder, Rival, BaseMixture):
             Training diverged.
         """
         begun = time.perf_counter()
-        self._check_arguments()
         X, views = self._begin(X)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
@@ -193,13 +192,6 @@ class VaDE(Coder, Rival, BaseMixture):
         return np.asarray(self._networks.log_variances.detach().double().exp().cpu().numpy())
 
     # ------------------------------------------------------------------ inside
-
-    def _check_arguments(self) -> None:
-        self._check_counts("batch_size", "max_iter", "fall_every")
-        if not self.reconstruction_weight > 0:
-            raise ValueError(f"reconstruction_weight={self.reconstruction_weight!r}: expected more than 0")
-        if not 0 < self.fall <= 1:
-            raise ValueError(f"fall={self.fall!r}: expected more than 0 and at most 1")
 
     def _make_networks(self, generator: torch.Generator) -> VariationalAutoencoder:
         return VariationalAutoencoder(*self._architecture(), generator, self.n_components)
