@@ -9,7 +9,6 @@ from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
-import torch
 
 #: Where the numbers of that name lie, in every model, settings object and network; all others are at least 0.
 INTERVALS = {
@@ -22,9 +21,10 @@ INTERVALS = {
     ),
     **dict.fromkeys(("average", "encoder_average", "corruption", "layer_corruption", "betas"), "[0, 1)"),
     **dict.fromkeys(
-        ("radius", "spread", "kappa", "reconstruction_weight", "reg_covar", "C", "penalty_weight", "clip"),
+        ("spread", "kappa", "reconstruction_weight", "reg_covar", "C", "penalty_weight", "clip"),
         "(0, inf)",
     ),
+    "radius": "(0, 1e6]", "random_state": "[0, 4294967295]",
     "alpha": "(0, 1)", "fall": "(0, 1]", "threshold": "[0, 1]",
 }  # fmt: skip
 
@@ -74,7 +74,12 @@ def argument_kinds(kind: Any) -> dict[str, Any]:
 
 def shown(value: Any, longest: int = 80) -> str:
     """Write a value on one line, for a message."""
-    text = " ".join(repr(value).split())
+    return one_line(repr(value), longest)
+
+
+def one_line(text: str, longest: int = 400) -> str:
+    """Put a text of any length on one line."""
+    text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
@@ -85,7 +90,7 @@ def _fits(value: Any, hint: Any, interval: str) -> bool:
     if kind is Literal:
         return isinstance(value, str) and value in options
     if kind in (tuple, Sequence):
-        fine = isinstance(value, Sequence) and not isinstance(value, str)
+        fine = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         fine = fine and (kind is Sequence or Ellipsis in options or len(value) == len(options))
         return fine and all(_fits(item, options[0], interval) for item in value)
     if kind is not None:  # a union
@@ -94,12 +99,14 @@ def _fits(value: Any, hint: Any, interval: str) -> bool:
         return isinstance(value, bool | np.bool_)
     if hint in (int, float):
         return isinstance(value, Integral if hint is int else Real) and _inside(value, interval)
-    return isinstance(value, str | torch.device if hint is str else hint)  # devices have names or are some
+    if hint is str:
+        return isinstance(value, str) or type(value).__name__ == "device"  # that is torch's
+    return isinstance(value, hint)
 
 
 def _inside(value: Any, interval: str) -> bool:
     """Whether a number lies in an interval; True is none, but where 0 is one (verbose=True)."""
-    least, most = map(float, interval[1:-1].split(","))
+    least, most = (min(float(bound), 2.0**63) for bound in interval[1:-1].split(","))  # what tensors can hold
     above = value >= least if interval[0] == "[" else value > least
     below = value <= most if interval[-1] == "]" else value < most
     return bool(above and below) and not (isinstance(value, bool) and interval != "[0, inf)")
@@ -119,7 +126,9 @@ def _words(hint: Any, interval: str) -> str:
         low = f"of at least {least}" if interval[0] == "[" else f"above {least}"
         high = "" if most == "inf" else f" and {'at most' if interval[-1] == ']' else 'below'} {most}"
         return f"a {'whole ' if hint is int else ''}number {low}{high}"
-    return {bool: "True or False", str: "a name", NoneType: "None"}.get(hint, f"{hint.__name__}(...)")
+    if hint in (bool, str, NoneType):
+        return {bool: "True or False", str: "a name", NoneType: "None"}[hint]
+    return f"a{'n' * (hint.__name__[0] in 'AEIOU')} {hint.__name__}"
 
 
-__all__ = ["INTERVALS", "Settings", "argument_kinds", "check_arguments", "check_values", "shown"]
+__all__ = ["INTERVALS", "Settings", "argument_kinds", "check_arguments", "check_values", "one_line", "shown"]

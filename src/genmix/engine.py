@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genmix.checks import argument_kinds, check_values
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
@@ -156,6 +158,8 @@ class Engine:
     ) -> None:
         from sklearn.utils import check_random_state
 
+        given = {"device": device, "random_state": random_state, "precision": precision, "verbose": verbose}
+        check_values(given, argument_kinds(Engine), {})
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
         self.device = resolve_device(device)

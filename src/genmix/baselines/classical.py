@@ -281,9 +281,9 @@ class GaussianMixture(Flat, BaseMixture):
         """
         from sklearn.mixture import GaussianMixture as Mixture
 
-        if not len(self.covariance_types):
-            raise ValueError("covariance_types is empty: expected some of full, tied, diag, spherical")
         X, points, run = self._begin(X, self.n_principal)
+        if not self.covariance_types:
+            raise ValueError("covariance_types is empty: expected some of full, tied, diag, spherical")
         fits = {
             kind: Mixture(
                 self.n_components, covariance_type=kind, n_init=self.n_init, reg_covar=self.reg_covar,

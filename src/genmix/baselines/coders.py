@@ -31,11 +31,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _begin(self, X: Any, augmentation: Any = None) -> tuple[np.ndarray, Views]:
         """Validate, scale and place the data; make the networks and pretrain them."""
-        how = self.pretraining or self._pretraining
-        if not isinstance(how, Pretraining):
-            raise ValueError(f"pretraining={how!r}: expected a Pretraining or None")
         run = Engine(self.device, self.random_state, verbose=self.verbose)
         X = self._validated(X, reset=True)
+        how = self.pretraining or self._pretraining
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = self.preprocessing_.item_shape
         chosen = check_augmentation(augmentation, shape)

@@ -241,8 +241,9 @@ class FixMatch(SupervisedOnly):
     def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
         X, views, labels, known = super()._begin(X, y)
         shape = self.preprocessing_.item_shape
-        chosen = strengthen(views.augmentation) if self.strong == "auto" else self.strong
-        self._strong_views = Views(views.items, check_augmentation(chosen, shape), views.run)
+        auto = isinstance(self.strong, str) and self.strong == "auto"
+        chosen = strengthen(views.augmentation) if auto else self.strong
+        self._strong_views = Views(views.items, check_augmentation(chosen, shape, "strong"), views.run)
         return X, views, labels, known
 
     def _train(self, views: Views, labels: Labels, begun: float) -> None:
