@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
-import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -38,6 +36,7 @@ from genmix.baselines import (
     VaDE,
 )
 from genmix.baselines.classical import Flat
+from surroundings import global_state
 
 TINY = Pretraining(hidden=(16,), latent_dim=3, steps=3, batch_size=16)
 QUICK = Pretraining(hidden=(32,), latent_dim=4, steps=150, batch_size=64)
@@ -240,14 +239,9 @@ def test_the_seed_decides(name: str, quietly_fitted: Any, blobs: Any) -> None:
 @each
 def test_nothing_global_and_no_input_is_touched(name: str, blobs: Any) -> None:
     X = blobs[0].copy()
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
-    before = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())  # noqa: NPY002
+    before = global_state()
     fit(TINY_MODELS[name](3), X)
-    assert random.getstate() == before[0]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[2])
+    assert global_state() == before
     np.testing.assert_array_equal(X, blobs[0])
 
 

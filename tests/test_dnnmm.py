@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import random
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from genmix.augment import Views
 from genmix.dnnmm_plan import PRESETS
 from genmix.engine import Engine
 from genmix.minmax import MinMaxStep
+from surroundings import global_state
 
 DENSE = {"kind": "mlp", "hidden": (24,)}
 NETWORKS = {"encoder": DENSE, "generator": DENSE, "discriminator": DENSE}
@@ -223,19 +223,12 @@ def test_same_seed_same_bits_and_other_seed_other_bits(blobs: Any, generate: boo
 
 
 def test_nothing_global_changes(blobs: Any) -> None:
-    def state() -> list[Any]:
-        return [
-            torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(),  # noqa: NPY002
-            torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters),
-            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
-        ]  # fmt: skip
-
     X, y = blobs[0].copy(), few(blobs[1], 9)
-    before = state()
+    before = global_state()
     model = quick(generate=True, networks={"encoder": _encoder}).fit(X, y)
     model.sample(3)
     model.interpolate(0, 1)
-    assert state() == before
+    assert global_state() == before
     np.testing.assert_array_equal(X, blobs[0])
     np.testing.assert_array_equal(y, few(blobs[1], 9))
 

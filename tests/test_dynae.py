@@ -114,7 +114,7 @@ def test_learns_layer_by_layer_first_where_asked(blobs: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"weight": -1.0}, r"weight=-1.0: expected at least 0"),
+        ({"weight": -1.0}, r"weight=-1.0: expected a number of at least 0"),
         ({"target": "half"}, "target='half': expected 'coefficient' or 'mean'"),
         ({"rebuild": "both"}, "rebuild='both': expected 'item' or 'view'"),
         ({"latent_dim": 0}, "latent_dim=0"),
@@ -213,8 +213,8 @@ def test_divergence_is_said(blobs: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kappa": 0.0}, "kappa=0.0: expected a positive number"),
-        ({"gamma": -1.0}, "gamma=-1.0: expected at least 0"),
+        ({"kappa": 0.0}, "kappa=0.0: expected a number above 0"),
+        ({"gamma": -1.0}, "gamma=-1.0: expected a number of at least 0"),
         ({"optimizer": "lion"}, "'adam' or 'sgd'"),
         ({"update_interval": 0}, "update_interval=0"),
         ({"pretraining": "long"}, "expected a Pretraining"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import random
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -34,6 +33,7 @@ from genmix import (
     metrics,
 )
 from genmix.ganmm_plan import PRESETS
+from surroundings import global_state
 
 SMALL: dict[str, Any] = {
     "start": InformationStart(steps=60, heads=1, networks=1, partitions=("kmeans",), teach_steps=30),
@@ -132,19 +132,12 @@ def test_same_seed_same_bits_and_other_seed_other_bits(blobs: Any) -> None:
 
 
 def test_nothing_global_changes(blobs: Any, fitted: GANMixture) -> None:
-    def state() -> list[Any]:
-        return [
-            torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate(),  # noqa: NPY002
-            torch.get_default_dtype(), torch.get_num_threads(), list(warnings.filters),
-            torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled(),
-        ]  # fmt: skip
-
     X = blobs[0].copy()
-    before = state()
+    before = global_state()
     factory = {"critic": lambda shape, out: torch.nn.Linear(int(np.prod(shape)), out)}
     model = small(max_iter=1, networks=factory).fit(X)
     model.sample(3)
-    assert state() == before
+    assert global_state() == before
     np.testing.assert_array_equal(X, blobs[0])
 
 

@@ -17,7 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from genmix.data import Preprocessing, as_array, is_images
+from genmix.checks import check_arguments, check_values, one_line, shown
+from genmix.data import FARTHEST, Preprocessing, as_array, is_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
 PATIENCE = 3
+
+
+#: What tables are to scikit-learn; that they are finite is checked here, to say where they are not.
+_TABLE: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+
+
+class _InvalidItems(TypeError, ValueError):
+    """Items that are no numbers: scikit-learn promises TypeError for some, we ValueError for all."""
 
 
 class DeadComponentWarning(UserWarning):
@@ -88,6 +97,9 @@ class BaseModel(BaseEstimator):
     Subclasses implement `fit`, `_tensors` and `_from_tensors`.
     """
 
+    #: Where the arguments of this class differ from `checks.INTERVALS`.
+    _intervals: ClassVar[dict[str, str]] = {}
+
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
 
@@ -114,19 +126,26 @@ class BaseModel(BaseEstimator):
     # ------------------------------------------------------------------ validation
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        """Check `X` and return it as an array: a table ``[N, d]``, or images."""
+        """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
+        if reset:
+            check_arguments(self)
         X = as_array(X)
-        if is_images(X):
-            X = check_array(X, allow_nd=True, ensure_2d=False, dtype=None, input_name="X")
-            if X.dtype.kind not in "uifb":
-                raise ValueError(f"X has dtype {X.dtype}; images must be numbers")
-            if reset:
-                self.n_features_in_ = int(np.prod(X.shape[1:]))
-        else:
-            X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-            limit = 1e150  # squares of anything larger overflow
-            if float(np.abs(X).max()) > limit:
-                raise ValueError(f"X has values beyond {limit:g}; rescale that column")
+        if getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):  # scikit-learn makes numbers of them
+            raise ValueError(f"X has dtype {X.dtype}; expected numbers, such as days since the first one")
+        try:
+            X = self._images(X, reset) if is_images(X) else validate_data(self, X, reset=reset, **_TABLE)
+        except (TypeError, ValueError) as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
+        return _within(np.asarray(X), 1e150 if X.ndim == 2 else 1e30)  # squares of anything larger overflow
+
+    def _images(self, X: Any, reset: bool) -> np.ndarray:
+        X = check_array(
+            X, allow_nd=True, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="X"
+        )
+        if X.dtype.kind not in "uifb" or not X.size:
+            raise ValueError(f"shape {X.shape}, dtype {X.dtype}; images must be numbers, at least one each")
+        if reset:
+            self.n_features_in_ = int(np.prod(X.shape[1:]))
         return np.asarray(X)
 
     def _items(self, X: Any) -> Tensor:
@@ -135,11 +154,6 @@ class BaseModel(BaseEstimator):
         X = self._validated(X, reset=False)
         self.preprocessing_.check(X)
         return self.preprocessing_.apply(X)
-
-    def _check_count(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}={value!r}: expected a whole number of at least {least}")
 
     # ------------------------------------------------------------------ to and from a folder
 
@@ -226,8 +240,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """
         if abstain is None:
             return self._assign(self._items(X))
-        if not 0 <= abstain <= 1:
-            raise ValueError(f"abstain={abstain!r}: expected a membership, 0 to 1")
+        check_values({"abstain": abstain}, {"abstain": float}, {"abstain": "[0, 1]"})
         memberships = self.predict_proba(X)
         return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
 
@@ -238,8 +251,6 @@ class BaseClusterer(ClusterMixin, BaseModel):
     # ------------------------------------------------------------------ for subclasses
 
     def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
-        if reset:
-            self._check_count("n_components", 1)
         X = super()._validated(X, reset=reset)
         if reset and len(X) < self.n_components:
             raise ValueError(
@@ -337,12 +348,11 @@ class BaseMixture(BaseClusterer):
             `n_samples` or `component` out of range.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r}: expected a whole number of at least 1")
+        check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
         k = len(self.weights_)
         if component is not None and not (isinstance(component, (int, np.integer)) and 0 <= component < k):
             raise ValueError(
-                f"component={component!r}: expected a whole number from 0 to {k - 1}, or None for all"
+                f"component={shown(component)}: expected a whole number from 0 to {k - 1}, or None for all"
             )
         from genmix.engine import Engine
 
@@ -419,6 +429,17 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
     return settings[value["$type"]](**items) if "$type" in value else items
 
 
+def _within(X: np.ndarray, limit: float) -> np.ndarray:
+    """Return `X` if no number is NaN or larger than `limit`."""
+    largest = max(float(X.max()), -float(X.min()))
+    if largest <= limit:
+        return X
+    found = "NaN" if np.isnan(largest) else "infinity" if np.isinf(largest) else f"values beyond {limit:g}"
+    bad = np.argwhere(~(np.abs(X) <= limit))[0]
+    place = f"row {bad[0]}, column {bad[1]}" if X.ndim == 2 else f"image {bad[0]}"
+    raise ValueError(f"X contains {found}, first in {place}: mend or rescale it, or leave it out")
+
+
 def check_codes(Z: Any, width: int) -> np.ndarray:
     """Latent points ``[M, width]`` as float32.
 
@@ -427,8 +448,11 @@ def check_codes(Z: Any, width: int) -> np.ndarray:
     ValueError
         Another shape, or numbers that are not finite.
     """
-    Z = np.asarray(Z, dtype=np.float32)
-    if Z.ndim != 2 or Z.shape[1] != width or not np.isfinite(Z).all():
+    try:
+        Z = np.asarray(Z, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Z={shown(Z)}: expected numbers of shape (M, {width})") from error
+    if Z.ndim != 2 or Z.shape[1] != width or not (np.abs(Z) < FARTHEST).all():
         raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
     return Z
 

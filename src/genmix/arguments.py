@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors
+from genmix.checks import shown
+from genmix.nets import check_choice
 from genmix.starts import PARTITIONS, InformationStart
 
 
@@ -32,8 +34,11 @@ def network_choices(networks: Any, roles: Sequence[str]) -> dict[str, Any]:
             raise ValueError(
                 f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
             )
-        return {role: networks.get(role, "auto") for role in roles}
-    return dict.fromkeys(roles, networks)
+    given = networks if isinstance(networks, dict) else dict.fromkeys(roles, networks)
+    choices = {role: given.get(role, "auto") for role in roles}
+    for role, choice in choices.items():
+        check_choice(role, choice)
+    return choices
 
 
 def resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
@@ -44,22 +49,22 @@ def resolve(name: str, value: Any, known: dict[str, Any]) -> Any:
     if isinstance(value, kinds):
         return value
     expected = ", ".join([*map(repr, known), *sorted(kind.__name__ for kind in kinds)])
-    raise ValueError(f"{name}={value!r} is unknown; expected one of {expected}")
+    raise ValueError(f"{name}={shown(value)} is unknown; expected one of {expected}")
 
 
-def check_augmentation(value: Any, item_shape: tuple[int, ...]) -> Augmentation:
-    """Resolve the argument `augmentation`."""
+def check_augmentation(value: Any, item_shape: tuple[int, ...], name: str = "augmentation") -> Augmentation:
+    """Resolve the argument `augmentation`, or another of its kind."""
     if isinstance(value, str) and value == "auto":
         return default_augmentation(item_shape)
     if value is None:
         return Neighbors(0, 0.0)
     if isinstance(value, Affine | ColorJitter) and len(item_shape) != 3:
         kind = type(value).__name__
-        raise ValueError(f"augmentation={kind}() needs images; tables take Neighbors() or 'auto'")
+        raise ValueError(f"{name}={kind}() needs images; tables take Neighbors() or 'auto'")
     if isinstance(value, Neighbors) or callable(value):
         return value
     raise ValueError(
-        f"augmentation={value!r}: expected 'auto', Affine, ColorJitter, Neighbors, None or a callable"
+        f"{name}={shown(value)}: expected 'auto', Affine, ColorJitter, Neighbors, None or a callable"
     )
 
 

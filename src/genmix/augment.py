@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.checks import Settings
 from genmix.engine import Engine
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Settings):
     """Random shifts, rotations, scalings and shears of images.
 
     Parameters
@@ -61,7 +62,7 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class ColorJitter:
+class ColorJitter(Settings):
     """Random affine changes, and other light, of colour photographs.
 
     Parameters
@@ -99,7 +100,7 @@ class ColorJitter:
 
 
 @dataclass(frozen=True)
-class Neighbors:
+class Neighbors(Settings):
     """For tables: an item may be exchanged with a near neighbour, and moves a little.
 
     Parameters

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from genmix import em
+from genmix.checks import Settings
 from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
-from genmix.gan import OBJECTIVES, Adversarial, clip_weights
+from genmix.gan import OBJECTIVES, Adversarial, ObjectiveName, clip_weights
 from genmix.nets import build_stack, copy_networks, normalizes_batches
 
 
 @dataclass(frozen=True)
-class MStep:
+class MStep(Settings):
     """How the GANs of an M-step are trained (Yu & Zhou 2018, Algorithm 1, line 12).
 
     Parameters
@@ -38,7 +39,7 @@ class MStep:
         Give a GAN that makes nearly one item only a fresh start. The published presets do not.
     """
 
-    objective: str | Adversarial = "r1"
+    objective: ObjectiveName | Adversarial = "r1"
     steps: int = 100
     pretrain_steps: int = 200
     batch_size: int = 32

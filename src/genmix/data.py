@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genmix.checks import shown
+
 Scaling = Literal["auto", "range", "standard", "none"]
+
+#: How large the numbers may be that networks are given: squares of sums of them are to be finite.
+FARTHEST = 1e15
 
 
 def as_array(X: Any) -> Any:
@@ -66,7 +71,7 @@ class Preprocessing:
             Images whose channels are not 1 or 3, or an unknown scaling.
         """
         if scaling not in ("range", "unit", "standard", "none"):
-            raise ValueError(f"scaling={scaling!r}: expected 'range', 'unit', 'standard' or 'none'")
+            raise ValueError(f"scaling={shown(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
         made = cls(tuple(X.shape[1:]), _layout(X), str(X.dtype), scaling)
         center, scale = _table_scale(X, scaling) if made.layout == "table" else _image_scale(X, scaling)
         made.constant = np.flatnonzero(scale == 0).tolist() if made.layout == "table" else []
@@ -83,13 +88,25 @@ class Preprocessing:
         return self.shape if self.layout == "chw" else (self.shape[2], *self.shape[:2])
 
     def apply(self, X: np.ndarray) -> Tensor:
-        """Scale items to a float32 tensor ``[N, *item_shape]``."""
-        if self.layout == "table":
-            return torch.from_numpy(
-                ((X - np.asarray(self.center)) / np.asarray(self.scale)).astype(np.float32)
+        """Scale items to a float32 tensor ``[N, *item_shape]``.
+
+        Raises
+        ------
+        ValueError
+            Items so far from those fitted that no network computes with them.
+        """
+        with np.errstate(over="ignore"):
+            if self.layout == "table":
+                values = (X - np.asarray(self.center)) / np.asarray(self.scale)
+                scaled = torch.from_numpy(values.astype(np.float32))
+            else:
+                scaled = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))  # a copy: X is the user's
+                scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
+        if len(scaled) and not max(-scaled.min(), scaled.max()) <= FARTHEST:
+            raise ValueError(
+                f"X has values beyond {FARTHEST:g} once scaled as the data of the fit: rescale it, or leave "
+                "them out"
             )
-        scaled = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))  # a copy: X is the user's
-        scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
         return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
 
     def restore(self, items: Tensor) -> np.ndarray:

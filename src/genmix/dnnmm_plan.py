@@ -72,23 +72,11 @@ def make_plan(model: DNNMixture, X: np.ndarray, run: Engine) -> Plan:
     ValueError
         An argument out of range, or that does not go with the data.
     """
-    for name, least in (("max_iter", 1), ("n_init", 1), ("min_iter", 0)):
-        model._check_count(name, least)
-    if model.latent_dim is not None:
-        model._check_count("latent_dim", 1)
     for name, known in _CHOICES.items():
         if getattr(model, name) not in known:
             raise ValueError(
                 f"{name}={getattr(model, name)!r}: expected one of {', '.join(map(repr, known))}"
             )
-    for name, bound in (("radius", 0.0), ("weight_concentration", 1.0), ("tol", 0.0)):
-        value = getattr(model, name)
-        fine = isinstance(value, (int, float)) and bound <= value < np.inf
-        fine = fine and (name != "radius" or value > 0)
-        if not fine and not (name == "tol" and value is None):
-            raise ValueError(f"{name}={value!r}: expected a number of at least {bound:g}")
-    if not isinstance(model.step, MinMaxStep | None):
-        raise ValueError(f"step={model.step!r}: expected a MinMaxStep or None")
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     shape, k = preprocessing.item_shape, model.n_components
     dims = max(30, k) if model.latent_dim is None else model.latent_dim

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genmix.checks import argument_kinds, check_values
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
@@ -222,6 +224,8 @@ class Engine(Stateful):
     ) -> None:
         from sklearn.utils import check_random_state
 
+        given = {"device": device, "random_state": random_state, "precision": precision, "verbose": verbose}
+        check_values(given, argument_kinds(Engine), {})
         self.device = resolve_device(device)
         self.precision, self.verbose = resolve_precision(precision, self.device), verbose
         self.numpy_state = check_random_state(random_state)

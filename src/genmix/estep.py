@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from genmix import em
 from genmix.augment import Views
+from genmix.checks import Settings
 from genmix.components import Components
 from genmix.engine import Engine, FlatOptimizer, Stateful
 from genmix.nets import dense_output, kept_statistics
 
 
 @dataclass(frozen=True)
-class ClassifierEStep:
+class ClassifierEStep(Settings):
     """The classifier h_q of Yu & Zhou 2018 (Algorithm 1, lines 5-8), and what it learns from.
 
     Parameters
@@ -59,6 +60,8 @@ class ClassifierEStep:
         do.
     """
 
+    _intervals: ClassVar[dict[str, str]] = {"balance": "[0, 1]"}
+
     steps: int = 20
     batch_size: int = 16
     loss: Literal["cross_entropy", "double_softmax", "label_smoothing"] = "cross_entropy"
@@ -77,7 +80,7 @@ class ClassifierEStep:
 
 
 @dataclass(frozen=True)
-class CriticEStep:
+class CriticEStep(Settings):
     """The degraded ablation GANMM(EM) of Yu & Zhou 2018: the critics assign the data.
 
     Parameters

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.checks import Settings
+
 Critic = Callable[[Tensor], Tensor]
 
 
@@ -144,7 +146,7 @@ def adam(
 
 
 @dataclass(frozen=True)
-class Adversarial:
+class Adversarial(Settings):
     """How one GAN is trained: losses, penalty, optimiser and the balance of steps.
 
     Parameters
@@ -240,8 +242,10 @@ _GENERATOR_LOSSES = {
     "literal": logistic_generator_loss,
 }
 
+ObjectiveName = Literal["r1", "wgan", "wgan-gp"]
+
 #: Objectives by name.
-OBJECTIVES = {
+OBJECTIVES: dict[ObjectiveName, Adversarial] = {
     "r1": Adversarial(),
     "wgan-gp": Adversarial(
         "wasserstein", "gradient", 10.0, 1, generator_rate=2e-4, critic_rate=2e-4, betas=(0.5, 0.9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from genmix.arguments import check_augmentation, check_start, network_choices, resolve
 from genmix.augment import Augmentation
+from genmix.checks import shown
 from genmix.components import MStep
 from genmix.data import Preprocessing
 from genmix.engine import Engine
@@ -134,10 +136,6 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     ValueError
         An argument out of range, or that does not go with the data.
     """
-    for name in ("max_iter", "n_init"):
-        model._check_count(name, 1)
-    if model.tol is not None and not (isinstance(model.tol, (int, float)) and model.tol >= 0):
-        raise ValueError(f"tol={model.tol!r}: expected a number of at least 0, or None")
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     e_step = resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
     if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):
@@ -163,11 +161,15 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
 def _schedule(epsilon: Any) -> Sequence[tuple[int, float]]:
     if isinstance(epsilon, str) and epsilon == "auto":
         return DEFAULT_EPSILON
-    pairs = (
-        ((1, float(epsilon)),)
-        if isinstance(epsilon, (int, float))
-        else tuple((int(t), float(e)) for t, e in epsilon)
-    )
+    try:
+        pairs = (
+            [(1, float(epsilon))] if isinstance(epsilon, Real) else [(int(t), float(e)) for t, e in epsilon]
+        )
+    except (TypeError, ValueError, OverflowError):
+        pairs = []
     if not pairs or any(not 0 <= share < 1 for _, share in pairs):
-        raise ValueError(f"epsilon={epsilon!r}: expected 'auto', or shares of at least 0 and below 1")
-    return pairs
+        raise ValueError(
+            f"epsilon={shown(epsilon)}: expected 'auto', a share of at least 0 and below 1, or pairs "
+            "(until iteration, share)"
+        )
+    return tuple(pairs)

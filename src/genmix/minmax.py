@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from genmix import em, latent
 from genmix.augment import Views
+from genmix.checks import Settings
 from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
 from genmix.estep import Classifier, ClassifierEStep
 from genmix.gan import Adversarial, both_scores
@@ -24,7 +25,7 @@ from genmix.supervision import Labels
 
 
 @dataclass(frozen=True)
-class MinMaxStep:
+class MinMaxStep(Settings):
     """How encoder, generator and discriminator are trained in a MinMax+EM iteration (eq. 13).
 
     All terms are means over the items of a batch, so that their weights do not depend on its size.
@@ -90,12 +91,6 @@ class MinMaxStep:
     encoder_pretraining: int = 300
     generator_pretraining: int = 100
     discriminator_pretraining: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse batches without items."""
-        for name in ("batch_size", "generated_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected a whole number of at least 1")
 
 
 class Batch(NamedTuple):

@@ -7,10 +7,12 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from genmix.checks import argument_kinds, check_values, shown
 from genmix.stacks import Factory, Shape, StackedConvGenerator, StackedConvNet, StackedMLP, StackedModules
 
 
@@ -96,6 +98,15 @@ def copy_networks(
 DENSE_LIMIT = 1024
 
 
+def check_choice(role: str, choice: Any) -> None:
+    """Refuse what is neither a network's name nor a dictionary with one nor a factory."""
+    kind = choice.get("kind", "auto") if isinstance(choice, dict) else choice
+    if not isinstance(kind, str) and not callable(choice):
+        raise ValueError(
+            f"networks: {role}={shown(choice)}: expected 'auto', 'mlp', 'conv', a dict or a factory"
+        )
+
+
 def build_stack(
     role: str,
     choice: str | dict[str, object] | Factory,
@@ -126,6 +137,7 @@ def build_stack(
     ValueError
         Unknown choice, or a convolutional network for a table.
     """
+    check_choice(role, choice)
     if callable(choice):
         return StackedModules(n, in_shape, out_shape, generator, factory=choice)
     generates = role in ("generator", "decoder")
@@ -137,7 +149,9 @@ def build_stack(
             role not in ("classifier", "encoder") and math.prod(data_shape) <= DENSE_LIMIT
         )
         kind = "mlp" if dense or min(data_shape[1:]) < 4 else "conv"
-    published = kind == "ganmm-2018" and role in ("generator", "critic", "classifier")
+    published = (
+        isinstance(kind, str) and kind == "ganmm-2018" and role in ("generator", "critic", "classifier")
+    )
     if published:
         kind = "conv" if len(data_shape) == 3 else "mlp"
     if kind not in ("mlp", "conv"):
@@ -157,6 +171,7 @@ def build_stack(
         raise ValueError(
             f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}"
         )
+    check_values(built, argument_kinds(make), {}, f"networks: {role}: ")
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 

@@ -11,13 +11,16 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise, repeat
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
+
+#: Batch normalisation by the batch at hand, or by running statistics.
+Norm = Literal["batch", "running"]
 
 
 class Factory(Protocol):
@@ -166,7 +169,7 @@ class StackedMLP(nn.Module):
         generator: torch.Generator,
         *,
         hidden: Sequence[int] = (64,),
-        norm: str | None = None,
+        norm: Norm | None = None,
         slope: float = 0.0,
         squash: bool = False,
     ) -> None:
@@ -225,7 +228,7 @@ class StackedConvNet(nn.Module):
         *,
         channels: int = 16,
         dense: int = 128,
-        norm: str | None = None,
+        norm: Norm | None = None,
         slope: float = 0.0,
         kernel: int = 4,
         smallest: int = 7,
@@ -303,7 +306,7 @@ class StackedConvGenerator(nn.Module):
         channels: int = 16,
         smallest: int = 7,
         kernel: int = 4,
-        norm: str = "batch",
+        norm: Norm = "batch",
     ) -> None:
         super().__init__()
         sizes = [out_shape[1:]]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from genmix import em
 from genmix.augment import Views
+from genmix.checks import Settings
 from genmix.engine import Engine
 from genmix.estep import Classifier, agreement
 from genmix.nets import copy_networks
@@ -25,7 +26,7 @@ PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral"
 
 
 @dataclass(frozen=True)
-class InformationStart:
+class InformationStart(Settings):
     """Train the E-step classifier by information maximisation under augmentation before the first E-step.
 
     Several networks and heads learn at once and the one whose memberships of two views of an item tell most
@@ -66,6 +67,9 @@ class InformationStart:
 
     def __post_init__(self) -> None:
         """Refuse a trial that does not end before the last step."""
+        super().__post_init__()
+        if not self.networks and not self.partitions:
+            raise ValueError("networks=0: expected at least 1 where no partitions are given")
         if not 0 <= self.trial_steps < max(self.steps, 1):
             raise ValueError(
                 f"trial_steps={self.trial_steps!r}: expected at least 0 and fewer than steps={self.steps!r}"

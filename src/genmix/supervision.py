@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genmix.augment import Views
+from genmix.checks import shown
 
 
 def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -38,17 +39,20 @@ def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, 
     """
     if y is None:
         return None
-    y = np.asarray(y)
+    try:
+        y = np.asarray(y)
+    except (TypeError, ValueError) as error:  # lists of different lengths
+        raise ValueError(f"y={shown(y)}: expected one label for each item, -1 if unknown") from error
     if y.shape != (n_items,):
         raise ValueError(
             f"y has shape {y.shape}; expected ({n_items},): one label for each item, -1 if unknown"
         )
-    if y.dtype.kind == "f" and np.isfinite(y).all() and (y == y.round()).all():
+    if y.dtype.kind in "fu" and (np.abs(y) < 2.0**63).all() and (y == y.round()).all():
         y = y.astype(np.int64)
-    if y.dtype.kind not in "iub":
+    if y.dtype.kind not in "ib":
         raise ValueError(
-            f"y has dtype {y.dtype}; expected whole numbers, with -1 for unknown (sklearn's LabelEncoder "
-            "turns names into numbers)"
+            f"y has dtype {y.dtype}; expected whole numbers of 64 bits, with -1 for unknown (sklearn's "
+            "LabelEncoder turns names into numbers)"
         )
     y = y.astype(np.int64)
     classes = np.unique(y[y != -1])
@@ -73,14 +77,17 @@ def check_sample_weight(sample_weight: Any, n_items: int) -> Tensor | None:
     """
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    fine = weights.shape == (n_items,) and np.isfinite(weights).all()
-    if not fine or weights.min() < 0 or weights.sum() == 0:
+    try:
+        with np.errstate(over="ignore"):
+            weights = torch.from_numpy(np.array(sample_weight, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight={shown(sample_weight)}: expected {n_items} numbers") from error
+    if weights.shape != (n_items,) or not (weights >= 0).all() or not 0 < weights.sum() < torch.inf:
         raise ValueError(
-            f"sample_weight of shape {weights.shape}: expected {n_items} finite numbers >= 0 that are not "
-            "all zero"
+            f"sample_weight of shape {tuple(weights.shape)}: expected {n_items} finite numbers >= 0 that are "
+            "not all zero"
         )
-    return torch.from_numpy(weights).float()
+    return weights
 
 
 class _Learner(Protocol):

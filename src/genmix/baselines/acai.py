@@ -58,8 +58,6 @@ class ACAI(Pretraining):
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         super().__post_init__()
-        if not self.weight >= 0:
-            raise ValueError(f"weight={self.weight!r}: expected at least 0")
         if self.rebuild not in ("item", "view"):
             raise ValueError(f"rebuild={self.rebuild!r}: expected 'item' or 'view'")
         if self.target not in ("coefficient", "mean"):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genmix.augment import Views
+from genmix.checks import Settings
 from genmix.engine import Engine, FlatOptimizer
 from genmix.gan import adam
 from genmix.stacks import StackedMLP
@@ -34,7 +35,7 @@ def optimizer_maker(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class Pretraining(Settings):
     """How an autoencoder learns before anything is clustered.
 
     Parameters
@@ -78,14 +79,7 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        for name, least in (("latent_dim", 1), ("batch_size", 1), ("steps", 0), ("layer_steps", 0)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}: expected a whole number of at least {least}"
-                )
-        for name in ("corruption", "layer_corruption"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}: expected at least 0 and below 1")
+        super().__post_init__()
         optimizer_maker(self.optimizer)
 
     def count_steps(self, n_items: int) -> int:

@@ -6,7 +6,7 @@ The models are scikit-learn's; here they get scaled, flattened items, membership
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from genmix.baselines.rival import Rival
 from genmix.data import Preprocessing
 from genmix.engine import Engine
 from genmix.supervision import seeded_centers, seeded_kmeans
+
+Covariance = Literal["full", "tied", "diag", "spherical"]
 
 
 class Flat(Rival):
@@ -129,7 +131,6 @@ class KMeans(_Centers):
         """
         from sklearn.cluster import KMeans as Lloyd
 
-        self._check_counts("n_init")
         X, points, run = self._begin(X)
         found = Lloyd(self.n_components, n_init=self.n_init, random_state=run.seed()).fit(points)
         self._keep(points, found.labels_, found.cluster_centers_)
@@ -241,7 +242,7 @@ class GaussianMixture(Flat, BaseMixture):
         self,
         n_components: int = 2,
         *,
-        covariance_types: Sequence[str] = ("full", "tied", "diag", "spherical"),
+        covariance_types: Sequence[Covariance] = ("full", "tied", "diag", "spherical"),
         n_init: int = 5,
         reg_covar: float = 1e-3,
         n_principal: int = 50,
@@ -280,10 +281,9 @@ class GaussianMixture(Flat, BaseMixture):
         """
         from sklearn.mixture import GaussianMixture as Mixture
 
-        self._check_counts("n_init", "n_principal", "max_iter")
-        if not len(self.covariance_types):
-            raise ValueError("covariance_types is empty: expected some of full, tied, diag, spherical")
         X, points, run = self._begin(X, self.n_principal)
+        if not self.covariance_types:
+            raise ValueError("covariance_types is empty: expected some of full, tied, diag, spherical")
         fits = {
             kind: Mixture(
                 self.n_components, covariance_type=kind, n_init=self.n_init, reg_covar=self.reg_covar,

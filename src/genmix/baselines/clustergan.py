@@ -190,7 +190,6 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             Training diverged.
         """
         begun = time.perf_counter()
-        self._check_arguments()
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         known = self._read_labels(y, len(X))
@@ -216,18 +215,6 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         return self
 
     # ------------------------------------------------------------------ before and after the training
-
-    def _check_arguments(self) -> None:
-        self._check_counts("latent_dim", "batch_size", "steps_per_iteration", "max_iter")
-        ranges = {"spread": (0, np.inf, False), "average": (0, 1, True), "beta_n": (0, np.inf, True)}
-        for name, (least, below, included) in {**ranges, "beta_c": ranges["beta_n"]}.items():
-            value = getattr(self, name)
-            fine = isinstance(value, (int, float)) and least <= value < below
-            if not fine or (value == least and not included):
-                bound = "at least" if included else "above"
-                raise ValueError(f"{name}={value!r}: expected a number {bound} {least} and below {below}")
-        if not isinstance(self.objective, Adversarial | None):
-            raise ValueError(f"objective={self.objective!r}: expected an Adversarial or None")
 
     def _draw_known(self, items: Tensor, labels: Labels | None, run: Engine) -> tuple[Tensor, Tensor] | None:
         """Draw labelled items and their components."""

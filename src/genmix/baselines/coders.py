@@ -45,11 +45,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         Returns the data, their views, and when the fit began, by the clock of `time.perf_counter`.
         """
         begun = time.perf_counter()
-        how = self._how
-        if not isinstance(how, Pretraining):
-            raise ValueError(f"pretraining={how!r}: expected a Pretraining or None")
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
+        how = self._how
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = self.preprocessing_.item_shape
         chosen = check_augmentation(augmentation, shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -138,7 +138,7 @@ class DCN(CodeClusterer):
         pretraining: Pretraining | None = None,
         cluster_weight: float = 2.0,
         batch_size: int = 256,
-        optimizer: str = "adam",
+        optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
         max_iter: int = 50,
         tol: float | None = 1e-3,
@@ -186,15 +186,11 @@ class DCN(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        self._check_counts("batch_size", "max_iter")
-        if not self.cluster_weight >= 0:
-            raise ValueError(f"cluster_weight={self.cluster_weight!r}: expected at least 0")
-        make = optimizer_maker(self.optimizer)
         X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, assigned = kmeans_centers(net.encode_all(items), self.n_components, run)
         counts = torch.full((self.n_components,), float(START_COUNT), device=run.device)
-        optimizer = FlatOptimizer(net.parameters(), make, self.rate)
+        optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         self.history_: list[dict[str, Any]] = []
         self.converged_ = False
         for _ in run.progress(self.max_iter, "DCN"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ class DEC(CodeClusterer):
         pretraining: Pretraining | None = None,
         update_interval: int = 140,
         batch_size: int = 256,
-        optimizer: str = "sgd",
+        optimizer: Literal["adam", "sgd"] = "sgd",
         rate: float = 0.01,
         max_iter: int = 100,
         tol: float = 1e-3,
@@ -136,7 +136,6 @@ class DEC(CodeClusterer):
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
         """
-        self._check_counts("update_interval", "batch_size", "max_iter")
         X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, before = kmeans_centers(net.encode_all(items), self.n_components, run)

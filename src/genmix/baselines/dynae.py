@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -164,7 +164,7 @@ class DynAE(CodeClusterer):
         gamma: float = 100.0,
         update_interval: int = 70,
         batch_size: int = 256,
-        optimizer: str = "adam",
+        optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
         max_iter: int = 40,
         tol: float = 0.01,
@@ -217,8 +217,7 @@ class DynAE(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        self._check_arguments()
-        component = self._read_labels(y, 0 if y is None else len(X))
+        component = self._read_labels(y, len(self._validated(X, reset=True)))
         X, views, begun = self._begin(X, self._views_of(X), checkpoint)
         net, items, run = self._networks, views.items, views.run
         given = np.full(len(X), -1) if component is None else component
@@ -291,14 +290,6 @@ class DynAE(CodeClusterer):
         if isinstance(self.augmentation, str) and self.augmentation == "auto" and is_images(as_array(X)):
             return SHIFT_AND_TURN
         return self.augmentation
-
-    def _check_arguments(self) -> None:
-        self._check_counts("n_components", "update_interval", "batch_size", "max_iter")
-        if not self.kappa > 0:
-            raise ValueError(f"kappa={self.kappa!r}: expected a positive number")
-        if not self.gamma >= 0:
-            raise ValueError(f"gamma={self.gamma!r}: expected at least 0")
-        optimizer_maker(self.optimizer)
 
     _autoencoder = InterpolatingAutoencoder
 

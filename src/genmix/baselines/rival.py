@@ -58,10 +58,6 @@ class Rival(BaseClusterer):
             )
         return known
 
-    def _check_counts(self, *names: str) -> None:
-        for name in names:
-            self._check_count(name, 1)
-
     def _record(self, begun: float, **values: float) -> None:
         """Append an iteration to `history_`."""
         number = len(self.history_) + 1

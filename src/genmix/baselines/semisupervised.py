@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -50,6 +50,8 @@ class LabelSpreading(_Labelled):
         As in `DNNMixture`.
     """
 
+    _intervals: ClassVar[dict[str, str]] = {"n_neighbors": "[1, inf)"}
+
     def __init__(
         self,
         n_components: int = 2,
@@ -92,7 +94,6 @@ class LabelSpreading(_Labelled):
         """
         from sklearn.semi_supervised import LabelSpreading as Spreading
 
-        self._check_counts("n_neighbors", "n_principal", "max_iter")
         X, points, _ = self._begin(X, self.n_principal)
         known = self._need_labels(y, len(X))
         count = min(self.n_neighbors, len(X) - 1) or 1
@@ -189,7 +190,6 @@ class SelfTraining(_Labelled):
         from sklearn.linear_model import LogisticRegression
         from sklearn.semi_supervised import SelfTrainingClassifier
 
-        self._check_counts("n_features", "n_principal", "max_iter")
         X, points, run = self._begin(X, self.n_principal)
         known = self._need_labels(y, len(X))
         gamma = 1 / max(points.var(0).sum(), 1e-12)  # scikit-learn's gamma="scale"

@@ -25,6 +25,7 @@ class _NetworkClassifier(Rival):
     """A network from items to K logits; component k stands for ``classes_[k]``."""
 
     _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, Neighbors)}
+    _intervals: ClassVar[dict[str, str]] = {"steps": "[1, inf)"}
 
     def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
         """Validate, scale and place the data; make the network; return the labels as components, too."""
@@ -170,7 +171,6 @@ class SupervisedOnly(_NetworkClassifier):
             Training diverged.
         """
         begun = time.perf_counter()
-        self._check_counts("steps", "batch_size")
         X, views, labels, known = self._begin(X, y)
         self._train(views, labels, begun)
         self.converged_ = True
@@ -239,13 +239,11 @@ class FixMatch(SupervisedOnly):
         self.strong = strong
 
     def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
-        self._check_counts("unlabelled_ratio")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold!r}: expected a number from 0 to 1")
         X, views, labels, known = super()._begin(X, y)
         shape = self.preprocessing_.item_shape
-        chosen = strengthen(views.augmentation) if self.strong == "auto" else self.strong
-        self._strong_views = Views(views.items, check_augmentation(chosen, shape), views.run)
+        auto = isinstance(self.strong, str) and self.strong == "auto"
+        chosen = strengthen(views.augmentation) if auto else self.strong
+        self._strong_views = Views(views.items, check_augmentation(chosen, shape, "strong"), views.run)
         return X, views, labels, known
 
     def _train(self, views: Views, labels: Labels, begun: float) -> None:

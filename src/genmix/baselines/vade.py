@@ -140,7 +140,6 @@ class VaDE(Coder, Rival, BaseMixture):
         FloatingPointError
             Training diverged.
         """
-        self._check_arguments()
         X, views, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
@@ -192,13 +191,6 @@ class VaDE(Coder, Rival, BaseMixture):
         return np.asarray(self._networks.log_variances.detach().double().exp().cpu().numpy())
 
     # ------------------------------------------------------------------ inside
-
-    def _check_arguments(self) -> None:
-        self._check_counts("batch_size", "max_iter", "fall_every")
-        if not self.reconstruction_weight > 0:
-            raise ValueError(f"reconstruction_weight={self.reconstruction_weight!r}: expected more than 0")
-        if not 0 < self.fall <= 1:
-            raise ValueError(f"fall={self.fall!r}: expected more than 0 and at most 1")
 
     _autoencoder = VariationalAutoencoder
 

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         except BrokenPipeError:  # the reader of our output (head, less) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (CycloptsError, ValueError, OSError, ImportError) as error:
+        except (CycloptsError, ValueError, OSError, ImportError, FloatingPointError, MemoryError) as error:
             print(f"genmix: {_one_line(error)}", file=sys.stderr)
             return 2
     return 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.checks import one_line
 from genmix.cli.files import check_suffix, pyarrow_modules
 from genmix.cli.inputs import load_model
 
@@ -86,22 +86,22 @@ def read_labels(path: Path, column: str | None = None) -> Array:
 
 def _read_columns(path: Path) -> dict[str, Array]:
     """Read a file of labels as named arrays; anything broken becomes one ValueError."""
+    from genmix.datasets.arrays import read_archive
+
     try:
         match path.suffix.lower():
             case ".npy":
                 return {"labels": np.load(path, allow_pickle=False)}
             case ".npz":
-                # opened here, because numpy leaves the file of a broken archive open
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                    return {name: arrays[name] for name in arrays.files}
+                return read_archive(path)
             case ".parquet":
                 _, parquet = pyarrow_modules()
                 table = parquet.read_table(path)
                 return {name: table[name].to_numpy() for name in table.column_names}
             case _:
                 return _read_csv(path)
-    except (ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
-        raise ValueError(f"cannot read labels from {str(path)!r}: {error}") from error
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
 
 
 def _read_csv(path: Path) -> dict[str, Array]:

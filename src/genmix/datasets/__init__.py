@@ -141,6 +141,8 @@ def _reader(
     if path.is_dir():
         _refuse(f"folder {path.name!r}", label_column=label_column)
         return partial(images.read_folder, image_size=image_size)
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder, but a pipe or device: expected {FORMATS}")
     _refuse(f"file {path.name!r}", image_size=image_size)
     suffix = path.suffix.lower()
     if suffix == ".npy":

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.checks import one_line
 from genmix.datasets.records import Dataset, Rows, Whole, check_array, code_labels
 
 __all__ = ["open_npz", "parts_of", "read_archive", "read_npy", "read_npz"]
 
-#: All that reading a damaged archive may raise (NotImplementedError: compression; RuntimeError: encryption).
-BROKEN = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-)
 _BESIDE_X = ("y", "names", "class_names", "features", "feature_names", "split")
 
 
@@ -32,8 +21,8 @@ def read_npy(path: Path, rows: Rows) -> Dataset:
     """Open one array as a memory map, so that it may be larger than memory."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except BROKEN as error:
-        raise ValueError(f"cannot read {path} as a .npy array of numbers: {error}") from error
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(f"cannot read {path} as a .npy array of numbers: {one_line(str(error))}") from error
     return Whole(check_array(array, str(path))).choose(path.stem, str(path), rows)
 
 
@@ -64,10 +53,13 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz archive: expected a file written by numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, because numpy leaves the file of a broken archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {key: archive[key] for key in archive.files}
-    except BROKEN as error:
-        raise ValueError(f"cannot read {path} as an .npz archive of numbers: {error}") from error
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(
+            f"cannot read {path} as an .npz archive of numbers: {one_line(str(error))}"
+        ) from error
     # What is no array in the archive, numpy gives as bytes.
     return {key: member for key, member in members.items() if isinstance(member, np.ndarray)}
 

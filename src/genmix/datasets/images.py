@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.checks import one_line, shown
 from genmix.datasets.records import Dataset, Rows
 
 if TYPE_CHECKING:
@@ -57,9 +59,11 @@ def _in_order(names: set[str]) -> tuple[str, ...]:
 def _checked_size(image_size: int | Size | None) -> Size | None:
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
-        raise ValueError(f"image_size={image_size!r}: expected pixels >= 1, one number or (height, width)")
+        raise ValueError(
+            f"image_size={shown(image_size)}: expected pixels >= 1, one number or (height, width)"
+        )
     return size
 
 
@@ -73,8 +77,8 @@ def _pixels(path: Path, size: Size | None) -> NDArray[np.uint8]:
             if size is not None:
                 image = image.resize(size[::-1], Image.Resampling.BILINEAR)
             return np.asarray(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the image {path}: {error}") from error
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(f"cannot read the image {path}: {one_line(str(error))}") from error
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.checks import one_line
 from genmix.datasets.records import Dataset, Rows, Whole, code_labels
 
 __all__ = ["read_csv", "read_parquet"]
@@ -28,14 +29,13 @@ def read_csv(path: Path, rows: Rows, label_column: str | None = None) -> Dataset
 def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
     """Read a Parquet file with pyarrow, an optional extra."""
     try:
-        import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise ValueError(f"{path} needs pyarrow to be read: pip install 'genmix[parquet]'") from error
     try:
         table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"cannot read {path} as a Parquet file: {error}") from error
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(f"cannot read {path} as a Parquet file: {one_line(str(error))}") from error
     names = _unique(table.column_names, path)
     columns = {name: table.column(name) for name in names}
     label = _take_labels(columns, label_column, path, as_list=lambda column: column.to_pylist())
