@@ -140,3 +140,18 @@ def test_the_length_of_pretraining_follows_the_data(n_items: int, expected: int)
     assert Pretraining().count_steps(n_items) == expected
     assert Pretraining(steps=7).count_steps(n_items) == 7
     assert Pretraining(steps=0).count_steps(n_items) == 0
+
+
+def test_it_learns_in_bfloat16_and_answers_in_full_precision(blobs: Any, tmp_path: Path) -> None:
+    X, how = blobs[0], Pretraining((16,), 2, layer_steps=3, steps=60)
+    models = [
+        StackedAutoencoder(how, precision=precision, random_state=0).fit(X)
+        for precision in ("float32", "bfloat16")
+    ]
+    errors = [model.reconstruction_error_ for model in models]
+    assert errors[0] != errors[1]
+    assert errors[1] == pytest.approx(errors[0], rel=0.2)
+    codes = models[1].transform(X)
+    assert np.abs(codes - codes.astype(np.float16)).max() > 0  # more digits than bfloat16 has
+    again = genmix.load(models[1].save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.inverse_transform(codes), models[1].inverse_transform(codes))

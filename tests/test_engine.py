@@ -99,6 +99,18 @@ def test_unknown_precision_is_refused() -> None:
         Engine("cpu", 0, precision="float16")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"amx_bf16": True}, "bfloat16"), ({"avx512_f": True}, "float32"), (None, "float32")],
+)
+def test_auto_takes_bfloat16_where_it_is_fast(
+    capabilities: dict[str, bool] | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = None if capabilities is None else lambda: capabilities
+    monkeypatch.setattr(torch.cpu, "get_capabilities", known, raising=False)
+    assert Engine("cpu", 0, precision="auto").precision == expected
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
 def test_networks_run_in_the_chosen_precision(precision: str, dtype: torch.dtype) -> None:
     run = Engine("cpu", 0, precision=precision)

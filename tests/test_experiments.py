@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genmix import datasets, metrics
+from genmix import GANMixture, datasets, metrics
+from genmix.baselines.autoencoder import Autoencoder
 from genmix.cli import main, reproducing
 from genmix.experiments import catalogue, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
+from genmix.experiments.tasks import Compute
 
 SIZE = "smoke"
 PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
@@ -73,9 +75,9 @@ def test_other_settings_and_other_data_are_other_runs(runs: Runs, monkeypatch: p
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_settings_know_every_parameter_but_the_seed(name: str) -> None:
     make = METHODS[name].make
-    same = [running._described(make(Setting(3, seed, "cpu", True, "cpu"))) for seed in (0, 1)]
+    same = [running._described(make(Setting(3, seed, "cpu", True))) for seed in (0, 1)]
     assert same[0] == same[1]
-    assert same[0] != running._described(make(Setting(4, 0, "cpu", True, "cpu")))
+    assert same[0] != running._described(make(Setting(4, 0, "cpu", True)))
 
 
 def test_a_record_is_what_was_measured(runs: Runs) -> None:
@@ -88,6 +90,43 @@ def test_a_record_is_what_was_measured(runs: Runs) -> None:
     assert table.sum() == len(data.y)
     assert table.max(0).sum() / table.sum() == pytest.approx(record["purity"], abs=1e-5)
     assert finished(KMEANS, "cpu", runs) == [json.loads(json.dumps(record))]
+
+
+def test_a_run_that_was_stopped_goes_on(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, real = Experiment("digits", "ganmm"), GANMixture._record
+    whole = run_one(experiment, 0, SIZE, Runs(tmp_path / "apart"))
+
+    def stopped(self: GANMixture, t: int, *arguments: object) -> None:
+        if t == 1:
+            raise KeyboardInterrupt
+        real(self, t, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(GANMixture, "_record", stopped)
+        run_one(experiment, 0, SIZE, runs)
+    (kept,) = (runs.cache / "checkpoints").iterdir()
+    assert [path.name[:16] for path in kept.iterdir()] == ["iteration-000001"]
+    again = run_one(experiment, 0, SIZE, runs)
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+    assert not kept.exists()
+
+
+def test_methods_with_one_autoencoder_train_it_once(
+    runs: Runs, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run_one(Experiment("digits", "dec"), 0, SIZE, runs)
+    monkeypatch.setattr(Autoencoder, "pretrain", None)
+    for method in ("dcn", "sae-gmm"):
+        assert run_one(Experiment("digits", method), 0, SIZE, runs)["n"] == first["n"]
+    with pytest.raises(TypeError):  # another seed has its own
+        run_one(Experiment("digits", "dec"), 1, SIZE, runs)
+
+
+@pytest.mark.parametrize(("asked", "done"), [("float32", "float32"), ("bfloat16", "bfloat16")])
+def test_records_say_the_precision(asked: str, done: str, runs: Runs) -> None:
+    compute = Compute(precision=asked)
+    assert run_one(Experiment("digits", "dec"), 0, SIZE, runs, compute)["precision"] == done
+    assert run_one(KMEANS, 0, SIZE, runs, compute)["precision"] == "float32"
 
 
 def test_only_items_without_a_label_are_scored(runs: Runs, small: None) -> None:
@@ -224,6 +263,7 @@ def test_budgets(text: str, seconds: float) -> None:
         (["reproduce", "ganmm-table-9"], "'ganmm-table-9' is unknown; expected one of ganmm-table-1"),
         (["reproduce", "x", "--smoke", "--full"], "two sizes"),
         (["reproduce", "ganmm-table-4", "--device", "cudda"], "device='cudda'"),
+        (["reproduce", "ganmm-table-4", "--precision", "float8"], "precision='float8'"),
         (["reproduce", "ganmm-table-4", "--seeds", "0"], "at least 1"),
         (["reproduce", "ganmm-table-4", "--budget", "soon"], "such as 90s"),
         (["reproduce", "ganmm-table-4", "--budget", "0m"], "such as 90s"),

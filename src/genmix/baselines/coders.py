@@ -170,6 +170,8 @@ class StackedAutoencoder(Coder):
         Scaling and layout.
     reconstruction_error_ : float
         Mean squared error of an item's number, in units of the scaled data.
+    history_ : list of dict
+        One record: iteration, loss (the reconstruction error), seconds.
     n_features_in_ : int
         Columns of the table, or numbers in an image.
 
@@ -226,13 +228,15 @@ class StackedAutoencoder(Coder):
         ValueError
             Data that are empty, not finite or of unknown layout; an argument out of range.
         """
-        _, views, _ = self._begin(X, self.augmentation, checkpoint)
+        _, views, begun = self._begin(X, self.augmentation, checkpoint)
         net, total = self._networks, 0.0
         net.freeze()
         with torch.no_grad():
             for x in views.items.split(2048):
                 total += float(reconstruction_error(net.decode(net.encode(x)), x).sum())
         self.reconstruction_error_ = total / views.items.numel()
+        seconds = time.perf_counter() - begun
+        self.history_ = [{"iteration": 1, "loss": self.reconstruction_error_, "seconds": seconds}]
         return self
 
     _fitted_names = (*BaseModel._fitted_names, "reconstruction_error_")

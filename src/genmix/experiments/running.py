@@ -201,9 +201,7 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
         warnings.simplefilter("ignore")  # no convergence, dead components: the record says so
         model.fit(drawn.X, known, **options)
     last = model[-1] if isinstance(model, Pipeline) else model
-    # All parts of a fit that was stopped; or the autoencoder that another fit has trained, too.
-    earlier = last.history_[-1]["seconds"] if options and hasattr(last, "history_") else 0.0
-    seconds = max(time.perf_counter() - begun, earlier)
+    seconds = _seconds(model, time.perf_counter() - begun)
     record: Record = {
         "experiment": experiment.name, "data": experiment.task, "n": len(drawn.X),
         "method": experiment.method, "alpha": experiment.alpha, "seed": seed,
@@ -226,6 +224,13 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
     if kept is not None:
         shutil.rmtree(kept, ignore_errors=True)
     return record
+
+
+def _seconds(model: Any, elapsed: float) -> float:
+    """Time of a fit: all parts of one that was stopped, and the autoencoder that another fit has trained."""
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    recorded = [step.history_[-1]["seconds"] for step in steps if getattr(step, "history_", None)]
+    return elapsed if max(recorded, default=0.0) <= elapsed else elapsed * (len(steps) > 1) + sum(recorded)
 
 
 def _checkpoint(
