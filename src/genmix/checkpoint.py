@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from genmix._base import encode, fingerprint
 from genmix.engine import Engine, Stateful
-from genmix.persistence import ModelFileError, read_file, sync_folder, write_file
+from genmix.persistence import ModelFileError, own_copy, read_file, sync_folder, write_file
 
 if TYPE_CHECKING:
     from genmix._base import BaseModel
@@ -257,7 +257,7 @@ def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON of nested dictionaries and lists; their tensors go to `tensors`."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().clone().contiguous()
+        tensors[name] = own_copy(value)
         return {"$tensor": name}
     if isinstance(value, dict):
         return {name: _take_tensors(part, tensors) for name, part in value.items()}

@@ -145,7 +145,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     if MODELS.get(cls.__name__) != cls.__module__:
         raise ValueError(f"cannot save a {cls.__qualname__}: expected one of {', '.join(sorted(MODELS))}")
     tensors, meta = model._export()
-    content = safetensors.torch.save({name: _own(tensor) for name, tensor in tensors.items()})
+    content = safetensors.torch.save({name: own_copy(tensor) for name, tensor in tensors.items()})
     document = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -167,7 +167,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     return {TENSORS: content, DOCUMENT: text}
 
 
-def _own(tensor: torch.Tensor) -> torch.Tensor:
+def own_copy(tensor: torch.Tensor) -> torch.Tensor:
     """Return a CPU copy with memory of its own: safetensors refuses views and shared storage."""
     return tensor.detach().cpu().clone().contiguous()
 

@@ -191,6 +191,13 @@ DEEP = {
     "dynae": Method("DynAE", _rival("DynAE"), reduced="1,500 steps of pretraining, of 130,000"),
     "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="8,000 generator steps, of 500,000"),
 }
+#: The same model trained for less and for longer.
+CLUSTERGAN_STEPS = {
+    f"clustergan-{100 * n}-steps": Method(
+        f"ClusterGAN, {100 * n:,} generator steps", _rival("ClusterGAN", max_iter=n)
+    )
+    for n in (10, 20, 40, 160)
+}
 _EM = {"e_step": CriticEStep(), "epsilon": 0.0}
 _EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
 GANMM = {
@@ -273,7 +280,7 @@ DNNMM = {
         lambda s: OverClustered(s.n_components, random_state=s.seed), True,
     ),
 }  # fmt: skip
-METHODS: dict[str, Method] = {**CLASSICAL, **DEEP, **GANMM, **GANMM_CHOICES, **DNNMM}
+METHODS: dict[str, Method] = {**CLASSICAL, **DEEP, **CLUSTERGAN_STEPS, **GANMM, **GANMM_CHOICES, **DNNMM}
 
 _TINY = Pretraining(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
 _TINY_ACAI = ACAI(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
