@@ -139,7 +139,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         average: float = 0.99,
         batch_size: int = 64,
         steps_per_iteration: int = 100,
-        max_iter: int = 80,
+        max_iter: int = 50,
         networks: Any = "auto",
         scaling: str = "auto",
         random_state: Any = None,

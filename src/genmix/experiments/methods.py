@@ -189,14 +189,14 @@ DEEP = {
     "dcn": Method("DCN", _rival("DCN")),
     "vade": Method("VaDE", _rival("VaDE")),
     "dynae": Method("DynAE", _rival("DynAE"), reduced="1,500 steps of pretraining, of 130,000"),
-    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="8,000 generator steps, of 500,000"),
+    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="5,000 generator steps, of 500,000"),
 }
 #: The same model trained for less and for longer.
 CLUSTERGAN_STEPS = {
     f"clustergan-{100 * n}-steps": Method(
         f"ClusterGAN, {100 * n:,} generator steps", _rival("ClusterGAN", max_iter=n)
     )
-    for n in (10, 20, 40, 160)
+    for n in (10, 20, 100, 200)
 }
 _EM = {"e_step": CriticEStep(), "epsilon": 0.0}
 _EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
@@ -260,7 +260,7 @@ DNNMM = {
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
-        "ClusterGAN_ss", _rival("ClusterGAN"), True, "8,000 generator steps, of 500,000"
+        "ClusterGAN_ss", _rival("ClusterGAN"), True, "5,000 generator steps, of 500,000"
     ),
     "dynae-ss": Method("DynAE_ss", _rival("DynAE"), True, "1,500 steps of pretraining, of 130,000"),
     "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),
