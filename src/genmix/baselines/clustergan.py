@@ -136,7 +136,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         beta_n: float = 10.0,
         beta_c: float = 10.0,
         objective: Adversarial | None = None,
-        average: float = 0.99,
+        average: float = 0.999,
         batch_size: int = 64,
         steps_per_iteration: int = 100,
         max_iter: int = 50,
