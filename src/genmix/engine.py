@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genmix.checks import argument_kinds, check_values
+from genmix.checks import argument_kinds, check_values, shown
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -21,16 +21,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         The name is unknown or the device is not there.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
+            f"device={shown(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
     return found
 
@@ -158,7 +160,7 @@ class Engine:
     ) -> None:
         from sklearn.utils import check_random_state
 
-        given = {"device": device, "random_state": random_state, "precision": precision, "verbose": verbose}
+        given = {"random_state": random_state, "precision": precision, "verbose": verbose}
         check_values(given, argument_kinds(Engine), {})
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision={precision!r}: expected 'float32' or 'bfloat16'")
