@@ -198,5 +198,5 @@ def test_the_learning_rate_falls_along_a_cosine(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("trial", [-1, 10, 11])
 def test_a_trial_has_to_end_before_the_last_step(trial: int) -> None:
-    with pytest.raises(ValueError, match="fewer than steps=10"):
+    with pytest.raises(ValueError, match=f"trial_steps={trial}: expected"):
         InformationStart(steps=10, trial_steps=trial)

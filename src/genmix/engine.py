@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genmix.checks import argument_kinds, check_values
+from genmix.checks import argument_kinds, check_values, shown
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -22,16 +22,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         The name is unknown or the device is not there.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
+            f"device={shown(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
     return found
 
@@ -224,7 +226,7 @@ class Engine(Stateful):
     ) -> None:
         from sklearn.utils import check_random_state
 
-        given = {"device": device, "random_state": random_state, "precision": precision, "verbose": verbose}
+        given = {"random_state": random_state, "precision": precision, "verbose": verbose}
         check_values(given, argument_kinds(Engine), {})
         self.device = resolve_device(device)
         self.precision, self.verbose = resolve_precision(precision, self.device), verbose
