@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
@@ -206,10 +208,10 @@ def test_labels_are_predict_and_the_largest_membership(name: str, quietly_fitted
 
 @each
 def test_an_item_is_judged_alike_in_any_batch(name: str, quietly_fitted: Any, blobs: Any) -> None:
-    model, X = quietly_fitted(name), blobs[0][:60]
+    model, X = quietly_fitted(name), blobs[0][:128]
     whole = model.predict_proba(X)
-    for size in (1, 7):
-        parts = [model.predict_proba(X[i : i + size]) for i in range(0, 60, size)]
+    for size in (1, 7, 64):
+        parts = [model.predict_proba(X[i : i + size]) for i in range(0, 128, size)]
         np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-9)
 
 
@@ -243,6 +245,32 @@ def test_nothing_global_and_no_input_is_touched(name: str, blobs: Any) -> None:
     fit(TINY_MODELS[name](3), X)
     assert global_state() == before
     np.testing.assert_array_equal(X, blobs[0])
+
+
+@each
+@pytest.mark.filterwarnings("ignore:X has feature names")
+def test_every_kind_of_table_is_judged_alike(
+    name: str, quietly_fitted: Any, blobs: Any, tmp_path: Path
+) -> None:
+    model, X = quietly_fitted(name), blobs[0]
+    expected = model.predict_proba(X)
+    np.save(tmp_path / "X.npy", X)
+    for given in (
+        X.tolist(),
+        pd.DataFrame(X, columns=["a", "b"]),
+        pl.DataFrame({"a": X[:, 0], "b": X[:, 1]}),
+        torch.from_numpy(X),
+        np.asfortranarray(X),
+        np.load(tmp_path / "X.npy", mmap_mode="r"),
+    ):
+        np.testing.assert_array_equal(model.predict_proba(given), expected)
+
+
+@each
+def test_far_away_items_have_finite_memberships(name: str, quietly_fitted: Any, blobs: Any) -> None:
+    memberships = quietly_fitted(name).predict_proba(blobs[0][:5] * 1e6)
+    assert np.isfinite(memberships).all()
+    np.testing.assert_allclose(memberships.sum(1), 1, atol=1e-9)
 
 
 @each

@@ -387,9 +387,10 @@ def test_mistakes_show_no_traceback_in_a_process_of_their_own():
     assert re.fullmatch(r"genmix: .*missing\.csv.*\n", done.stderr)
 
 
-def test_help_is_quick_because_heavy_modules_wait():
+@pytest.mark.parametrize("use", ["import genmix", "from genmix.cli import main; main(['fit', '--help'])"])
+def test_import_and_help_are_quick_because_heavy_modules_wait(use):
     code = (
-        "import sys; from genmix.cli import main; main(['fit', '--help']); "
+        f"import sys; {use}; "
         "sys.exit(bool({'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -32,6 +32,8 @@ from genmix import (
     MStep,
     metrics,
 )
+from genmix.components import Components
+from genmix.estep import Classifier
 from genmix.ganmm_plan import PRESETS
 from surroundings import global_state
 
@@ -104,7 +106,7 @@ def test_predictions_do_not_depend_on_batches(fitted: GANMixture, blobs: Any, ba
 def test_predictions_of_images_do_not_depend_on_batches(fitted_images: GANMixture, squares: Any) -> None:
     X = squares[0][:20]
     parts = np.concatenate([fitted_images.predict_proba(image[None]) for image in X])
-    np.testing.assert_allclose(parts, fitted_images.predict_proba(X), atol=1e-5)
+    np.testing.assert_allclose(parts, fitted_images.predict_proba(X), atol=1e-6)
 
 
 def test_far_away_items_have_finite_memberships(fitted: GANMixture, blobs: Any) -> None:
@@ -165,6 +167,11 @@ def test_memory_maps_are_read_only(blobs: Any, tmp_path: Any) -> None:
     )
 
 
+def test_single_precision_finds_the_same_groups(fitted: GANMixture, blobs: Any) -> None:
+    found = small(max_iter=8).fit_predict(blobs[0].astype(np.float32))
+    assert (found == fitted.labels_).mean() >= 0.995
+
+
 @pytest.mark.parametrize(
     "layout",
     [
@@ -213,6 +220,7 @@ def test_samples_are_in_the_users_units_and_belong_to_their_component(blobs: Any
         made, component = model.sample(300, component=k)
         assert (component == k).all()
         assert (model.predict(made) == k).mean() >= 0.9
+        assert len(np.unique(made, axis=0)) >= 0.99 * 300
         real = X[model.labels_ == k]
         assert (np.abs(made.mean(0) - real.mean(0)) <= real.std(0)).all()
 
@@ -242,6 +250,40 @@ def test_unfitted() -> None:
 
 
 # ---------------------------------------------------------------- E-steps, starts, presets
+
+
+def test_algorithm_1_lines_2_to_12_in_their_order(blobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, tuple[Any, ...], Any]] = []
+
+    def record(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def noted(self: Any, *arguments: Any, **more: Any) -> Any:
+            calls.append((name, arguments, real(self, *arguments, **more)))
+            return calls[-1][2]
+
+        monkeypatch.setattr(owner, name, noted)
+
+    record(Components, "train")
+    record(Classifier, "learn")
+    record(Classifier, "log_posterior")
+    X, y = blobs
+    e_step = ClassifierEStep(steps=2, extras="highest", balance=0.0)
+    small(start=y, e_step=e_step, epsilon=((1, 0.2), (2, 0.0)), max_iter=2).fit(X)
+    order = ["train", *["learn", "log_posterior", "train"] * 2]  # lines 2, 5-7, 8, 12, and again: 3-4
+    assert [name for name, *_ in calls[:7]] == order
+    _, own, _, epsilon, steps = calls[0][1]
+    np.testing.assert_array_equal(own > 0, y == np.arange(3)[:, None])  # the partition of line 1
+    assert (epsilon, steps) == (0.0, SMALL["m_step"].pretrain_steps)
+    for t, wanted in ((0, 0.2), (1, 0.0)):
+        labels = calls[3 * t + 2][2][0].argmax(-1).numpy()  # line 8
+        _, own, extra, epsilon, steps = calls[3 * t + 3][1]
+        assert (epsilon, steps) == (wanted, SMALL["m_step"].steps)
+        np.testing.assert_array_equal(own > 0, labels == np.arange(3)[:, None])  # D_i
+        if wanted:  # sigma_t points of each component from outside D_i
+            sigma = np.ceil(wanted / (1 - wanted) * np.bincount(labels, minlength=3) - 1e-6)
+            np.testing.assert_array_equal((extra > 0).sum(1), sigma)
+            assert not ((own > 0) & (extra > 0)).any()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -355,6 +397,8 @@ def test_divergence_is_an_error(blobs: Any) -> None:
 
 def test_saved_models_predict_the_same_bits(fitted: GANMixture, blobs: Any, tmp_path: Any) -> None:
     folder = fitted.save(tmp_path / "model")
+    parameters = sum(tensor.numel() for tensor in fitted._tensors().values())
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * parameters + 65_536
     again = genmix.load(folder)
     np.testing.assert_array_equal(again.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
     np.testing.assert_array_equal(again.score_samples(blobs[0]), fitted.score_samples(blobs[0]))

@@ -115,9 +115,30 @@ def test_equation_3_is_bayes_rule() -> None:
     np.testing.assert_allclose(gamma.numpy(), joint / joint.sum(1, keepdims=True), atol=1e-12)
 
 
-def test_equation_4_of_far_encodings_does_not_underflow() -> None:
+@pytest.mark.parametrize(("k", "dims"), [(2, 2), (5, 30), (40, 40)])
+def test_equations_1_and_3_of_every_size_are_brute_force(k: int, dims: int) -> None:
+    means = latent.corner_means(k, dims).double()
+    for seed in range(5):
+        z, weights = normal(N, dims, seed=seed) + means[torch.arange(N) % k], shares(k, seed=seed)
+        joint, expected = latent.log_joint(z, means, weights), brute_force_joint(z, means, weights)
+        above = logsumexp(expected, 1)
+        np.testing.assert_allclose(latent.log_likelihood(joint).numpy(), above, atol=1e-10)
+        gamma = latent.memberships(joint).numpy()
+        np.testing.assert_allclose(gamma, np.exp(expected - above[:, None]), atol=1e-10)
+
+
+def test_single_precision_agrees_with_double() -> None:
     z, means, weights = mixture()
-    far = latent.log_joint(z * 1e4, means, weights)
+    exact = latent.memberships(latent.log_joint(z, means, weights))
+    found = latent.memberships(latent.log_joint(z.float(), means.float(), weights.float()))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e6])
+def test_equation_4_of_far_encodings_does_not_underflow(scale: float) -> None:
+    z, means, weights = mixture()
+    far = latent.log_joint(z * scale, means, weights)
     assert latent.log_likelihood(far).isfinite().all()
     torch.testing.assert_close(latent.memberships(far).sum(1), torch.ones(N, dtype=torch.float64))
 
@@ -183,6 +204,19 @@ def test_the_bound_lies_below_the_log_likelihood_and_touches_it_at_the_membershi
         divergence = (gamma * (gamma / latent.memberships(joint)).log()).sum(1)
         torch.testing.assert_close(gap, divergence, atol=1e-12, rtol=0)
         assert (gap > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_em_of_omega_never_lowers_the_likelihood(seed: int) -> None:
+    """With the encodings held, the E-step and the closed form of omega are EM."""
+    z, weights = 2 * normal(100, L, seed=seed), shares(K, seed=seed)
+    means = latent.corner_means(K, L).double()
+    before = -torch.inf
+    for _ in range(100):
+        joint = latent.log_joint(z, means, weights)
+        now = float(latent.log_likelihood(joint).mean())
+        assert now >= before - 1e-10
+        before, weights = now, latent.closed_form_weights(latent.memberships(joint).sum(0))
 
 
 def test_the_bound_of_a_known_label_is_the_log_of_its_summand() -> None:

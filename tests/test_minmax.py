@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -340,6 +340,35 @@ def test_the_cycle_error_falls_when_it_alone_is_trained() -> None:
     made, e = decoder(adversarial=0.0, recognition=0.0, cycle=1.0, generator_rate=1e-2), encoder()
     errors = [float(learn(made, *drawn(made, seed), e)[0]) for seed in range(150)]
     assert np.mean(errors[-10:]) < 0.8 * np.mean(errors[:10])
+
+
+def of_components(weights: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+    """``sum_k omega_k E[value(Y_k)]`` from 20,000 draws ``Y_k ~ N(mu_k, I)`` of each component, ``[R]``."""
+    noise = normal(R, 20_000, L, seed=8)
+    return sum(weights[:, k] * value(means()[k] + noise).mean(1) for k in range(K))
+
+
+@torch.no_grad()
+def test_the_cycle_error_of_drawn_points_is_equation_6() -> None:
+    made, e = decoder(generated_batch_size=20_000), encoder()
+    with evaluating(made.generator):
+        y = made.draw(e.weights)[1]
+        found = e.cycle(y, made.generate(y)).mean(1)
+        expected = of_components(e.weights, lambda y: e.cycle(y, made.generate(y)))
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+
+
+def test_the_discriminators_loss_on_drawn_points_is_equation_8() -> None:
+    literal = Adversarial("literal", None)
+    made = decoder(conditional=False, generated_batch_size=20_000, objective=literal)
+    omega = encoder().weights
+    real, gamma = normal(R, 16, D), torch.full((R, 16, K), 1 / K)
+    with torch.no_grad(), evaluating(made.generator):
+        k, y = made.draw(omega)
+        fake = made.generate(y)
+        on_fake = of_components(omega, lambda y: F.logsigmoid(made.discriminator(made.generate(y))))
+        expected = (on_fake - F.logsigmoid(made.discriminator(real)).mean(1)).mean()
+    assert float(made.train_discriminator(real, gamma, k, fake)) == pytest.approx(float(expected), abs=0.01)
 
 
 # ---------------------------------------------------------------- slopes and averages

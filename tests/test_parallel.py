@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
 
+import genmix
 from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
@@ -60,6 +63,25 @@ def test_two_fits_in_two_threads_are_the_fits_alone(name: str, blobs: Any) -> No
         assert one._tensors().keys() == other._tensors().keys()
         for key, tensor in one._tensors().items():
             np.testing.assert_array_equal(tensor.numpy(), other._tensors()[key].numpy())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts by what Linux shows")
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+def test_no_file_and_no_process_is_left(name: str, blobs: Any, tmp_path: Path) -> None:
+    def left() -> tuple[int, str]:
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        return len(os.listdir("/proc/self/fd")), children.read_text() if children.exists() else ""
+
+    def work(folder: Path) -> None:
+        model = MODELS[name](0).set_params(start="kmeans").fit(blobs[0], checkpoint=folder / "kept")
+        again = genmix.load(model.save(folder / "model"))
+        again.predict(blobs[0])
+        again.sample(3)
+
+    work(tmp_path / "first")  # whatever the first use opens for good
+    before = left()
+    work(tmp_path / "second")
+    assert left() == before
 
 
 def ari(model: Any, X: np.ndarray, y: np.ndarray) -> float:

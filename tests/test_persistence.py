@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import genmix
 from genmix import persistence
 from genmix.persistence import ModelFileError, load, save
 
@@ -79,6 +80,7 @@ def test_the_document_says_what_wrote_it(folder: Path) -> None:
     assert (document["format"], document["schema"], document["class"]) == ("genmix-model", 1, "FakeModel")
     assert set(document["versions"]) == {"genmix", "torch", "scikit-learn", "numpy", "python"}
     assert document["versions"]["python"] == sys.version.split()[0]
+    assert document["versions"]["genmix"] == genmix.__version__
 
 
 def test_saving_makes_parents_and_replaces_a_model(tmp_path: Path, model: FakeModel) -> None:

@@ -17,18 +17,20 @@ from genmix.cli.verbs import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language):
+def blocks(language, page=ROOT / "README.md"):
     """All code blocks of one language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-def commands():
+def commands(pages=PAGES):
     """The lines of the shell blocks that call genmix, without their remarks."""
     return [
         shlex.split(line, comments=True)
-        for block in blocks("sh")
+        for page in pages
+        for block in blocks("sh", page)
         for line in block.splitlines()
         if line.startswith("genmix")
     ]
@@ -59,7 +61,7 @@ def test_the_commands_are_understood(command):
 def test_every_verb_is_shown():
     verbs = {name for name in app if not name.startswith("-")}
     assert {"fit", "predict", "sample", "evaluate", "report", "datasets", "demo"} <= verbs
-    assert {command[1] for command in commands()} == verbs
+    assert {command[1] for command in commands([ROOT / "README.md"])} == verbs
 
 
 def test_make_targets_exist():
@@ -68,9 +70,14 @@ def test_make_targets_exist():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_links_to_files_and_extras_lead_somewhere():
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (ROOT / link).is_file(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_extras_that_are_named_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = re.findall(r"genmix\[(\w+)\]", README)
     assert extras

@@ -22,6 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmix import __version__
+
 if TYPE_CHECKING:
     import torch
 
@@ -179,13 +181,9 @@ def _checksum(document: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("genmix", "torch", "scikit-learn", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a source tree that was never installed
-            versions[package] = "unknown"
-    return versions
+    packages = ("torch", "scikit-learn", "numpy")
+    found = {package: metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "genmix": __version__, **found}
 
 
 def _read_document(path: Path) -> dict[str, Any]:
