@@ -214,7 +214,7 @@ def test_other_data_labels_and_models_are_refused(blobs: Any, tmp_path: Path) ->
     for arguments in ((X[::-1],), (X, y), (X, None, np.ones(len(X)))):
         with pytest.raises(ValueError, match="differs in data"):
             make("DNNMixture").fit(*arguments, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="differs in model"):
+    with pytest.raises(ValueError, match=r"differs in data, model, e_step"):
         make().fit(X, checkpoint=tmp_path)
 
 

@@ -33,7 +33,8 @@ def tiny(k: int = 3, **changes: Any) -> ClusterGAN:
 
 @pytest.fixture(scope="module")
 def learned(blobs: Any) -> ClusterGAN:
-    return ClusterGAN(3, latent_dim=3, max_iter=6, random_state=0, device="cpu").fit(blobs[0])
+    few_steps = {"max_iter": 6, "average": 0.99}
+    return ClusterGAN(3, latent_dim=3, **few_steps, random_state=0, device="cpu").fit(blobs[0])
 
 
 def trained(networks: nn.ModuleDict, objective: Adversarial | None = None) -> Training:

@@ -106,7 +106,8 @@ def _fits(value: Any, hint: Any, interval: str) -> bool:
 
 def _inside(value: Any, interval: str) -> bool:
     """Whether a number lies in an interval; True is none, but where 0 is one (verbose=True)."""
-    least, most = (min(float(bound), 2.0**63) for bound in interval[1:-1].split(","))  # what tensors can hold
+    largest = 2.0**63 if isinstance(value, Integral) else 1e38  # what tensors can hold
+    least, most = (min(float(bound), largest) for bound in interval[1:-1].split(","))
     above = value >= least if interval[0] == "[" else value > least
     below = value <= most if interval[-1] == "]" else value < most
     return bool(above and below) and not (isinstance(value, bool) and interval != "[0, inf)")
