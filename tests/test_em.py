@@ -440,6 +440,8 @@ def test_view_information_equals_sklearn_on_the_symmetrised_table() -> None:
         for row in range(2):
             both = torch.cat([first[row], second[row]]), torch.cat([second[row], first[row]])
             assert float(found[row]) == pytest.approx(mutual_info_score(*both), abs=1e-5)
+        nested = em.view_information(first[:, None], second[:, None], 4)
+        assert torch.equal(nested, found[:, None])
 
 
 def test_view_information_charges_doubt_by_the_conditional_entropy() -> None:

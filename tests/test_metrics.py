@@ -195,6 +195,11 @@ def test_missing_labels_are_refused(position: int) -> None:
         metrics.scores(missing_values()[position], [0, 1])  # type: ignore[arg-type]
 
 
+def test_what_an_array_of_numbers_cannot_hold_is_not_said_of_it() -> None:
+    with pytest.raises(ValueError, match=r"^labels_true holds NaN or infinity"):
+        metrics.purity(np.array([0.0, np.nan]), [0, 1])
+
+
 @pytest.mark.parametrize(
     ("true", "pred", "message"),
     [
