@@ -28,6 +28,7 @@ from genmix.baselines.dynae import (
     nearest_members,
     targets,
     thresholds,
+    voted_parts,
 )
 from genmix.engine import Engine
 from test_baselines import ACAI_QUICK, QUICK
@@ -281,6 +282,27 @@ def test_a_class_without_labels_is_discovered(blobs: Any) -> None:
     model = quick().fit(X, few(np.where(y == 2, -1, y), 40))
     assert model.classes_.tolist() == [0, 1]
     assert (model.labels_ == y).mean() > 0.95
+
+
+def test_labels_nearby_decide_between_known_classes_and_k_means_discovers_the_rest() -> None:
+    """Two classes of which one is in two places, as near to the other as to itself, and an unknown one."""
+    places = np.array([[0, 0], [4, 0], [2, 3], [20, 20]])
+    X, group = make_blobs(400, centers=places, cluster_std=0.2, random_state=0)
+    y = np.array([0, 0, 1, 2])[group]
+    component = np.full(400, -1)
+    for place in range(3):
+        component[np.flatnonzero(group == place)[:4]] = y[group == place][0]
+    for seed in range(5):
+        found, means = voted_parts(X, component, 3, np.random.RandomState(seed))
+        np.testing.assert_array_equal(found, y)
+        np.testing.assert_allclose(means, [X[y == k].mean(0) for k in range(3)])
+
+
+def test_few_labels_vote_too() -> None:
+    X, rng = np.array([[0.0], [0.1], [1.0], [1.1]]), np.random.RandomState(0)
+    found, _ = voted_parts(X, np.array([0, -1, -1, -1]), 2, rng)
+    np.testing.assert_array_equal(found, [0, 0, 1, 1])
+    assert np.isfinite(voted_parts(np.ones((4, 1)), np.array([0, -1, -1, -1]), 3, rng)[1]).all()
 
 
 def test_given_labels_stay_even_wrong_ones(blobs: Any) -> None:

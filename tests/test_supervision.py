@@ -226,6 +226,19 @@ def test_repeated_points_are_no_obstacle() -> None:
     assert set(seeded_kmeans(np.ones((6, 2)), np.full(6, -1), 2, rng())[0]) <= {0, 1}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_centres_of_labelled_points_can_be_held(blobs: Any, seed: int) -> None:
+    X, y = blobs
+    component = np.full(600, -1)
+    component[np.flatnonzero(y == 1)[:4]] = 2
+    component[np.flatnonzero(y == 0)[:3]] = 0
+    found, centers, _ = seeded_kmeans(X, component, 3, rng(seed), hold=True)
+    for k in (0, 2):
+        np.testing.assert_allclose(centers[k], X[component == k].mean(0))
+    np.testing.assert_allclose(centers[1], X[found == 1].mean(0))  # discovered
+    assert metrics.accuracy(y, found) == 1
+
+
 def test_neither_points_nor_labels_are_changed(blobs: Any) -> None:
     X, component = blobs[0].copy(), np.where(np.arange(600) < 9, blobs[1], -1)
     before = component.copy()

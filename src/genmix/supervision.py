@@ -202,6 +202,7 @@ def seeded_kmeans(
     n_components: int,
     rng: np.random.RandomState,
     max_iter: int = 300,
+    hold: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Semi-supervised k-means (Basu et al. 2002): labelled points keep their cluster (section III-E).
 
@@ -211,6 +212,8 @@ def seeded_kmeans(
         As in `seeded_centers`.
     max_iter : int
         Largest number of iterations.
+    hold : bool
+        Centres of clusters with labelled points stay at the means of these.
 
     Returns
     -------
@@ -229,7 +232,7 @@ def seeded_kmeans(
         before = found.copy()
         if (~known).any():
             found[~known] = pairwise_distances_argmin(points[~known], centers)
-        for k in np.unique(found):
+        for k in np.setdiff1d(found, component[known]) if hold else np.unique(found):
             centers[k] = points[found == k].mean(0)
         if (found == before).all():
             break

@@ -26,6 +26,9 @@ from genmix.supervision import seeded_kmeans
 #: The published views of images: shifts by a tenth of the side, turns by ten degrees.
 SHIFT_AND_TURN = Affine(shift=0.1, rotate=0.1745, scale=0, shear=0)
 
+#: Labelled codes that decide of which class an item is, while centres are found.
+VOTERS = 5
+
 
 class Centers(NamedTuple):
     """Codes ``[K, L]`` that unconflicted items are drawn to, and their images ``[K, *item_shape]``."""
@@ -74,6 +77,27 @@ def nearest_members(points: Tensor, means: Tensor, part: Tensor) -> Tensor:
     return (distance + outside * (1 + distance.max())).argmin(0)
 
 
+def voted_parts(
+    points: np.ndarray, component: np.ndarray, n_components: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parts ``[N]`` of codes and their means ``[K, L]``; nearest labels decide between known classes.
+
+    Other clusters are discovered by semi-supervised k-means, which alone lets the centre of a class wander to
+    another one; labels never bring it back.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    known = component >= 0
+    part, means, _ = seeded_kmeans(points, component, n_components, rng, hold=True)
+    follows = ~known & np.isin(part, component[known])
+    if follows.any():
+        vote = KNeighborsClassifier(min(VOTERS, known.sum())).fit(points[known], component[known])
+        part[follows] = vote.predict(points[follows])
+    for k in np.unique(part):
+        means[k] = points[part == k].mean(0)
+    return part, means
+
+
 class DynAE(CodeClusterer):
     """Dynamic autoencoder: from rebuilding items it passes on to building the centre of their cluster.
 
@@ -83,7 +107,8 @@ class DynAE(CodeClusterer):
     What the autoencoder sees is an augmented view of the item.
 
     With labels this is the DynAE_ss of the DNN-MM paper: component k stands for ``classes_[k]``, the centre
-    of a class starts from its labelled items, and a labelled item is always drawn to the centre of its class.
+    of a class is found among the items whose nearest labelled codes are of it, and a labelled item is always
+    drawn to the centre of its class.
 
     Parameters
     ----------
@@ -265,13 +290,13 @@ class DynAE(CodeClusterer):
         return float(total) / self.update_interval
 
     def _find_centers(self, items: Tensor, component: np.ndarray | None, run: Engine) -> Centers:
-        """Items nearest to the means of k-means among the codes; labelled items keep to their class."""
+        """Items nearest to the means of their parts of the codes: by k-means, or as labels nearby say."""
         codes = self._networks.encode_all(items)
         if component is None:
             means, part = kmeans_centers(codes, self.n_components, run, n_init=10)
         else:
             points = codes.cpu().double().numpy()
-            found, middle, _ = seeded_kmeans(points, component, self.n_components, run.numpy_state)
+            found, middle = voted_parts(points, component, self.n_components, run.numpy_state)
             means = torch.from_numpy(middle).float().to(run.device)
             part = torch.from_numpy(found).to(run.device)
         nearest = codes[nearest_members(codes, means, part)]
@@ -306,4 +331,5 @@ __all__ = [
     "nearest_members",
     "targets",
     "thresholds",
+    "voted_parts",
 ]
