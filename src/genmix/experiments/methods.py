@@ -113,21 +113,27 @@ def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
     return lambda s: GANMixture(s.n_components, random_state=s.seed, **arguments)
 
 
-#: The published networks of images with a quarter of their channels.
-_NARROW = {role: {"kind": "ganmm-2018", "channels": 16} for role in ("generator", "critic", "classifier")}
-#: The schedule of epsilon in the first 200 of an image run's iterations, in the published proportions.
-_SHORT = {"max_iter": 200, "epsilon": ((10, 0.5), (20, 0.2), (40, 0.1), (41, 0.04)), "networks": _NARROW}
-_SHORTENED = "images: 200 iterations, a quarter of the channels; tables: 10,000 iterations"
+#: The published networks of images with an eighth of their channels.
+_NARROW = {role: {"kind": "ganmm-2018", "channels": 8} for role in ("generator", "critic", "classifier")}
+#: The schedule of epsilon in the first 100 of an image run's iterations, in the published proportions.
+_SHORT = {"max_iter": 100, "epsilon": ((5, 0.5), (10, 0.2), (20, 0.1), (21, 0.04)), "networks": _NARROW}
+_IMAGES_SHORTENED = "images: 50 steps of pretraining, 100 iterations, an eighth of the channels"
+_SHORTENED = f"{_IMAGES_SHORTENED}; tables: 10,000 iterations"
+#: Images that K critics judge in an iteration.
+_POOL = 2048
+_EM_SHORTENED = f"{_IMAGES_SHORTENED}, {_POOL:,} of them assigned in each; tables: 2,000 iterations"
 
 
 def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
     def make(s: Setting) -> GANMixture:
-        shorter = _SHORT if s.images and s.size != "full" else {}
-        longer = {"max_iter": 200_000} if s.images and s.size == "full" else {}
-        chosen = {**arguments, **shorter, **longer}
-        if "epsilon" in arguments:
-            chosen["epsilon"] = arguments["epsilon"]
-        return GANMixture.preset(name, s.n_components, random_state=s.seed, **chosen)
+        model = GANMixture.preset(name, s.n_components, random_state=s.seed, **arguments)
+        if s.images and s.size == "full":
+            model.set_params(max_iter=200_000)
+        elif s.images:
+            model.set_params(m_step=replace(model.m_step, pretrain_steps=50), **_SHORT)
+            if isinstance(model.e_step, CriticEStep):
+                model.set_params(epsilon=0.0, e_step=replace(model.e_step, pool=_POOL))
+        return model
 
     return make
 
@@ -198,6 +204,13 @@ CLUSTERGAN_STEPS = {
     )
     for n in (10, 20, 100, 200)
 }
+#: DynAE after longer pretraining by interpolation.
+DYNAE_STEPS = {
+    f"dynae-{n}-steps": Method(
+        f"DynAE, {n:,} steps of pretraining", _rival("DynAE", pretraining=ACAI(steps=n))
+    )
+    for n in (5000, 15_000)
+}
 _EM = {"e_step": CriticEStep(), "epsilon": 0.0}
 _EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
 GANMM = {
@@ -210,11 +223,11 @@ GANMM = {
     ),
     "ganmm-em-raw": Method(
         "GANMM(EM), raw critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM),
-        reduced="tables: 2,000 iterations; images as GANMM",
+        reduced=_EM_SHORTENED,
     ),
     "ganmm-em-centred": Method(
         "GANMM(EM), centred critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM_CENTRED),
-        reduced="tables: 2,000 iterations; images as GANMM",
+        reduced=_EM_SHORTENED,
     ),
     "control-without-gan": Method(
         "control: our start and classifier, no GAN",
@@ -280,7 +293,15 @@ DNNMM = {
         lambda s: OverClustered(s.n_components, random_state=s.seed), True,
     ),
 }  # fmt: skip
-METHODS: dict[str, Method] = {**CLASSICAL, **DEEP, **CLUSTERGAN_STEPS, **GANMM, **GANMM_CHOICES, **DNNMM}
+METHODS: dict[str, Method] = {
+    **CLASSICAL,
+    **DEEP,
+    **CLUSTERGAN_STEPS,
+    **DYNAE_STEPS,
+    **GANMM,
+    **GANMM_CHOICES,
+    **DNNMM,
+}
 
 _TINY = Pretraining(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
 _TINY_ACAI = ACAI(hidden=(16,), latent_dim=4, steps=3, batch_size=32)
