@@ -216,6 +216,24 @@ def test_all_labels_unknown_is_no_labels_bit_for_bit(blobs: Any) -> None:
     assert "label_error" not in without.history_[-1] and len(with_none.classes_) == 0
 
 
+def test_classes_are_learned_from_views_of_the_labelled_items_only(blobs: Any) -> None:
+    seen = []
+
+    def views(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seen.append(x)
+        return x
+
+    X, y = blobs
+    given = np.where(np.arange(600) % 20 == 0, y, -1)
+    with_views = tiny(augmentation=views).fit(X, given)
+    items = with_views.preprocessing_.apply(X)
+    assert torch.isin(torch.cat(seen, 1)[0, :, 0], items[given >= 0, 0]).all()
+    assert len(seen) == with_views.max_iter * with_views.steps_per_iteration
+    seen.clear()
+    tiny(augmentation=views).fit(X)
+    assert not seen  # nothing is perturbed without labels
+
+
 def test_more_classes_than_components_are_refused(blobs: Any) -> None:
     with pytest.raises(ValueError, match="4 classes"):
         tiny().fit(blobs[0], np.arange(600) % 4)

@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from genmix._base import BaseMixture, check_codes
-from genmix.arguments import network_choices
+from genmix.arguments import check_augmentation, network_choices
+from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
 from genmix.baselines.rival import Rival
@@ -69,6 +70,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
         ``(in_shape, out_dim) -> nn.Module`` for "generator", "encoder" and "critic".
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views of the labelled items, from which the encoder learns the classes; no other item is perturbed.
     warm_start : bool
         Go on from the fitted networks when `fit` is called again on items of the same shape: twice ten
         iterations end where twenty do, bit for bit. A model loaded from a folder goes on with new optimisers.
@@ -105,7 +108,9 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
     AAAI 2019. Pande & Awate, "Deep generative mixture models", ICPR 2020.
     """
 
-    _settings: ClassVar[dict[str, type]] = {"Adversarial": Adversarial}
+    _settings: ClassVar[dict[str, type]] = {
+        kind.__name__: kind for kind in (Adversarial, Affine, ColorJitter, Neighbors)
+    }
 
     #: The published settings for MNIST.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -141,6 +146,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         steps_per_iteration: int = 100,
         max_iter: int = 50,
         networks: Any = "auto",
+        augmentation: Any = "auto",
         scaling: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -159,6 +165,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         self.steps_per_iteration = steps_per_iteration
         self.max_iter = max_iter
         self.networks = networks
+        self.augmentation = augmentation
         self.scaling = scaling
         self.random_state = random_state
         self.verbose = verbose
@@ -193,9 +200,11 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         known = self._read_labels(y, len(X))
-        labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
         preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         items = preprocessing.apply(X).to(run.device)
+        chosen = check_augmentation(self.augmentation, preprocessing.item_shape)
+        views = Views(items, chosen if known is not None else Neighbors(0, 0.0), run)
+        labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
         players = self._begin(preprocessing.item_shape, run)
         begun -= self.history_[-1]["seconds"] if self.history_ else 0.0
         for _ in run.progress(self.max_iter, "ClusterGAN"):
@@ -203,7 +212,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             for _ in range(self.steps_per_iteration):
                 for _ in range(players.objective.critic_steps):
                     losses[0] += players.train_critic(items) / players.objective.critic_steps
-                losses[1:] += players.train_generator(self._draw_known(items, labels, run))
+                losses[1:] += players.train_generator(self._draw_known(views, labels))
             values = dict(zip(LOSSES, (losses / self.steps_per_iteration).tolist(), strict=True))
             if labels is None:
                 del values["label_error"]
@@ -216,12 +225,12 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
 
     # ------------------------------------------------------------------ before and after the training
 
-    def _draw_known(self, items: Tensor, labels: Labels | None, run: Engine) -> tuple[Tensor, Tensor] | None:
-        """Draw labelled items and their components."""
+    def _draw_known(self, views: Views, labels: Labels | None) -> tuple[Tensor, Tensor] | None:
+        """Draw views of labelled items and their components."""
         if labels is None:
             return None
-        index = labels.draw_index(1, self.batch_size, run.generator)
-        return items[index], labels.component[index[0]]
+        index = labels.draw_index(1, self.batch_size, views.run.generator)
+        return views.perturb(views.items[index]), labels.component[index[0]]
 
     def _begin(self, item_shape: tuple[int, ...], run: Engine) -> Training:
         """Make new networks, or take those fitted before."""
