@@ -21,7 +21,7 @@ from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.baselines.dec import log_similarity
 from genmix.data import as_array, is_images
 from genmix.engine import Engine, FlatOptimizer
-from genmix.supervision import seeded_kmeans
+from genmix.supervision import Labels, seeded_kmeans
 
 #: The published views of images: shifts by a tenth of the side, turns by ten degrees.
 SHIFT_AND_TURN = Affine(shift=0.1, rotate=0.1745, scale=0, shear=0)
@@ -107,8 +107,8 @@ class DynAE(CodeClusterer):
     What the autoencoder sees is an augmented view of the item.
 
     With labels this is the DynAE_ss of the DNN-MM paper: component k stands for ``classes_[k]``, the centre
-    of a class is found among the items whose nearest labelled codes are of it, and a labelled item is always
-    drawn to the centre of its class.
+    of a class is found among the items whose nearest labelled codes are of it, and labelled items, as many a
+    step as others, are always drawn to the centre of their class.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class DynAE(CodeClusterer):
     update_interval : int
         Steps between two counts of the conflicted items.
     batch_size : int
-        Items of a step.
+        Items of a step, and labelled ones beside them.
     optimizer : {"adam", "sgd"}
         What trains the autoencoder after the pretraining; "sgd" has momentum 0.9.
     rate : float
@@ -246,16 +246,17 @@ class DynAE(CodeClusterer):
         X, views, begun = self._begin(X, self._views_of(X), checkpoint)
         net, items, run = self._networks, views.items, views.run
         given = np.full(len(X), -1) if component is None else component
-        known = torch.from_numpy(given).to(run.device)
+        labels = Labels(torch.from_numpy(given).to(run.device), self.n_components)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         falling = thresholds(self.kappa, self.n_components)
         betas, centers = next(falling), self._find_centers(items, component, run)
-        share = self._conflicted_share(items, centers, known, betas)
+        share = self._conflicted_share(items, centers, labels.component, betas)
         self.history_: list[dict[str, Any]] = []
         self.converged_ = False
         for _ in run.progress(self.max_iter, "DynAE"):
-            loss = self._train(optimizer, views, centers, known, betas)
-            before, share = share, self._conflicted_share(items, centers, known, betas)
+            loss = self._train(optimizer, views, centers, labels, betas)
+            before = share
+            share = self._conflicted_share(items, centers, labels.component, betas)
             self._record(begun, conflicted=share, beta1=betas[0], loss=loss)
             stuck = share >= before
             # A bar this low binds none but labelled items: if they do not give way now, they never will.
@@ -273,13 +274,16 @@ class DynAE(CodeClusterer):
         optimizer: FlatOptimizer,
         views: Views,
         centers: Centers,
-        known: Tensor,
+        labels: Labels,
         betas: tuple[float, float],
     ) -> float:
         """Draw views of items to their targets, which follow the codes step by step; mean of the loss."""
-        net, total = self._networks, torch.zeros((), device=known.device)
+        net, known = self._networks, labels.component
+        total = torch.zeros((), device=known.device)
         for _ in range(self.update_interval):
             index = views.draw_index(1, self.batch_size)[0]
+            if len(labels.index):  # few labels would hardly be heard among all items
+                index = torch.cat([index, labels.draw_index(1, self.batch_size, views.run.generator)[0]])
             x = views.items[index]
             with torch.no_grad():
                 code, image = targets(x, net.encode(x), centers, known[index], betas)
