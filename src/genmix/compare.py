@@ -89,7 +89,7 @@ class Comparison:
     n_shown: int
 
     def table(self) -> list[dict[str, Any]]:
-        """Summarise a model in a row: means and standard deviations over seeds, the best accuracy first."""
+        """Summarise a model in a row: means and sample deviations over seeds, the best accuracy first."""
         rows = [_summary(name, [r for r in self.runs if r.model == name]) for name in _unique(self.runs)]
         return sorted(rows, key=lambda row: (-row.get("accuracy", 0.0), row["seconds"] or 0.0))
 
@@ -312,7 +312,7 @@ def _summary(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     row: dict[str, Any] = {"model": name, "labels": runs[0].learned, "seeds": len(fine)}
     for score in fine[0].scores if fine else ():
         values = [run.scores[score] for run in fine]
-        row |= {score: float(np.mean(values)), f"{score}_sd": float(np.std(values))}
+        row |= {score: float(np.mean(values)), f"{score}_sd": float(np.std(values, ddof=len(values) > 1))}
     memory = [run.megabytes for run in fine if run.megabytes is not None]
     row["clusters"] = float(np.mean([run.clusters for run in fine])) if fine else None
     row["seconds"] = float(np.mean([run.seconds for run in fine])) if fine else None

@@ -172,8 +172,8 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     lines = [
         "# Reproduction", "",
         "Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`, one",
-        "JSON line a run, made by `genmix reproduce ITEM`. Mean and standard deviation over seeds 0, 1, ...;",
-        "last iterate. Labels are used for scoring only, or as the share said: then what had no",
+        "JSON line a run, made by `genmix reproduce ITEM`. Mean and sample standard deviation over seeds",
+        "0, 1, ...; last iterate. Labels are used for scoring only, or as the share said: then what had no",
         "label is scored. Two cores of an Intel Xeon with other work beside: seconds are upper bounds;",
         "each record says in which precision its networks were trained (float32 where it says none).", "",
         f"{done:,} of the {total:,} runs that the papers' items ask for are finished.", "",

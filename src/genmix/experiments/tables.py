@@ -34,7 +34,7 @@ def records_of(item: Item, runs: Runs, size: Size) -> dict[tuple[str, float, str
 
 
 def rows_of(item: Item, runs: Runs, size: Size) -> list[dict[str, Any]]:
-    """One row for each task, share of labels and method: mean and sd of every score, and the paper's.
+    """One row for each task, share of labels and method: mean and sample sd of every score, and the paper's.
 
     Returns
     -------
@@ -53,7 +53,8 @@ def rows_of(item: Item, runs: Runs, size: Size) -> list[dict[str, Any]]:
         for score in SCORES:
             values = [record[score] for record in records]
             if values:
-                row |= {score: float(np.mean(values)), f"{score}_sd": float(np.std(values))}
+                deviation = float(np.std(values, ddof=len(values) > 1))
+                row |= {score: float(np.mean(values)), f"{score}_sd": deviation}
             if score in printed:
                 row |= {f"{score}_paper": printed[score][0], f"{score}_paper_spread": printed[score][1]}
         row["seeds"] = len(records)
@@ -94,7 +95,7 @@ def _score_lines(item: Item, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         cells = [row["title"], *([f"{row['alpha']:.0%}"] if by_labels else [])]
         for score in scores:
-            cells.append(f"{row[score]:.4f} ± {row[f'{score}_sd']:.4f}" if score in row else "not run")
+            cells.append(_mean_and_sd(row, score))
             if printed:
                 cells.append(f"{row[f'{score}_paper']:.4f}" if f"{score}_paper" in row else "")
         if samples:
@@ -110,6 +111,12 @@ def _score_lines(item: Item, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         *lines,
         *(["", f"Not run yet, wholly or for some shares of labels: {'; '.join(left)}."] if left else []),
     ]
+
+
+def _mean_and_sd(row: Mapping[str, Any], score: str) -> str:
+    if score not in row:
+        return "not run"
+    return f"{row[score]:.4f}" + (f" ± {row[f'{score}_sd']:.4f}" if row["seeds"] > 1 else "")
 
 
 def clusters(confusion: Sequence[Sequence[int]]) -> list[tuple[int | None, int, float]]:
