@@ -36,7 +36,10 @@ def draw(item: Item, runs: Runs, size: Size) -> Figure | None:
 
 
 def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
-    """Draw a panel for each score (and task): means against the axis, bars of one sd to either side."""
+    """Draw a panel for each score (and task): means against the axis, bars of one sd to either side.
+
+    Scores close to 1 are drawn by the logarithm of what they miss.
+    """
     rows = [row for row in rows_of(item, runs, size) if row["seeds"]]
     if not rows:
         return None
@@ -60,9 +63,41 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
         axis.xaxis.label.set_color(MUTED)
         axis.set_xticks(at)
         axis.set_xlim(min(at) - room, max(at) + room)
+        _stretch(axis, [row for row in rows if task in ("", row["task"])], score)
         handles, labels = axis.get_legend_handles_labels()
         names |= dict(zip(labels, handles, strict=True))
-    return _with_legend(figure, names)
+    order = [_title(row.method) for row in item.rows]
+    return _with_legend(figure, {name: names[name] for name in order if name in names})
+
+
+def _title(method: str) -> str:
+    return METHODS[method].title.replace("`", "")
+
+
+#: Scores that are marked on an axis.
+_TICKS = (0, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
+#: How far beyond 1 the logarithm of what is missing would be infinite.
+_BEYOND = 1.003
+
+
+def _stretch(axis: Axes, rows: Sequence[Mapping[str, Any]], score: str) -> None:
+    """Draw scores by the logarithm of what they miss: .98 and .99 are as far apart as .96 and .98."""
+    low = min((row[score] - row[f"{score}_sd"] for row in rows), default=0.0)
+    high = max((row[score] + row[f"{score}_sd"] for row in rows), default=1.0)
+    if high < 0.95:
+        return
+    axis.set_yscale(
+        "function",
+        functions=(
+            lambda y: -np.log10(np.maximum(_BEYOND - np.asarray(y, float), 1e-4)),
+            lambda t: _BEYOND - 10.0 ** -np.asarray(t, float),
+        ),
+    )
+    low = min(low, 0.9)
+    axis.set_ylim(low - 0.1 * (_BEYOND - low), 1.001)
+    axis.set_yticks([tick for tick in _TICKS if tick > low - 0.1 * (_BEYOND - low)])
+    axis.set_yticks([], minor=True)
+    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def _curve(
@@ -74,7 +109,7 @@ def _curve(
     flat = by_labels and rows and all(row["alpha"] == 0 for row in rows)
     if flat:  # without labels: the same at every share
         axis.axhline(points[0][1], color=palette(number + 1)[number], linestyle=":", linewidth=1.2)
-    title = METHODS[rows[0]["method"]].title.replace("`", "") if rows else None
+    title = _title(rows[0]["method"]) if rows else None
     x, mean, sd = (list(part) for part in zip(*sorted(points), strict=True)) if points else ([], [], [])
     axis.errorbar(
         [] if flat else x, [] if flat else mean, yerr=[] if flat else sd,
