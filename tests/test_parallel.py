@@ -88,7 +88,7 @@ def ari(model: Any, X: np.ndarray, y: np.ndarray) -> float:
     return metrics.adjusted_rand_index(y, model.predict(X))
 
 
-@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+@pytest.mark.parametrize("name", [pytest.param("GANMixture", marks=pytest.mark.slow), "DNNMixture"])
 def test_a_search_by_two_processes_finds_what_one_finds(name: str, blobs: Any) -> None:
     X, y = blobs
     found = []
