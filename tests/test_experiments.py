@@ -14,7 +14,7 @@ import pytest
 from genmix import GANMixture, datasets, metrics
 from genmix.baselines.autoencoder import Autoencoder
 from genmix.cli import main, reproducing
-from genmix.experiments import catalogue, running, shown, tables, tasks
+from genmix.experiments import catalogue, figures, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
@@ -250,6 +250,20 @@ def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> Non
     assert "| DEC without an autoencoder | not run |" in text  # the paper has a number
     assert "Not run yet" in text
     assert text.count("4 of the") == 1
+
+
+def test_scores_close_to_1_are_told_apart() -> None:
+    from matplotlib.figure import Figure
+
+    def heights(*scores: float) -> np.ndarray:
+        axis = Figure().subplots()
+        figures._stretch(axis, [{"ari": score, "ari_sd": 0.01} for score in scores], "ari")
+        axis.plot(np.zeros(len(scores)), scores)
+        return axis.transAxes.inverted().transform(axis.transData.transform([(0, s) for s in scores]))[:, 1]
+
+    assert (np.diff(heights(0.3, 0.98, 0.99, 1.0)) > 0.08).all()  # evenly: 0.014
+    low, middle, high = heights(0.2, 0.3, 0.4)  # nothing is close to 1
+    assert middle - low == pytest.approx(high - middle)
 
 
 def test_clusters_of_a_table_match_the_papers_form() -> None:

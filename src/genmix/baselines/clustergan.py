@@ -129,6 +129,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             "steps_per_iteration": 1000,
             "max_iter": 500,
             "networks": PUBLISHED,
+            "augmentation": None,
         },
     }
 

@@ -76,12 +76,12 @@ def _title(method: str) -> str:
 
 #: Scores that are marked on an axis.
 _TICKS = (0, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
-#: How far beyond 1 the logarithm of what is missing would be infinite.
+#: Where the stretched axis would be infinite: a little beyond the best score.
 _BEYOND = 1.003
 
 
 def _stretch(axis: Axes, rows: Sequence[Mapping[str, Any]], score: str) -> None:
-    """Draw scores by the logarithm of what they miss: .98 and .99 are as far apart as .96 and .98."""
+    """Draw scores by the logarithm of what they miss: .98 and .99 are about as far apart as .96 and .98."""
     low = min((row[score] - row[f"{score}_sd"] for row in rows), default=0.0)
     high = max((row[score] + row[f"{score}_sd"] for row in rows), default=1.0)
     if high < 0.95:

@@ -121,7 +121,7 @@ _IMAGES_SHORTENED = "images: 50 steps of pretraining, 100 iterations, an eighth 
 _SHORTENED = f"{_IMAGES_SHORTENED}; tables: 10,000 iterations"
 #: Images that K critics judge in an iteration.
 _POOL = 2048
-_EM_SHORTENED = f"{_IMAGES_SHORTENED}, {_POOL:,} of them assigned in each; tables: 2,000 iterations"
+_EM_SHORTENED = f"{_IMAGES_SHORTENED}, {_POOL:,} images assigned in each iteration; tables: 2,000 iterations"
 
 
 def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
