@@ -306,6 +306,25 @@ def test_is_not_fitted_at_first(name: str, blobs: Any) -> None:
         type(model).preset("no such", 3)
 
 
+@pytest.mark.parametrize("kind", [DCN, VaDE])
+def test_networks_learn_from_views_and_items_are_assigned(kind: Any, squares: Any) -> None:
+    """Views without anything of the item change what is learned; the labels are of the items all the same."""
+    seen: list[int] = []
+
+    def blank(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        seen.append(len(x))
+        return torch.zeros_like(x)
+
+    X, settings = squares[0], {"max_iter": 2, "tol": None, "random_state": 0, "device": "cpu"}
+    plain, model = (
+        kind(3, pretraining=TINY, augmentation=views, **settings).fit(X) for views in (None, blank)
+    )
+    assert sum(seen) == 2 * len(X)  # two passes; TINY does not augment
+    assert not np.array_equal(model.transform(X), plain.transform(X))
+    np.testing.assert_array_equal(model.labels_, model.predict(X))
+    assert kind(3)._how.augment and not kind(3, pretraining=TINY)._how.augment
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_finds_separated_groups(name: str) -> None:
     X, y = make_blobs(300, n_features=6, centers=3, cluster_std=0.5, random_state=3)

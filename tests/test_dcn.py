@@ -55,9 +55,10 @@ def test_memberships_are_those_of_round_gaussians() -> None:
 def test_the_loss_rebuilds_and_draws_codes_to_their_centres() -> None:
     net = Autoencoder((5,), (7,), 2, torch.Generator().manual_seed(0)).double()
     x, centers = torch.from_numpy(drawn(6, 5)), torch.from_numpy(drawn(6, 2, seed=1))
+    seen = torch.from_numpy(drawn(6, 5, seed=2))
     with torch.no_grad():
-        z = net.encode(x)
-        made, loss = net.decode(z).numpy(), float(DCN(cluster_weight=3.0)._loss(net, x, centers))
+        z = net.encode(seen)
+        made, loss = net.decode(z).numpy(), float(DCN(cluster_weight=3.0)._loss(net, seen, x, centers))
     rebuilt = ((made - x.numpy()) ** 2).sum(1)
     drawn_to = ((z.numpy() - centers.numpy()) ** 2).sum(1)
     assert loss == pytest.approx((rebuilt + 3.0 / 2 * drawn_to).mean(), rel=1e-12)

@@ -80,9 +80,11 @@ def test_divergence_vanishes_where_posterior_is_prior() -> None:
 def test_the_bound_is_the_mean_over_many_codes(item_shape: tuple[int, ...], weight: float) -> None:
     """``E_q[log p(x | z) + log p(z, c) - log q(z, c | x)]``: gamma of the draw, the rest by brute force."""
     net, x, draws = network(item_shape), drawn(1, *item_shape).sigmoid(), 40_000
+    seen = drawn(1, *item_shape, seed=4).sigmoid()
     noise = drawn(draws, L, seed=5)
-    found = net.evidence_bound(x.expand(draws, *item_shape), noise, weight)[0].numpy()
-    mean, log_variance = (part[0].numpy() for part in net.posterior(x))
+    views, items = (part.expand(draws, *item_shape) for part in (seen, x))
+    found = net.evidence_bound(views, items, noise, weight).numpy()
+    mean, log_variance = (part[0].numpy() for part in net.posterior(seen))
     scale = np.exp(log_variance / 2)
     pi, gaussians = prior(net)
     gamma_of = mean + scale * noise.numpy()
@@ -121,7 +123,7 @@ class Bound(torch.nn.Module):
         self.net = net
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        return self.net.evidence_bound(x, noise, 1.0)[0]
+        return self.net.evidence_bound(x, x, noise, 1.0)
 
 
 def test_the_mean_path_is_the_autoencoder() -> None:

@@ -187,6 +187,11 @@ class Views:
             if augmentation.n_neighbors:
                 self.neighbors = torch.from_numpy(found).to(items.device)
 
+    @property
+    def differ(self) -> bool:
+        """Whether views are anything but the items themselves."""
+        return bool(self.noise) or not isinstance(self.augmentation, Neighbors)
+
     def perturb(self, x: Tensor) -> Tensor:
         """Return an augmented view of any items ``[..., *item_shape]``."""
         if isinstance(self.augmentation, Neighbors):

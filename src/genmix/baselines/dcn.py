@@ -63,16 +63,16 @@ def follow_codes(centers: Tensor, counts: Tensor, z: Tensor, assigned: Tensor) -
 class DCN(CodeClusterer):
     """Deep clustering network: an autoencoder learns to rebuild, and to have codes close to their centres.
 
-    Each step lowers ``|x - g(f(x))|^2 + cluster_weight / 2 |f(x) - m_s|^2``, assigns the items to their
-    nearest centres, and moves these centres. Memberships are those of equally large round Gaussians around
-    the centres, of variance `spread_`.
+    Each step lowers ``|x - g(f(v))|^2 + cluster_weight / 2 |f(v) - m_s|^2``, with v a view of the item x,
+    assigns the items to their nearest centres, and moves these centres. Memberships are those of equally
+    large round Gaussians around the centres, of variance `spread_`.
 
     Parameters
     ----------
     n_components : int
         K.
     pretraining : Pretraining or None
-        The autoencoder's, None for ``Pretraining()``.
+        The autoencoder's, None for ``Pretraining(augment=True)``.
     cluster_weight : float
         The paper's lambda (at least 0).
     batch_size : int
@@ -85,6 +85,8 @@ class DCN(CodeClusterer):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None never.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views that the autoencoder sees (Guo et al. 2018); "auto" suits images, and adds noise to rows.
     scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
@@ -112,6 +114,9 @@ class DCN(CodeClusterer):
     ----------
     Yang, Fu, Sidiropoulos & Hong, "Towards K-means-friendly spaces: simultaneous deep learning and
     clustering", ICML 2017.
+
+    Guo, Zhu, Liu & Yin, "Deep embedded clustering with data augmentation", ACML 2018: the network learns from
+    views, the items themselves are assigned.
     """
 
     #: "dcn-2017" is what the authors' code does on MNIST: 250 passes over 70,000 images for each layer and
@@ -126,8 +131,11 @@ class DCN(CodeClusterer):
             "rate": 2.6e-3,
             "max_iter": 50,
             "tol": None,
+            "augmentation": None,
         }
     }
+
+    _pretraining = Pretraining(augment=True)
 
     _fitted_names = (*CodeClusterer._fitted_names, "spread_")
 
@@ -142,6 +150,7 @@ class DCN(CodeClusterer):
         rate: float = 3e-4,
         max_iter: int = 50,
         tol: float | None = 1e-3,
+        augmentation: Any = "auto",
         scaling: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -156,6 +165,7 @@ class DCN(CodeClusterer):
         self.rate = rate
         self.max_iter = max_iter
         self.tol = tol
+        self.augmentation = augmentation
         self.scaling = scaling
         self.random_state = random_state
         self.verbose = verbose
@@ -186,7 +196,7 @@ class DCN(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        X, views, begun = self._begin(X, checkpoint=checkpoint)
+        X, views, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, assigned = kmeans_centers(net.encode_all(items), self.n_components, run)
         counts = torch.full((self.n_components,), float(START_COUNT), device=run.device)
@@ -197,7 +207,7 @@ class DCN(CodeClusterer):
             before, sums = assigned.clone(), torch.zeros(2, device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
                 x, s = items[index], assigned[index]
-                loss = self._loss(net, x, centers[s])
+                loss = self._loss(net, views.perturb(x) if views.differ else x, x, centers[s])
                 optimizer.minimize(loss)
                 with torch.no_grad():
                     z = net.encode(x)
@@ -215,9 +225,9 @@ class DCN(CodeClusterer):
         self._conclude_codes(X, views, centers)
         return self
 
-    def _loss(self, net: Autoencoder, x: Tensor, centers: Tensor) -> Tensor:
-        """Objective of items and the centres ``[B, L]`` of their clusters."""
-        z = net.encode(x)
+    def _loss(self, net: Autoencoder, seen: Tensor, x: Tensor, centers: Tensor) -> Tensor:
+        """Objective of views of items, the items, and the centres ``[B, L]`` of their clusters."""
+        z = net.encode(seen)
         distance = (z - centers).square().sum(1)
         return (net.error(z, x) + self.cluster_weight / 2 * distance).mean()
 

@@ -28,7 +28,8 @@ class VaDE(Coder, Rival, BaseMixture):
     n_components : int
         K.
     pretraining : Pretraining or None
-        How the means of the codes and the decoder begin, as a plain autoencoder; None for ``Pretraining()``.
+        How the means of the codes and the decoder begin, as a plain autoencoder; None for
+        ``Pretraining(augment=True)``.
     reconstruction_weight : float
         Weight of the reconstruction in the ELBO (> 0): squared error of a table's row, cross-entropy of an
         image's pixels in [0, 1].
@@ -42,6 +43,8 @@ class VaDE(Coder, Rival, BaseMixture):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None, as in the paper, never.
+    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+        Views that the encoder sees, as of `DCN`.
     scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
 
@@ -77,8 +80,11 @@ class VaDE(Coder, Rival, BaseMixture):
             "fall": 0.9,
             "fall_every": 10,
             "max_iter": 3000,
+            "augmentation": None,
         }
     }
+
+    _pretraining = Pretraining(augment=True)
 
     _networks: VariationalAutoencoder
 
@@ -94,6 +100,7 @@ class VaDE(Coder, Rival, BaseMixture):
         fall_every: int = 2,
         max_iter: int = 50,
         tol: float | None = None,
+        augmentation: Any = "auto",
         scaling: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -109,6 +116,7 @@ class VaDE(Coder, Rival, BaseMixture):
         self.fall_every = fall_every
         self.max_iter = max_iter
         self.tol = tol
+        self.augmentation = augmentation
         self.scaling = scaling
         self.random_state = random_state
         self.verbose = verbose
@@ -140,7 +148,7 @@ class VaDE(Coder, Rival, BaseMixture):
         FloatingPointError
             Training diverged.
         """
-        X, views, begun = self._begin(X, checkpoint=checkpoint)
+        X, views, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
@@ -148,15 +156,18 @@ class VaDE(Coder, Rival, BaseMixture):
         self.converged_, steps = False, 0
         for t in run.progress(self.max_iter, "VaDE"):
             rate = self.rate * max(self.fall ** (t // self.fall_every), 0.1)
-            before, total = assigned.clone(), torch.zeros((), device=run.device)
+            total = torch.zeros((), device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
                 steps += 1
                 optimizer.set_rate(rate * min(steps / WARM_STEPS, 1))
                 shape = len(index), net.means.shape[1]
                 noise = torch.randn(shape, generator=run.generator, device=run.device)
-                bound, assigned[index] = net.evidence_bound(items[index], noise, self.reconstruction_weight)
+                x = items[index]
+                seen = views.perturb(x) if views.differ else x
+                bound = net.evidence_bound(seen, x, noise, self.reconstruction_weight)
                 optimizer.minimize(-bound.mean())
                 total += bound.detach().sum()
+            before, assigned = assigned, net.assign(items)
             changed = float((assigned != before).float().mean())
             self._record(begun, changed=changed, elbo=float(total) / len(items))
             self.converged_ = self.tol is not None and changed <= self.tol

@@ -118,18 +118,21 @@ class VariationalAutoencoder(Autoencoder):
         """``log p(z, c)`` of codes, ``[B, K]``."""
         return self.log_pi() + log_gaussian(z, self.means, self.log_variances)
 
-    def evidence_bound(self, x: Tensor, noise: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """ELBO ``[B]`` of items with one draw of each code, and the components ``[B]`` of the mean codes.
+    def evidence_bound(self, seen: Tensor, x: Tensor, noise: Tensor, weight: float) -> Tensor:
+        """ELBO ``[B]`` of items `x` with one draw of each code, whose posterior is of views of them.
 
         `noise` ``[B, L]`` is standard normal; `weight` multiplies the reconstruction.
         """
-        mean, log_variance = self.posterior(x)
+        mean, log_variance = self.posterior(seen)
         z = mean + (log_variance / 2).exp() * noise
         log_gamma = self.log_joint(z).log_softmax(-1)  # q(c | x) = p(c | z)
         prior = self.log_pi(), self.means, self.log_variances
-        bound = -weight * self.error(z, x) - divergence(mean, log_variance, log_gamma, *prior)
+        return -weight * self.error(z, x) - divergence(mean, log_variance, log_gamma, *prior)
+
+    def assign(self, items: Tensor) -> Tensor:
+        """Most likely components ``[N]`` of the mean codes of items."""
         with torch.no_grad():
-            return bound, self.log_joint(mean).argmax(1)
+            return self.log_joint(self.encode_all(items)).argmax(1)
 
     @torch.no_grad()
     def start(self, codes: Tensor, run: Engine, n_init: int = 5) -> Tensor:
