@@ -25,10 +25,12 @@ from genmix.baselines.dynae import (
     Centers,
     assign,
     conflicted,
+    equal_pull,
     nearest_members,
     targets,
     thresholds,
     voted_parts,
+    weighted_error,
 )
 from genmix.engine import Engine
 from test_baselines import ACAI_QUICK, QUICK
@@ -160,7 +162,8 @@ def test_a_labelled_item_is_conflicted_until_it_is_sure_of_its_class() -> None:
 def test_targets_are_the_clusters_centre_or_the_item_itself() -> None:
     x, z, centers = some(40, 1, 2, 2), some(40, 2, seed=1), Centers(some(3, 2, seed=2), some(3, 1, 2, 2))
     known = torch.where(torch.arange(40) < 30, -1, torch.arange(40) % 3)
-    code, image = targets(x, z, centers, known, (0.5, 0.25))
+    code, image, weight = targets(x, z, centers, known, (0.5, 0.25), True)
+    assert torch.equal(targets(x, z, centers, known, (0.5, 0.25), False)[2], torch.ones(40))
     q = log_similarity(z, centers.codes).exp().numpy()
     own = 0
     for i in range(40):
@@ -168,10 +171,22 @@ def test_targets_are_the_clusters_centre_or_the_item_itself() -> None:
         k = int(known[i]) if known[i] >= 0 else int(q[i].argmax())
         if known[i] < 0 and not (first > 0.5 and first - second > 0.25):
             own += 1
-            assert torch.equal(code[i], z[i]) and torch.equal(image[i], x[i])
+            assert torch.equal(code[i], z[i]) and torch.equal(image[i], x[i]) and weight[i] == 1
         else:
+            assert known[i] < 0 or weight[i] == 1
             assert torch.equal(code[i], centers.codes[k]) and torch.equal(image[i], centers.images[k])
     assert 5 < own < 25
+    assert float(weight.mean()) == pytest.approx(1)
+
+
+def test_sure_items_of_all_clusters_weigh_alike() -> None:
+    assigned, sure = torch.tensor([0, 0, 0, 1, 1, 2, 0]), torch.tensor([1, 1, 1, 1, 0, 0, 0]).bool()
+    weight = equal_pull(assigned, sure, 4)
+    np.testing.assert_allclose(weight, [2 / 3, 2 / 3, 2 / 3, 2, 1, 1, 1])  # two clusters have sure items
+    assert torch.equal(equal_pull(assigned, torch.zeros(7).bool(), 4), torch.ones(7))
+    made, goal = some(7, 2, 3), some(7, 2, 3, seed=1)
+    error = ((made - goal) ** 2).mean((1, 2))
+    np.testing.assert_allclose(weighted_error(made, goal, weight), (weight * error).mean(), rtol=1e-6)
 
 
 def test_a_centre_is_the_nearest_item_of_its_part() -> None:
@@ -240,6 +255,7 @@ def test_the_published_settings() -> None:
     assert (how.steps, how.rate, how.falling, how.weight) == (130_000, 1e-4, False, 0.5)
     assert (how.hidden, how.latent_dim, how.batch_size) == ((500, 500, 2000), 10, 256)
     assert (model.kappa, model.gamma, model.update_interval, model.tol) == (3.0, 100.0, 140, 0.01)
+    assert not model.balanced
     assert (model.optimizer, model.rate, model.random_state) == ("sgd", 0.001, 1)
 
 

@@ -59,15 +59,33 @@ def assign(q: Tensor, known: Tensor) -> Tensor:
     return torch.where(known >= 0, known, q.argmax(1))
 
 
+def equal_pull(assigned: Tensor, sure: Tensor, k: int) -> Tensor:
+    """Weights ``[B]`` by which the sure items of every cluster weigh alike in all; 1 for the others."""
+    member = F.one_hot(assigned, k) * sure[:, None]
+    count = member.sum(0)
+    share = count.sum() / ((count > 0).sum().clamp_min(1) * count.clamp_min(1))
+    return torch.where(sure, share[assigned], 1.0)
+
+
 def targets(
-    x: Tensor, z: Tensor, centers: Centers, known: Tensor, betas: tuple[float, float]
-) -> tuple[Tensor, Tensor]:
-    """Code and image that each item is drawn to: its cluster's if that is sure or known, else its own."""
+    x: Tensor, z: Tensor, centers: Centers, known: Tensor, betas: tuple[float, float], balanced: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Code and image that each item is drawn to, its cluster's if that is sure or known, else its own.
+
+    The third result are the items' weights ``[B]``, of mean 1: by `equal_pull` if `balanced`.
+    """
     q = log_similarity(z, centers.codes).exp()
     assigned = assign(q, known)
     own = conflicted(q, assigned, *betas) & (known < 0)
     code = torch.where(own[:, None], z, centers.codes[assigned])
-    return code, torch.where(own.view(-1, *[1] * (x.dim() - 1)), x, centers.images[assigned])
+    image = torch.where(own.view(-1, *[1] * (x.dim() - 1)), x, centers.images[assigned])
+    sure = ~own & (known < 0) & balanced
+    return code, image, equal_pull(assigned, sure, len(centers.codes))
+
+
+def weighted_error(made: Tensor, goal: Tensor, weight: Tensor) -> Tensor:
+    """Squared error of items, a mean over their numbers, weighted ``[B]``."""
+    return (weight * (made - goal).flatten(1).square().mean(1)).mean()
 
 
 def nearest_members(points: Tensor, means: Tensor, part: Tensor) -> Tensor:
@@ -122,6 +140,9 @@ class DynAE(CodeClusterer):
         An item is unconflicted if its largest membership exceeds kappa / K, and the second by kappa / (2 K).
     gamma : float
         Weight of the images in the loss; the codes have 1. Both are mean squared errors.
+    balanced : bool
+        All clusters draw their unconflicted items with the same weight in all. If not, as published, a
+        cluster of few such items can be drawn into others, all of it.
     update_interval : int
         Steps between two counts of the conflicted items.
     batch_size : int
@@ -172,6 +193,7 @@ class DynAE(CodeClusterer):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "dynae-2019": {
             "pretraining": DYNAE_PAPER,
+            "balanced": False,
             "update_interval": 140,
             "optimizer": "sgd",
             "rate": 0.001,
@@ -187,7 +209,8 @@ class DynAE(CodeClusterer):
         augmentation: Any = "auto",
         kappa: float = 3.0,
         gamma: float = 100.0,
-        update_interval: int = 70,
+        balanced: bool = True,
+        update_interval: int = 140,
         batch_size: int = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
@@ -204,6 +227,7 @@ class DynAE(CodeClusterer):
         self.augmentation = augmentation
         self.kappa = kappa
         self.gamma = gamma
+        self.balanced = balanced
         self.update_interval = update_interval
         self.batch_size = batch_size
         self.optimizer = optimizer
@@ -286,9 +310,11 @@ class DynAE(CodeClusterer):
                 index = torch.cat([index, labels.draw_index(1, self.batch_size, views.run.generator)[0]])
             x = views.items[index]
             with torch.no_grad():
-                code, image = targets(x, net.encode(x), centers, known[index], betas)
+                z = net.encode(x)
+                code, image, weight = targets(x, z, centers, known[index], betas, self.balanced)
             z = net.encode(views.perturb(x))
-            loss = F.mse_loss(z, code) + self.gamma * F.mse_loss(net.decode(z), image)
+            loss = weighted_error(z, code, weight)
+            loss = loss + self.gamma * weighted_error(net.decode(z), image, weight)
             optimizer.minimize(loss)
             total += loss.detach()
         return float(total) / self.update_interval
@@ -332,8 +358,10 @@ __all__ = [
     "DynAE",
     "assign",
     "conflicted",
+    "equal_pull",
     "nearest_members",
     "targets",
     "thresholds",
     "voted_parts",
+    "weighted_error",
 ]
