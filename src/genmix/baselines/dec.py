@@ -123,8 +123,8 @@ class DEC(CodeClusterer):
             DEC learns without labels.
         checkpoint : path, optional
             Folder to keep the pretrained autoencoder in. The same call again goes on from there, and so does
-            any model with the same autoencoder (`StackedAutoencoder`, `DEC` and `DCN` share one), to the same
-            bits as without.
+            any model with the same autoencoder (`StackedAutoencoder` and `DEC`, with the same `pretraining`
+            `DCN`), to the same bits as without.
 
         Returns
         -------
