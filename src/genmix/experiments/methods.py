@@ -209,7 +209,7 @@ DYNAE_STEPS = {
     f"dynae-{n}-steps": Method(
         f"DynAE, {n:,} steps of pretraining", _rival("DynAE", pretraining=ACAI(steps=n))
     )
-    for n in (5000, 15_000)
+    for n in (5000, 15_000, 30_000)
 }
 _EM = {"e_step": CriticEStep(), "epsilon": 0.0}
 _EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
