@@ -126,7 +126,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
         ("rate", "gamma", "beta_n", "beta_c", "cluster_weight", "weight_decay", "unlabelled_weight"),
         (None, "1", [1]),
     ),
-    **dict.fromkeys(("warm_start", "generate", "constrained"), (0, 1.0, None, "no")),
+    **dict.fromkeys(("warm_start", "generate", "constrained", "balanced"), (0, 1.0, None, "no")),
     **dict.fromkeys(("e_step", "m_step", "em", "weight_step", "optimizer", "scaling"), (None, 1, True, "x")),
     **dict.fromkeys(("step", "objective", "pretraining"), (1, "r1", True, {}, Affine())),
     **dict.fromkeys(("augmentation", "strong"), (1, "affine", Affine(), ColorJitter())),
