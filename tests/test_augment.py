@@ -198,6 +198,13 @@ def test_partners_are_neighbours() -> None:
         assert set(partners[:, i].tolist()) == set(nearest[i])  # each of the three in 50 draws
 
 
+def test_views_that_do_not_differ_are_the_items_and_draw_nothing() -> None:
+    items, run = torch.rand(8, 4), Engine("cpu", 0)
+    before = run.generator.get_state()
+    assert Views(items, Neighbors(0, 0.0), run).perturb(items) is items
+    assert torch.equal(run.generator.get_state(), before)
+
+
 def test_noise_has_the_size_of_a_neighbours_distance() -> None:
     items, run = table(), Engine("cpu", 0)
     views = Views(items, Neighbors(5, 0.5), run)

@@ -187,14 +187,11 @@ class Views:
             if augmentation.n_neighbors:
                 self.neighbors = torch.from_numpy(found).to(items.device)
 
-    @property
-    def differ(self) -> bool:
-        """Whether views are anything but the items themselves."""
-        return bool(self.noise) or not isinstance(self.augmentation, Neighbors)
-
     def perturb(self, x: Tensor) -> Tensor:
-        """Return an augmented view of any items ``[..., *item_shape]``."""
+        """Return an augmented view of any items ``[..., *item_shape]``, or the items where none differs."""
         if isinstance(self.augmentation, Neighbors):
+            if not self.noise:
+                return x
             return x + self.noise * torch.randn(x.shape, generator=self.run.generator, device=x.device)
         return self.augmentation(x, self.run.generator)
 

@@ -207,7 +207,7 @@ class DCN(CodeClusterer):
             before, sums = assigned.clone(), torch.zeros(2, device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
                 x, s = items[index], assigned[index]
-                loss = self._loss(net, views.perturb(x) if views.differ else x, x, centers[s])
+                loss = self._loss(net, views.perturb(x), x, centers[s])
                 optimizer.minimize(loss)
                 with torch.no_grad():
                     z = net.encode(x)

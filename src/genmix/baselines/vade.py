@@ -163,8 +163,7 @@ class VaDE(Coder, Rival, BaseMixture):
                 shape = len(index), net.means.shape[1]
                 noise = torch.randn(shape, generator=run.generator, device=run.device)
                 x = items[index]
-                seen = views.perturb(x) if views.differ else x
-                bound = net.evidence_bound(seen, x, noise, self.reconstruction_weight)
+                bound = net.evidence_bound(views.perturb(x), x, noise, self.reconstruction_weight)
                 optimizer.minimize(-bound.mean())
                 total += bound.detach().sum()
             before, assigned = assigned, net.assign(items)
