@@ -18,7 +18,7 @@ import torch
 import genmix
 from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, checkpoint
 from genmix.augment import Neighbors
-from genmix.baselines import DCN, DEC, DynAE, Pretraining, StackedAutoencoder, VaDE
+from genmix.baselines import DCN, DEC, ClusterGAN, DynAE, Pretraining, StackedAutoencoder, VaDE
 from genmix.checkpoint import CheckpointWarning
 from genmix.persistence import ModelFileError
 
@@ -35,8 +35,8 @@ MODELS: dict[str, Callable[..., Any]] = {
     "DNNMixture": lambda **a: DNNMixture(3, start=START, step=STEP, **a),
     "clusters only": lambda **a: DNNMixture(3, start=START, step=STEP, generate=False, **a),
     "published DNN-MM": lambda **a: DNNMixture.preset("dnnmm-2020", 3, step=STEP, **a),
+    "ClusterGAN": lambda tol, **a: ClusterGAN(3, latent_dim=3, batch_size=16, steps_per_iteration=3, **a),
 }
-each = pytest.mark.parametrize("name", MODELS)
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +58,19 @@ def without_seconds(model: Any) -> list[dict[str, Any]]:
 def assert_equal_fits(one: Any, other: Any) -> None:
     assert without_seconds(one) == without_seconds(other)
     np.testing.assert_array_equal(one.labels_, other.labels_)
-    assert one.criterion_ == other.criterion_
+    assert getattr(one, "criterion_", None) == getattr(other, "criterion_", None)
     tensors, others = one._tensors(), other._tensors()
     assert tensors.keys() == others.keys()
     for key, tensor in tensors.items():
         assert torch.equal(tensor, others[key]), key
 
 
-@each
-def test_a_fit_in_two_parts_is_the_whole_one(name: str, blobs: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "labels"), [*((name, False) for name in MODELS), ("DNNMixture", True), ("ClusterGAN", True)]
+)
+def test_a_fit_in_two_parts_is_the_whole_one(name: str, labels: bool, blobs: Any, tmp_path: Path) -> None:
     X, y = blobs
-    known = (np.where(np.arange(len(X)) % 9 == 0, y, -1),) if name == "DNNMixture" else ()
+    known = (np.where(np.arange(len(X)) % 9 == 0, y, -1),) if labels else ()
     whole = make(name).fit(X, *known)
     make(name, max_iter=2).fit(X, *known, checkpoint=tmp_path / "fit")
     assert_equal_fits(make(name).fit(X, *known, checkpoint=tmp_path / "fit"), whole)
@@ -123,7 +125,7 @@ test_checkpoint.make(name, max_iter=100_000).fit(np.load(data), checkpoint=kept)
 """
 
 
-@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture", "ClusterGAN"])
 def test_a_killed_process_is_continued_by_another(name: str, blobs: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", blobs[0])
     kept = tmp_path / "fit"
@@ -276,6 +278,16 @@ def test_a_warm_start_goes_on_from_checkpoints_as_well(blobs: Any, tmp_path: Pat
 
     twice(tmp_path, 2)
     assert_equal_fits(twice(tmp_path, 4), twice(None, 4))
+
+
+def test_a_warm_started_clustergan_counts_on(blobs: Any, tmp_path: Path) -> None:
+    def twice(kept: Path | None, n: int) -> Any:
+        model = make("ClusterGAN", max_iter=2, warm_start=True).fit(blobs[0])
+        return model.set_params(max_iter=n).fit(blobs[0], checkpoint=kept)
+
+    twice(tmp_path, 1)
+    assert twice(tmp_path, 3).n_iter_ == 5
+    assert_equal_fits(twice(tmp_path, 3), twice(None, 3))
 
 
 AUTOENCODER = Pretraining((16,), 2, steps=9)

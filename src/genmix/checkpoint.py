@@ -220,7 +220,7 @@ def _write(folder: Path, number: int, state: dict[str, Any]) -> None:
     import safetensors.torch
 
     tensors: dict[str, Tensor] = {}
-    document = json.dumps(_take_tensors(state, tensors))
+    document = json.dumps(take_tensors(state, tensors))
     content = safetensors.torch.save(tensors, {_HEADER: document})
     checksum = hashlib.sha256(content).hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,32 +246,33 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         length = int.from_bytes(content[:8], "little")
         document = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
-        return dict(_give_tensors(json.loads(document), safetensors.torch.load(content)))
+        return dict(give_tensors(json.loads(document), safetensors.torch.load(content)))
     except MemoryError:
         raise
     except Exception as error:  # it may be forged: whatever it provokes is the file's fault
         raise ModelFileError(f"{path} is no checkpoint of genmix: {error}") from error
 
 
-def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON of nested dictionaries and lists; their tensors go to `tensors`."""
+def take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Nested dictionaries and lists for JSON; copies of their tensors go to `tensors`."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = own_copy(value)
         return {"$tensor": name}
     if isinstance(value, dict):
-        return {name: _take_tensors(part, tensors) for name, part in value.items()}
+        return {name: take_tensors(part, tensors) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_take_tensors(part, tensors) for part in value]
+        return [take_tensors(part, tensors) for part in value]
     return value
 
 
-def _give_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+def give_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Undo `take_tensors`."""
     if isinstance(value, dict):
         if "$tensor" in value:
             return tensors[value["$tensor"]]
-        return {name: _give_tensors(part, tensors) for name, part in value.items()}
-    return [_give_tensors(part, tensors) for part in value] if isinstance(value, list) else value
+        return {name: give_tensors(part, tensors) for name, part in value.items()}
+    return [give_tensors(part, tensors) for part in value] if isinstance(value, list) else value
 
 
-__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning"]
+__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning", "give_tensors", "take_tensors"]

@@ -6,6 +6,7 @@ find them in the items generated. Symbols follow the paper: G, E and D are gener
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, ClassVar, Self
 
@@ -22,6 +23,7 @@ from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
 from genmix.baselines.rival import Rival
+from genmix.checkpoint import Checkpoint, give_tensors, take_tensors
 from genmix.data import Preprocessing
 from genmix.engine import Engine
 from genmix.gan import Adversarial
@@ -174,7 +176,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         self.device = device
         self.precision = precision
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> Self:
         """Train the networks, then cluster the codes.
 
         Parameters
@@ -183,6 +185,9 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             Rows of a table, or images.
         y : array of int [N], optional
             Classes of the items, -1 where unknown.
+        checkpoint : path, optional
+            Folder that the fit can go on from: if it is stopped, the same call again ends with the same
+            bits. `max_iter` may change in between.
 
         Returns
         -------
@@ -193,7 +198,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         ------
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range;
-            labels of more classes than components.
+            labels of more classes than components; a checkpoint of other data or arguments, or damaged.
         FloatingPointError
             Training diverged.
         """
@@ -201,14 +206,18 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         known = self._read_labels(y, len(X))
+        kept = Checkpoint(checkpoint, self, (X, known), run)
         preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         items = preprocessing.apply(X).to(run.device)
         chosen = check_augmentation(self.augmentation, preprocessing.item_shape)
         views = Views(items, chosen if known is not None else Neighbors(0, 0.0), run)
         labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
         players = self._begin(preprocessing.item_shape, run)
+        before = len(self.history_)
+        history, _ = kept.resume({"players": players}, None)
+        self.history_: list[dict[str, Any]] = history or self.history_
         begun -= self.history_[-1]["seconds"] if self.history_ else 0.0
-        for _ in run.progress(self.max_iter, "ClusterGAN"):
+        for _ in run.progress(self.max_iter, "ClusterGAN", len(self.history_) - before):
             losses = torch.zeros(5, device=run.device)
             for _ in range(self.steps_per_iteration):
                 for _ in range(players.objective.critic_steps):
@@ -218,6 +227,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             if labels is None:
                 del values["label_error"]
             self._record(begun, **values)
+            kept.write(self.history_, None)
+        kept.write(self.history_, None, last=True)
         self._keep(players, preprocessing)
         self._cluster(items.cpu(), run)
         self.converged_ = True
@@ -239,7 +250,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         networks = make_networks(network_choices(self.networks, ROLES), item_shape, space, run.cpu_generator)
         fitted = self._networks if self.warm_start and hasattr(self, "_networks") else None
         if fitted is None:
-            self.history_: list[dict[str, Any]] = []
+            self.history_ = []
         else:
             wanted, found = networks.state_dict(), fitted.state_dict()
             if {n: p.shape for n, p in wanted.items()} != {n: p.shape for n, p in found.items()}:
@@ -260,12 +271,16 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             run=run,
         )
         if fitted is not None and hasattr(self, "_state"):
-            players.resume(self._state)
+            state = give_tensors(*self._state)
+            players.load_state_dict(state["players"])
+            run.generator.set_state(state["generator"])
         return players
 
     def _keep(self, players: Training, preprocessing: Preprocessing) -> None:
         """Keep the averaged networks for answers, the critic beside them, and what a warm start needs."""
-        self.preprocessing_, self._state = preprocessing, players.state()
+        self.preprocessing_, tensors = preprocessing, dict[str, Tensor]()
+        state = {"players": players.state_dict(), "generator": players.run.generator.get_state()}
+        self._state = take_tensors(state, tensors), tensors
         self._from_tensors(players.tensors())
         self._networks.to(players.run.device)
         recalibrate(self._networks["generator"], (players.draw()[1] for _ in range(50)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
+from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
 from genmix.gan import Adversarial, clip_weights
 from genmix.nets import build_stack, normalizes_batches
 from genmix.stacks import Shape, StackedConv, StackedConvGenerator, StackedLinear, StackedNorm
@@ -152,7 +151,7 @@ def _published(role: str, images: bool, before: Shape, after: Shape, generator: 
     return network
 
 
-class Training:
+class Training(Stateful):
     """The players and what trains them.
 
     Parameters
@@ -172,6 +171,8 @@ class Training:
     run : Engine
         Device and random generators.
     """
+
+    _state = ("learners", "critic", "optimizer", "critic_optimizer", "averaged", "critic_steps")
 
     def __init__(
         self,
@@ -252,37 +253,16 @@ class Training:
         critic = {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
         return {**self.averaged.network.state_dict(), **critic}
 
-    def state(self) -> dict[str, Any]:
-        """Everything that goes on from here needs, in memory of its own."""
-        networks = {"learners": self.learners, "critic": self.critic, "averaged": self.averaged.network}
-        return copy.deepcopy(
-            {
-                # Views of one tensor: each is cloned, or a pickle would hold that tensor once for each.
-                "networks": {
-                    name: {key: part.detach().clone() for key, part in network.state_dict().items()}
-                    for name, network in networks.items()
-                },
-                "objective": self.objective,
-                "optimizers": [
-                    self.optimizer.optimizer.state_dict(),
-                    self.critic_optimizer.optimizer.state_dict(),
-                ],
-                "steps": (self.averaged.steps, self.critic_steps),
-                "random": self.run.generator.get_state(),
-            }
-        )
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; the random generators are their engine's state."""
+        return {**super().state_dict(), "objective": repr(self.objective)}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
-        state = copy.deepcopy(state)
-        networks = {"learners": self.learners, "critic": self.critic, "averaged": self.averaged.network}
-        for name, network in networks.items():
-            network.load_state_dict(state["networks"][name])
-        if state["objective"] == self.objective:
-            for own, kept in zip((self.optimizer, self.critic_optimizer), state["optimizers"], strict=True):
-                own.optimizer.load_state_dict(kept)
-        self.averaged.steps, self.critic_steps = state["steps"]
-        self.run.generator.set_state(state["random"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned; of another objective the optimisers begin anew."""
+        if state["objective"] != repr(self.objective):
+            own = super().state_dict()
+            state = {**state, **{name: own[name] for name in ("optimizer", "critic_optimizer")}}
+        super().load_state_dict(state)
 
 
 __all__ = ["PUBLISHED", "ROLES", "LatentSpace", "Training", "make_networks"]
