@@ -18,7 +18,18 @@ import torch
 import genmix
 from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, checkpoint
 from genmix.augment import Neighbors
-from genmix.baselines import DCN, DEC, ClusterGAN, DynAE, Pretraining, StackedAutoencoder, VaDE
+from genmix.baselines import (
+    ACAI,
+    DCN,
+    DEC,
+    ClusterGAN,
+    DynAE,
+    Pretraining,
+    StackedAutoencoder,
+    VaDE,
+    acai,
+    autoencoder,
+)
 from genmix.checkpoint import CheckpointWarning
 from genmix.persistence import ModelFileError
 
@@ -293,6 +304,42 @@ def test_a_warm_started_clustergan_counts_on(blobs: Any, tmp_path: Path) -> None
 AUTOENCODER = Pretraining((16,), 2, steps=9)
 
 
+def refuse_pretraining(patch: pytest.MonkeyPatch, after: int = 0) -> None:
+    """Stop at a step of pretraining end to end, as Ctrl-C does."""
+    set_rate = autoencoder.set_falling_rate
+
+    def stop(optimizer: Any, how: Any, step: int, total: int) -> None:
+        if total == AUTOENCODER.steps and step >= after:
+            raise KeyboardInterrupt
+        set_rate(optimizer, how, step, total)
+
+    for module in (autoencoder, acai):
+        patch.setattr(module, "set_falling_rate", stop)
+
+
+@pytest.mark.parametrize(("kind", "pretraining"), [(DEC, Pretraining), (VaDE, Pretraining), (DynAE, ACAI)])
+def test_a_pretraining_that_was_stopped_goes_on(
+    kind: Any, pretraining: Any, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are learned once; DynAE has a critic beside."""
+    how = pretraining((16, 8), 2, layer_steps=5, steps=9)
+
+    def fit(kept: Path | None) -> Any:
+        return kind(3, pretraining=how, max_iter=1, random_state=0).fit(blobs[0], checkpoint=kept)
+
+    whole = fit(None)
+    monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+    monkeypatch.setattr(checkpoint, "STEPS", 2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        refuse_pretraining(patch, 7)
+        fit(tmp_path)
+    assert list(tmp_path.iterdir())
+    monkeypatch.setattr(autoencoder.Autoencoder, "_pretrain_layers", None)
+    again = fit(tmp_path)
+    for key, tensor in whole._tensors().items():
+        assert torch.equal(tensor, again._tensors()[key]), key
+
+
 @pytest.mark.parametrize("kind", [DEC, DCN, VaDE, DynAE])
 def test_a_pretrained_autoencoder_is_kept(
     kind: Any, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -302,7 +349,7 @@ def test_a_pretrained_autoencoder_is_kept(
 
     whole = fit(None)
     fit(tmp_path)
-    monkeypatch.setattr(kind._autoencoder, "pretrain", None)
+    refuse_pretraining(monkeypatch)
     again = fit(tmp_path)
     assert without_seconds(again) == without_seconds(whole)
     np.testing.assert_array_equal(again.labels_, whole.labels_)
@@ -318,7 +365,7 @@ def test_models_with_one_autoencoder_share_it(
         VaDE(3, pretraining=AUTOENCODER, random_state=0).fit(blobs[0], checkpoint=tmp_path)
     with pytest.raises(ValueError, match="differs in pretraining"):
         DEC(3, random_state=0).fit(blobs[0], checkpoint=tmp_path)
-    monkeypatch.setattr(StackedAutoencoder._autoencoder, "pretrain", None)
+    refuse_pretraining(monkeypatch)
     dec = DEC(3, pretraining=AUTOENCODER, max_iter=1, rate=0.0, random_state=0)
     np.testing.assert_array_equal(
         dec.fit(blobs[0], checkpoint=tmp_path).transform(blobs[0]), codes.transform(blobs[0])

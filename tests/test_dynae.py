@@ -32,6 +32,7 @@ from genmix.baselines.dynae import (
     voted_parts,
     weighted_error,
 )
+from genmix.checkpoint import Checkpoint
 from genmix.engine import Engine
 from test_baselines import ACAI_QUICK, QUICK
 
@@ -80,7 +81,7 @@ def pretrained(how: Pretraining, X: np.ndarray, cls: type[Autoencoder] = Interpo
     run = Engine("cpu", 0)
     views = Views(torch.from_numpy(X).float(), Neighbors(0, 0.0), run)
     net = cls(X.shape[1:], tuple(how.hidden), how.latent_dim, run.cpu_generator)
-    net.pretrain(views, how)
+    net.pretrain(views, how, Checkpoint(None, DynAE(2), (), run))
     return net
 
 

@@ -13,7 +13,7 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAY_CHANGE = ("max_iter", "min_iter", "tol", "verbose", "warm_start")
 #: Writing takes at most this share of the time of a fit.
 SHARE_OF_TIME = 0.05
+#: Steps of `Checkpoint.count` between two moments to write.
+STEPS = 100
 _KEEP = 2
 _HEADER = "genmix-checkpoint"
 
@@ -134,6 +136,33 @@ class Checkpoint:
         self._number, device = len(history), self._run.device
         self._found = {**self._found, "learners": {}}  # it may be large
         return history, None if carried is None else carried.to(device)
+
+    def count(self, total: int, description: str, learners: Mapping[str, Learner]) -> Iterator[int]:
+        """Count steps to `total`, from where the fit was stopped, with a bar; the state is kept in between.
+
+        Parameters
+        ----------
+        total : int
+            Steps.
+        description : str
+            Of the bar.
+        learners : dict of Stateful or nn.Module
+            As for `resume`.
+        """
+        before, begun = self.seconds, time.perf_counter()
+        history, _ = self.resume(learners, None)
+        done = history[-1]["steps"] if history else -1
+
+        def reached(steps: int, *, last: bool = False) -> None:
+            history.append({"steps": steps, "seconds": before + time.perf_counter() - begun})
+            self.write(history, None, last=last)
+
+        for step in self._run.progress(total, description, max(done, 0)):
+            yield step
+            if (step + 1) % STEPS == 0 and step + 1 < total:
+                reached(step + 1)
+        if done < total:
+            reached(total, last=True)
 
     def write(self, history: list[dict[str, Any]], carried: Tensor | None, *, last: bool = False) -> None:
         """Keep the state after an iteration, unless the one before was written a moment ago.
@@ -275,4 +304,4 @@ def give_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     return [give_tensors(part, tensors) for part in value] if isinstance(value, list) else value
 
 
-__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning", "give_tensors", "take_tensors"]
+__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning", "Learner", "give_tensors", "take_tensors"]

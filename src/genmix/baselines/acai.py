@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from genmix.baselines.autoencoder import (
     optimizer_maker,
     set_falling_rate,
 )
+from genmix.checkpoint import Checkpoint, Learner
 from genmix.engine import Engine, FlatOptimizer
 from genmix.stacks import StackedMLP
 
@@ -90,22 +91,20 @@ class Critic(StackedMLP):
 class InterpolatingAutoencoder(Autoencoder):
     """An autoencoder that learns by `ACAI`, or by a plain `Pretraining` as any other."""
 
-    def pretrain(self, views: Views, how: Pretraining) -> None:
+    def _pretrain_whole(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
         """Learn to rebuild the items, and by `ACAI` to pass mixtures of codes off as items."""
-        if isinstance(how, ACAI):
-            super().pretrain(views, replace(how, steps=0))  # layer by layer where asked
-            self._pretrain_against_critic(views, how)
-        else:
-            super().pretrain(views, how)
-
-    def _pretrain_against_critic(self, views: Views, how: ACAI) -> None:
+        if not isinstance(how, ACAI):
+            super()._pretrain_whole(views, how, kept)
+            return
         run, shape = views.run, tuple(views.items.shape[1:])
         critic = Critic(1, shape, (how.latent_dim,), run.cpu_generator, hidden=how.hidden)
         run.place(critic)
         make = optimizer_maker(how.optimizer)
         learner = FlatOptimizer(self.parameters(), make, how.rate)
         judge = FlatOptimizer(critic.parameters(), make, how.rate)
-        for t in run.progress(how.steps, "autoencoder"):
+        learners: dict[str, Learner] = {"networks": self, "critic": critic}
+        learners |= {"optimizer": learner, "critic_optimizer": judge}
+        for t in kept.count(how.steps, "autoencoder", learners):
             for optimizer in (learner, judge):
                 set_falling_rate(optimizer, how, t, how.steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genmix.augment import Views
+from genmix.checkpoint import Checkpoint
 from genmix.checks import Settings
 from genmix.engine import Engine, FlatOptimizer
 from genmix.gan import adam
@@ -141,13 +142,16 @@ class Autoencoder(nn.Module):
         with torch.no_grad():
             return torch.cat([self.encode(x) for x in items.split(batch_size)])
 
-    def pretrain(self, views: Views, how: Pretraining) -> None:
-        """Learn to rebuild the items, layer by layer first where asked."""
-        if how.layer_steps:
+    def pretrain(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
+        """Learn to rebuild the items, layer by layer first where asked; go on where `kept` was stopped."""
+        if how.layer_steps and not kept.exists:
             self._pretrain_layers(views, how)
+        self._pretrain_whole(views, how, kept)
+
+    def _pretrain_whole(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
         optimizer = FlatOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
         steps = how.count_steps(len(views.items))
-        for t in views.run.progress(steps, "autoencoder"):
+        for t in kept.count(steps, "autoencoder", {"networks": self, "optimizer": optimizer}):
             set_falling_rate(optimizer, how, t, steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x

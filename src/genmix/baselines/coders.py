@@ -56,13 +56,10 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         run.place(self._networks)
         self._networks.autocast = run.autocast
         kept = Checkpoint(checkpoint, self, (X,), run, self.pretrained())
-        if not kept.exists:
-            self._networks.pretrain(views, how)
-            if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
-                raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
-        kept.resume({"networks": self._networks}, None)
         begun -= kept.seconds
-        kept.write([{"seconds": time.perf_counter() - begun}], None)
+        self._networks.pretrain(views, how, kept)
+        if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
+            raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
         self.fingerprint_ = fingerprint(X)
         return X, views, begun
 

@@ -122,9 +122,9 @@ class DEC(CodeClusterer):
         y : ignored
             DEC learns without labels.
         checkpoint : path, optional
-            Folder to keep the pretrained autoencoder in. The same call again goes on from there, and so does
-            any model with the same autoencoder (`StackedAutoencoder` and `DEC`, with the same `pretraining`
-            `DCN`), to the same bits as without.
+            Folder to keep the autoencoder in, as far as its steps end to end have come. The same call again
+            goes on from there, and so does any model with the same autoencoder (`StackedAutoencoder` and
+            `DEC`, with the same `pretraining` `DCN`), to the same bits as without.
 
         Returns
         -------

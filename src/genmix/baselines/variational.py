@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genmix.augment import Views
 from genmix.baselines.autoencoder import Autoencoder, Pretraining, reconstruction_error
+from genmix.checkpoint import Checkpoint
 from genmix.engine import Engine
 from genmix.stacks import StackedLinear
 
@@ -83,11 +84,11 @@ class VariationalAutoencoder(Autoencoder):
         self.means = nn.Parameter(torch.zeros(n_components, latent_dim))
         self.log_variances = nn.Parameter(torch.zeros(n_components, latent_dim))
 
-    def pretrain(self, views: Views, how: Pretraining) -> None:
+    def pretrain(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
         """Learn means of codes and decoder as a plain autoencoder."""
         if self.images and bool((views.items - 0.5).abs().max() > 0.501):
             raise ValueError("pixels beyond [0, 1] have no cross-entropy; leave scaling='auto'")
-        super().pretrain(views, how)
+        super().pretrain(views, how, kept)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log variances ``[B, L]`` of the codes of items."""
