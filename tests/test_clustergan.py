@@ -286,6 +286,23 @@ def test_a_warm_start_takes_new_rates(blobs: Any) -> None:
     assert model.n_iter_ == 4 and 0 < moved < 1
 
 
+def test_a_warm_start_that_was_stopped_leaves_what_it_began_with(
+    blobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, model = blobs[0], tiny(warm_start=True).fit(blobs[0])
+    other, train = copy.deepcopy(model).fit(X), Training.train_generator
+
+    def stop(self: Training, known: Any) -> Any:
+        if self.critic_steps == 10:
+            raise KeyboardInterrupt
+        return train(self, known)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "train_generator", stop)
+        model.fit(X)
+    same(model.fit(X), other, X)
+
+
 @pytest.mark.parametrize("changed", [{"latent_dim": 4}, {"n_components": 2}, {"networks": "clustergan-2019"}])
 def test_a_warm_start_needs_the_same_networks(changed: dict[str, Any], blobs: Any) -> None:
     model = tiny(warm_start=True).fit(blobs[0])

@@ -6,6 +6,7 @@ find them in the items generated. Symbols follow the paper: G, E and D are gener
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from typing import Any, ClassVar, Self
@@ -271,7 +272,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
             run=run,
         )
         if fitted is not None and hasattr(self, "_state"):
-            state = give_tensors(*self._state)
+            state = give_tensors(*copy.deepcopy(self._state))  # optimisers write to what they are given
             players.load_state_dict(state["players"])
             run.generator.set_state(state["generator"])
         return players
