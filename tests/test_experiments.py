@@ -187,6 +187,22 @@ def test_wrong_experiments_are_refused(text: str, message: str) -> None:
         Experiment.parse(text)
 
 
+def test_a_run_of_several_items_is_done_once_for_all(runs: Runs) -> None:
+    """Table 1 wants scores of the runs, Table 2 and Figure 2 want more of the first."""
+    items = [catalogue.ITEMS[name] for name in ("ganmm-table-1", "ganmm-table-2", "ganmm-figure-2")]
+    wanted = [(e, seed) for item in items for e in item.experiments(SIZE) for seed in range(item.seeds)]
+    jobs = missing(wanted, SIZE, runs)
+    once = catalogue.for_all_items(jobs, SIZE)
+    keys = [(job.experiment.name, job.seed) for job in once]
+    assert len(keys) == len(set(keys)) == 50 < len(jobs)
+    assert set(keys) == {(job.experiment.name, job.seed) for job in jobs}
+    needs = {key: set(job.experiment.needs) for key, job in zip(keys, once, strict=True)}
+    assert needs["mnist-test/ganmm", 0] == {"confusion", "samples"}
+    assert needs["mnist-test/kmeans", 0] == needs["mnist-test/ganmm", 1] == set()
+    later = missing([(items[2].experiments(SIZE)[0], 3)], SIZE, runs)
+    assert set(catalogue.for_all_items(later, SIZE)[0].experiment.needs) == {"samples"}
+
+
 def test_names_lead_back() -> None:
     assert Experiment.parse("mnist-0-4/dnnmm@0.1") == Experiment("mnist-0-4", "dnnmm", 0.1)
     for item in catalogue.ITEMS.values():

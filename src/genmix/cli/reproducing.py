@@ -92,7 +92,7 @@ def run(
         If there is no such item, or runs failed; those that did not are kept.
     """
     from genmix.engine import resolve_device, resolve_precision
-    from genmix.experiments.catalogue import ITEMS
+    from genmix.experiments.catalogue import ITEMS, for_all_items
     from genmix.experiments.running import missing, run_missing
     from genmix.experiments.tables import markdown
 
@@ -106,10 +106,11 @@ def run(
         for experiment in item.experiments(size)
         for seed in range(item.seeds if seeds is None else seeds)
     }
-    jobs = missing(wanted, size, runs)
+    jobs = for_all_items(missing(wanted, size, runs), size)
     if size == "smoke":
         print("a trial of the machinery: few items, tiny networks, scores without meaning")
-    print(f"{name}: {len(wanted) - len(jobs)} runs are finished, {len(jobs)} to do")
+    n_runs = len({(experiment.name, seed) for experiment, seed in wanted})
+    print(f"{name}: {n_runs - len(jobs)} runs are finished, {len(jobs)} to do")
     _, failed = run_missing(jobs, size, runs, budget=budget, compute=compute, echo=print)
     for item in items:
         print(f"\n{item.source}: {item.title}\n")

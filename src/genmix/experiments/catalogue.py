@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from genmix.experiments import paper
 from genmix.experiments.methods import CLUSTERGAN_STEPS, DEEP, DYNAE_STEPS, GANMM_CHOICES, METHODS
-from genmix.experiments.running import Experiment
+from genmix.experiments.running import Experiment, Job
 from genmix.experiments.tasks import Size
 
 Kind = Literal["scores", "clusters", "samples", "curves", "maps", "walks"]
@@ -223,4 +223,22 @@ STUDIES = (
 )  # fmt: skip
 ITEMS: dict[str, Item] = {item.name: item for item in (*GANMM_ITEMS, *DNNMM_ITEMS, *STUDIES)}
 
-__all__ = ["DNNMM_ITEMS", "GANMM_ITEMS", "ITEMS", "STUDIES", "Item", "Row"]
+
+def for_all_items(jobs: Sequence[Job], size: Size) -> list[Job]:
+    """Do each run once, and keep of it what any item shows."""
+    asked = [(job.experiment, job.seed) for job in jobs]
+    asked += [
+        (e, seed) for item in ITEMS.values() for e in item.experiments(size) for seed in range(item.seeds)
+    ]
+    needs: dict[tuple[str, int], dict[str, None]] = {}
+    for experiment, seed in asked:
+        needs.setdefault((experiment.name, seed), {}).update(dict.fromkeys(experiment.needs))
+    once: dict[tuple[str, int], Job] = {}
+    for job in jobs:
+        once.setdefault((job.experiment.name, job.seed), job)
+    return [
+        replace(job, experiment=replace(job.experiment, needs=tuple(needs[key]))) for key, job in once.items()
+    ]
+
+
+__all__ = ["DNNMM_ITEMS", "GANMM_ITEMS", "ITEMS", "STUDIES", "Item", "Row", "for_all_items"]
