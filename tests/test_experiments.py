@@ -105,6 +105,8 @@ def test_a_run_that_was_stopped_goes_on(runs: Runs, tmp_path: Path, monkeypatch:
         run_one(experiment, 0, SIZE, runs)
     (kept,) = (runs.cache / "checkpoints").iterdir()
     assert [path.name[:16] for path in kept.iterdir()] == ["iteration-000001"]
+    run_one(experiment, 0, SIZE, runs, Compute(precision="bfloat16"))  # begins anew, and leaves it alone
+    assert kept.exists()
     again = run_one(experiment, 0, SIZE, runs)
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
     assert not kept.exists()

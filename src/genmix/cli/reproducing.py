@@ -91,13 +91,11 @@ def run(
     ValueError
         If there is no such item, or runs failed; those that did not are kept.
     """
-    from genmix.engine import resolve_device, resolve_precision
     from genmix.experiments.catalogue import ITEMS, for_all_items
     from genmix.experiments.running import missing, run_missing
     from genmix.experiments.tables import markdown
 
     items = list(ITEMS.values()) if name == "all" else [find(name)]
-    resolve_precision(compute.precision, resolve_device(compute.device))
     if seeds is not None and seeds < 1:
         raise ValueError(f"--seeds {seeds}: expected at least 1")
     wanted = {

@@ -18,7 +18,6 @@ from sklearn.pipeline import Pipeline
 import genmix
 from genmix import metrics
 from genmix.baselines.coders import Coder
-from genmix.engine import resolve_device, resolve_precision
 from genmix.experiments import shown
 from genmix.experiments.methods import METHODS, Setting, make_tiny
 from genmix.experiments.runs import Record, Runs, mean_seconds
@@ -247,7 +246,7 @@ def _checkpoint(
         return None, {option: folder}
     if not keeps_checkpoints(model):
         return None, {}
-    folder = runs.checkpoint(name, settings, seed)
+    folder = runs.checkpoint(name, settings, seed, f"{compute.device}-{compute.precision}")
     return folder, {"checkpoint": folder}
 
 
@@ -255,7 +254,7 @@ def _precision(model: Any, compute: Compute) -> str:
     """Arithmetic of the fit."""
     if "precision" not in model.get_params(deep=False):
         return "float32"
-    return resolve_precision(compute.precision, resolve_device(compute.device))
+    return compute.precision
 
 
 def _scores(model: Any, last: Any, drawn: Draw, known: np.ndarray | None) -> Record:

@@ -57,9 +57,9 @@ class Runs:
         """File for the arrays that a figure needs of a run."""
         return self.folder / "shown" / f"{_file_name(experiment)}--{settings}--seed-{seed}.npz"
 
-    def checkpoint(self, experiment: str, settings: str, seed: int) -> Path:
-        """Folder of the state of a run in progress."""
-        return self.cache / "checkpoints" / f"{_file_name(experiment)}--{settings}--seed-{seed}"
+    def checkpoint(self, experiment: str, settings: str, seed: int, where: str) -> Path:
+        """Folder of the state of a run in progress; one in other arithmetic has its own."""
+        return self.cache / "checkpoints" / f"{_file_name(experiment)}--{settings}--seed-{seed}--{where}"
 
     @property
     def cache(self) -> Path:

@@ -17,6 +17,7 @@ from genmix._base import fingerprint
 from genmix.baselines import Pretraining, StackedAutoencoder
 from genmix.baselines.coders import Coder
 from genmix.data import Preprocessing
+from genmix.engine import resolve_device, resolve_precision
 
 #: Images of each class in the tasks of the DNN-MM paper.
 PER_CLASS = 1000
@@ -54,11 +55,15 @@ class Compute:
     device : str
         "cpu", "cuda", ...
     precision : {"auto", "float32", "bfloat16"}
-        As in `DNNMixture`.
+        As in `DNNMixture`; "auto" becomes what it stands for here.
     """
 
     device: str = "cpu"
     precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Settle what "auto" is: a run that is stopped goes on in the arithmetic it began in."""
+        object.__setattr__(self, "precision", resolve_precision(self.precision, resolve_device(self.device)))
 
     def prepare(self, model: Any) -> Any:
         """Set what a model has of these arguments; a pipeline's steps each."""
