@@ -357,6 +357,40 @@ def test_a_pretrained_autoencoder_is_kept(
         assert torch.equal(tensor, again._tensors()[key]), key
 
 
+@pytest.mark.parametrize("kind", [DEC, DCN, VaDE, DynAE])
+def test_a_clustering_that_was_stopped_goes_on(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items without groups do not settle. Another fit with the same autoencoder begins anew."""
+    X = np.random.default_rng(0).standard_normal((150, 5))
+    settings = {"pretraining": AUTOENCODER, "max_iter": 6, "random_state": 0, "rate": 0.01}
+    settings |= {"tol": 0.0, "update_interval": 20} if kind in (DEC, DynAE) else {"tol": None}
+    labels = {"y": np.where(X[:, 0] > 1, X[:, 1] > 0, -1)} if kind is DynAE else {}
+
+    def fit(kept: Path | None, **changed: Any) -> Any:
+        return kind(3, **{**settings, **changed}).fit(X, **labels, checkpoint=kept)
+
+    whole, other, record = fit(None), fit(None, batch_size=50), kind._record
+
+    def stop(self: Any, *arguments: Any, **values: Any) -> None:
+        if len(self.history_) == 4:
+            raise KeyboardInterrupt
+        record(self, *arguments, **values)
+
+    monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kind, "_record", stop)
+        fit(tmp_path)
+    assert len(list(tmp_path.glob("fit-*"))) == 1
+    assert_equal_fits(fit(tmp_path, batch_size=50), other)
+    done: list[int] = []
+    monkeypatch.setattr(kind, "_record", lambda self, *a, **v: (done.append(1), record(self, *a, **v)))
+    refuse_pretraining(monkeypatch)
+    assert_equal_fits(fit(tmp_path), whole)
+    assert len(done) == len(whole.history_) - 4
+    assert not list(tmp_path.glob("fit-*"))  # it is over
+
+
 def test_models_with_one_autoencoder_share_it(
     blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 import uuid
 import warnings
@@ -35,6 +36,7 @@ SHARE_OF_TIME = 0.05
 #: Steps of `Checkpoint.count` between two moments to write.
 STEPS = 100
 _KEEP = 2
+_INSIDE = "fit-"
 _HEADER = "genmix-checkpoint"
 
 
@@ -95,6 +97,29 @@ class Checkpoint:
             _compare(self.folder, self._found["identity"], self._identity)
             run.load_state_dict(self._found["beginning"])
         self._beginning = run.state_dict()
+
+    def then(self, model: BaseModel, data: tuple[Any, ...]) -> Checkpoint:
+        """Make the checkpoint of what one fit does after a part that it shares with others.
+
+        Its folder is inside this one; another fit has another. `end` deletes it.
+
+        Parameters
+        ----------
+        model : estimator
+            Whose fit it is.
+        data : tuple of ndarray or None
+            What it learns from.
+        """
+        if self.folder is None:
+            return Checkpoint(None, model, data, self._run)
+        text = json.dumps(_identity(model, data, self._run, None), sort_keys=True)
+        name = f"{_INSIDE}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return Checkpoint(self.folder / name, model, data, self._run)
+
+    def end(self) -> None:
+        """Forget the fit, which is over."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def exists(self) -> bool:
@@ -240,7 +265,7 @@ def _files(folder: Path) -> list[Path]:
             path.unlink()
         elif path.name.startswith("iteration-") and path.suffix == ".safetensors":
             found.append(path)
-        else:
+        elif not (path.name.startswith(_INSIDE) and path.is_dir()):
             raise ValueError(f"{folder} also holds {path.name!r}: choose a new folder for the checkpoints")
     return found
 

@@ -38,11 +38,12 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
     _autoencoder: ClassVar[type[Autoencoder]] = Autoencoder
 
     def _begin(
-        self, X: Any, augmentation: Any = None, checkpoint: Folder = None
-    ) -> tuple[np.ndarray, Views, float]:
+        self, X: Any, augmentation: Any = None, checkpoint: Folder = None, known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, Views, Checkpoint, float]:
         """Validate, scale and place the data; make the networks and pretrain them, or take those of a folder.
 
-        Returns the data, their views, and when the fit began, by the clock of `time.perf_counter`.
+        Returns the data, their views, where to keep what follows, and when the fit began, by the clock of
+        `time.perf_counter`.
         """
         begun = time.perf_counter()
         run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
@@ -55,13 +56,14 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
         self._networks.autocast = run.autocast
-        kept = Checkpoint(checkpoint, self, (X,), run, self.pretrained())
-        begun -= kept.seconds
-        self._networks.pretrain(views, how, kept)
+        autoencoder = Checkpoint(checkpoint, self, (X,), run, self.pretrained())
+        begun -= autoencoder.seconds
+        self._networks.pretrain(views, how, autoencoder)
         if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
             raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
         self.fingerprint_ = fingerprint(X)
-        return X, views, begun
+        kept = autoencoder.then(self, (X, known))
+        return X, views, kept, time.perf_counter() - kept.seconds if kept.exists else begun
 
     @property
     def _how(self) -> Pretraining:
@@ -225,7 +227,7 @@ class StackedAutoencoder(Coder):
         ValueError
             Data that are empty, not finite or of unknown layout; an argument out of range.
         """
-        _, views, begun = self._begin(X, self.augmentation, checkpoint)
+        _, views, _, begun = self._begin(X, self.augmentation, checkpoint)
         net, total = self._networks, 0.0
         net.freeze()
         with torch.no_grad():

@@ -15,7 +15,8 @@ from genmix.baselines.autoencoder import (
     shuffled,
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
-from genmix.engine import FlatOptimizer
+from genmix.checkpoint import Learner
+from genmix.engine import Engine, FlatOptimizer, Stateful
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.
 START_COUNT = 100
@@ -58,6 +59,33 @@ def follow_codes(centers: Tensor, counts: Tensor, z: Tensor, assigned: Tensor) -
     counts = counts + new
     pull = member.T @ z - new[:, None] * centers
     return centers + pull / counts.clamp_min(1)[:, None], counts  # a cluster without codes stays
+
+
+class Clusters(Stateful):
+    """Centres that follow the codes, and the cluster of every item.
+
+    Parameters
+    ----------
+    centers : Tensor [K, L]
+        Centres to begin with.
+    assigned : Tensor of int64 [N]
+        Clusters to begin with; changed in place.
+    run : Engine
+        Device.
+    """
+
+    _state = ("centers", "counts", "assigned")
+
+    def __init__(self, centers: Tensor, assigned: Tensor, run: Engine) -> None:
+        self.centers, self.assigned, self.run = centers, assigned, run
+        self.counts = torch.full((len(centers),), float(START_COUNT), device=run.device)
+
+    def follow(self, z: Tensor, index: Tensor) -> Tensor:
+        """Assign items by their codes ``[B, L]``, then move the centres; squared distances ``[B]``."""
+        distance, nearest = squared_distance(z, self.centers).min(1)
+        self.centers, self.counts = follow_codes(self.centers, self.counts, z, nearest)
+        self.assigned[index] = nearest
+        return distance
 
 
 class DCN(CodeClusterer):
@@ -196,33 +224,32 @@ class DCN(CodeClusterer):
         FloatingPointError
             Training diverged.
         """
-        X, views, begun = self._begin(X, self.augmentation, checkpoint)
+        X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
-        centers, assigned = kmeans_centers(net.encode_all(items), self.n_components, run)
-        counts = torch.full((self.n_components,), float(START_COUNT), device=run.device)
+        found = Clusters(*kmeans_centers(net.encode_all(items), self.n_components, run), run)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
-        self.history_: list[dict[str, Any]] = []
+        learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "clusters": found}
+        self.history_, _ = kept.resume(learners, None)
         self.converged_ = False
-        for _ in run.progress(self.max_iter, "DCN"):
-            before, sums = assigned.clone(), torch.zeros(2, device=run.device)
+        for _ in run.progress(self.max_iter, "DCN", len(self.history_)):
+            before, sums = found.assigned.clone(), torch.zeros(2, device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
-                x, s = items[index], assigned[index]
-                loss = self._loss(net, views.perturb(x), x, centers[s])
+                x, s = items[index], found.assigned[index]
+                loss = self._loss(net, views.perturb(x), x, found.centers[s])
                 optimizer.minimize(loss)
                 with torch.no_grad():
-                    z = net.encode(x)
-                    distance, s = squared_distance(z, centers).min(1)
-                    centers, counts = follow_codes(centers, counts, z, s)
-                    assigned[index] = s
+                    distance = found.follow(net.encode(x), index)
                     sums += torch.stack([loss * len(x), distance.sum()])
-            changed = float((assigned != before).float().mean())
+            changed = float((found.assigned != before).float().mean())
             loss_mean, distance_mean = (sums / len(items)).tolist()
             self._record(begun, changed=changed, loss=loss_mean, distance=distance_mean)
             self.converged_ = self.tol is not None and changed <= self.tol
             if self.converged_:
                 break
-        self._measure_spread(net.encode_all(items), centers)
-        self._conclude_codes(X, views, centers)
+            kept.write(self.history_, None)
+        kept.end()
+        self._measure_spread(net.encode_all(items), found.centers)
+        self._conclude_codes(X, views, found.centers)
         return self
 
     def _loss(self, net: Autoencoder, seen: Tensor, x: Tensor, centers: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from genmix.baselines.autoencoder import (
     optimizer_maker,
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
+from genmix.checkpoint import Learner
 from genmix.engine import FlatOptimizer
 
 
@@ -122,9 +123,10 @@ class DEC(CodeClusterer):
         y : ignored
             DEC learns without labels.
         checkpoint : path, optional
-            Folder to keep the autoencoder in, as far as its steps end to end have come. The same call again
-            goes on from there, and so does any model with the same autoencoder (`StackedAutoencoder` and
-            `DEC`, with the same `pretraining` `DCN`), to the same bits as without.
+            Folder to keep the autoencoder in, as far as its steps end to end have come, and until the fit
+            ends what it does after them. If it is stopped, the same call again goes on, to the same bits.
+            Any model with the same autoencoder (`StackedAutoencoder` and `DEC`, with the same `pretraining`
+            `DCN`) begins with that.
 
         Returns
         -------
@@ -136,15 +138,17 @@ class DEC(CodeClusterer):
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
         """
-        X, views, begun = self._begin(X, checkpoint=checkpoint)
+        X, views, kept, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
         centers, before = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)
         learned = [*net.encoder.parameters(), centers]
         optimizer = FlatOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
-        self.history_: list[dict[str, Any]] = []
+        learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer}
+        learners["centers"] = torch.nn.ParameterList([centers])
+        self.history_, before = kept.resume(learners, before)
         self.converged_ = False
-        for t in run.progress(self.max_iter, "DEC"):
+        for t in run.progress(self.max_iter, "DEC", len(self.history_)):
             with torch.no_grad():  # P is of all items (eq. 3), and frozen until the next refresh
                 q = log_similarity(net.encode_all(items), centers).exp()
                 p = target_distribution(q)
@@ -161,6 +165,8 @@ class DEC(CodeClusterer):
             self._record(begun, changed=changed, loss=float(total) / self.update_interval)
             if self.converged_:
                 break
+            kept.write(self.history_, before)
+        kept.end()
         self._conclude_codes(X, views, centers)
         return self
 

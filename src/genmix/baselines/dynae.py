@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -19,8 +19,9 @@ from genmix.baselines.autoencoder import (
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.baselines.dec import log_similarity
+from genmix.checkpoint import Learner
 from genmix.data import as_array, is_images
-from genmix.engine import Engine, FlatOptimizer
+from genmix.engine import Engine, FlatOptimizer, Stateful
 from genmix.supervision import Labels, seeded_kmeans
 
 #: The published views of images: shifts by a tenth of the side, turns by ten degrees.
@@ -45,6 +46,49 @@ def thresholds(kappa: float, n_components: int) -> Iterator[tuple[float, float]]
         yield beta1, beta2
         fall = 0.3 ** max(i, 1) * first  # as published: 0.3 comes twice, then 0.09, 0.027, ...
         beta1, beta2 = beta1 - fall, beta2 - fall
+
+
+class Course(Stateful):
+    """How far the clustering has come.
+
+    Parameters
+    ----------
+    kappa : float
+        As of `thresholds`.
+    centers : Centers
+        What unconflicted items are drawn to at first.
+    run : Engine
+        Device.
+
+    Attributes
+    ----------
+    lowered : int
+        How often the bar was lowered.
+    share : float
+        Items conflicted when last counted.
+    """
+
+    _state = ("lowered", "share", "codes", "images")
+
+    def __init__(self, kappa: float, centers: Centers, run: Engine) -> None:
+        self.kappa, self.run = kappa, run
+        self.lowered, self.share = 0, 1.0
+        self.codes, self.images = centers
+
+    @property
+    def centers(self) -> Centers:
+        """What unconflicted items are drawn to."""
+        return Centers(self.codes, self.images)
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Bar for unconflicted items."""
+        return next(islice(thresholds(self.kappa, len(self.codes)), self.lowered, None))
+
+    def lower(self, centers: Centers) -> None:
+        """Lower the bar, and draw items to new centres."""
+        self.lowered += 1
+        self.codes, self.images = centers
 
 
 def conflicted(q: Tensor, assigned: Tensor, beta1: float, beta2: float) -> Tensor:
@@ -267,42 +311,44 @@ class DynAE(CodeClusterer):
             Training diverged.
         """
         component = self._read_labels(y, len(self._validated(X, reset=True)))
-        X, views, begun = self._begin(X, self._views_of(X), checkpoint)
+        X, views, kept, begun = self._begin(X, self._views_of(X), checkpoint, component)
         net, items, run = self._networks, views.items, views.run
         given = np.full(len(X), -1) if component is None else component
         labels = Labels(torch.from_numpy(given).to(run.device), self.n_components)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
-        falling = thresholds(self.kappa, self.n_components)
-        betas, centers = next(falling), self._find_centers(items, component, run)
-        share = self._conflicted_share(items, centers, labels.component, betas)
-        self.history_: list[dict[str, Any]] = []
+        course = Course(self.kappa, self._find_centers(items, component, run), run)
+        course.share = self._conflicted_share(items, course, labels.component)
+        learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "course": course}
+        self.history_, _ = kept.resume(learners, None)
         self.converged_ = False
-        for _ in run.progress(self.max_iter, "DynAE"):
-            loss = self._train(optimizer, views, centers, labels, betas)
-            before = share
-            share = self._conflicted_share(items, centers, labels.component, betas)
-            self._record(begun, conflicted=share, beta1=betas[0], loss=loss)
-            stuck = share >= before
+        for _ in run.progress(self.max_iter, "DynAE", len(self.history_)):
+            loss = self._train(optimizer, views, labels, course)
+            before, betas = course.share, course.betas
+            course.share = self._conflicted_share(items, course, labels.component)
+            self._record(begun, conflicted=course.share, beta1=betas[0], loss=loss)
+            stuck = course.share >= before
             # A bar this low binds none but labelled items: if they do not give way now, they never will.
             lowest = betas[0] * self.n_components < 1 and betas[1] < 0
-            self.converged_ = share < self.tol or (stuck and lowest)
+            self.converged_ = course.share < self.tol or (stuck and lowest)
             if self.converged_:
                 break
             if stuck:
-                betas, centers = next(falling), self._find_centers(items, component, run)
-        self._conclude_codes(X, views, centers.codes, component)
+                course.lower(self._find_centers(items, component, run))
+            kept.write(self.history_, None)
+        kept.end()
+        self._conclude_codes(X, views, course.codes, component)
         return self
 
     def _train(
         self,
         optimizer: FlatOptimizer,
         views: Views,
-        centers: Centers,
         labels: Labels,
-        betas: tuple[float, float],
+        course: Course,
     ) -> float:
         """Draw views of items to their targets, which follow the codes step by step; mean of the loss."""
         net, known = self._networks, labels.component
+        centers, betas = course.centers, course.betas
         total = torch.zeros((), device=known.device)
         for _ in range(self.update_interval):
             index = views.draw_index(1, self.batch_size)[0]
@@ -333,12 +379,10 @@ class DynAE(CodeClusterer):
         with torch.no_grad():
             return Centers(nearest, self._networks.decode(nearest))
 
-    def _conflicted_share(
-        self, items: Tensor, centers: Centers, known: Tensor, betas: tuple[float, float]
-    ) -> float:
+    def _conflicted_share(self, items: Tensor, course: Course, known: Tensor) -> float:
         """Share of items unsure of their cluster, or of their class if they have a label; NaN if diverged."""
-        q = log_similarity(self._networks.encode_all(items), centers.codes).exp()
-        share = conflicted(q, assign(q, known), *betas).float().mean()
+        q = log_similarity(self._networks.encode_all(items), course.codes).exp()
+        share = conflicted(q, assign(q, known), *course.betas).float().mean()
         return float(torch.where(q.isfinite().all(), share, torch.nan))
 
     def _views_of(self, X: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -148,13 +149,14 @@ class VaDE(Coder, Rival, BaseMixture):
         FloatingPointError
             Training diverged.
         """
-        X, views, begun = self._begin(X, self.augmentation, checkpoint)
+        X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
         optimizer = FlatOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
-        self.history_: list[dict[str, Any]] = []
-        self.converged_, steps = False, 0
-        for t in run.progress(self.max_iter, "VaDE"):
+        self.history_, assigned = kept.resume({"networks": net, "optimizer": optimizer}, assigned)
+        self.converged_ = False
+        steps = len(self.history_) * math.ceil(len(items) / self.batch_size)
+        for t in run.progress(self.max_iter, "VaDE", len(self.history_)):
             rate = self.rate * max(self.fall ** (t // self.fall_every), 0.1)
             total = torch.zeros((), device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
@@ -172,6 +174,8 @@ class VaDE(Coder, Rival, BaseMixture):
             self.converged_ = self.tol is not None and changed <= self.tol
             if self.converged_:
                 break
+            kept.write(self.history_, assigned)
+        kept.end()
         net.freeze()
         self._conclude(X, items.cpu())
         return self
