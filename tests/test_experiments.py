@@ -353,3 +353,24 @@ def test_the_papers_size_has_its_own_data_and_settings(item: catalogue.Item) -> 
             assert experiment.settings(size)
     if item.source.startswith("GANMM") and any(task.startswith("mnist") for task in item.tasks):
         assert all("60000" in task for task in item.tasks_at("full"))
+
+
+class _Digits:
+    """Two components; the second one's samples are of its digit every other time."""
+
+    n_components, labels_ = 2, np.array([0, 0, 1, 1])
+
+    def sample(self, n_samples: int, component: int) -> tuple[np.ndarray, np.ndarray]:
+        shown = np.where(np.arange(n_samples) % 2, 3, 7) if component else np.full(n_samples, 3)
+        return np.tile(shown[:, None, None], (1, 28, 28)), np.full(n_samples, component)
+
+
+def test_generated_images_are_judged_and_codes_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def see(images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot((images[:, 0, 0, 0] * 255).round().long(), 10)
+
+    monkeypatch.setattr("genmix.experiments.judge.judge", lambda: see)
+    y = np.array([3, 3, 7, 7])
+    found = running._judged(_Digits(), tasks.Draw(np.zeros((4, 28, 28)), y))
+    assert found == {"sample_consistency": [1.0, 0.5]}
+    assert running._judged(_Digits(), tasks.Draw(np.zeros((4, 10)), y)) == {}

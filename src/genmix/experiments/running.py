@@ -217,7 +217,7 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
     if hasattr(last, "converged_"):
         record["converged"] = bool(last.converged_)
     if size != "smoke" and experiment.task.startswith("mnist") and method.title.startswith("genmix"):
-        record |= _judged(last, drawn.y)
+        record |= _judged(last, drawn)
     shown.keep(runs.shown(experiment.name, settings, seed), experiment.needs, last, drawn)
     runs.append(record)
     if kept is not None:
@@ -270,12 +270,13 @@ def _scores(model: Any, last: Any, drawn: Draw, known: np.ndarray | None) -> Rec
     return {**scores, "confusion": table.tolist()}
 
 
-def _judged(model: Any, y: np.ndarray) -> Record:
-    if not hasattr(model, "sample") or not getattr(model, "generate", True):
+def _judged(model: Any, drawn: Draw) -> Record:
+    """How many generated images are of their component's digit; of codes there is no judge."""
+    if drawn.X.ndim < 3 or not hasattr(model, "sample") or not getattr(model, "generate", True):
         return {}
     from genmix.experiments.judge import sample_consistency
 
-    return {"sample_consistency": sample_consistency(model, y)}
+    return {"sample_consistency": sample_consistency(model, drawn.y)}
 
 
 def _line(record: Record) -> str:
