@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from genmix import GANMixture, datasets, metrics
 from genmix.cli import main, reproducing
