@@ -206,7 +206,7 @@ STUDIES = (
            alphas=(0.1,)),
     _study("study-few-labels", "Every way to use a tenth of the labels", ("mnist-0-6",),
            ["dnnmm-clusters", "labels-only", "fixmatch", "label-spreading", "self-training", "clustergan-ss",
-            "dynae-ss"], alphas=(0.1,)),
+            "clustergan-ss-5000-steps", "dynae-ss"], alphas=(0.1,)),
     _study("study-stages", "The published procedure stage by stage", ("mnist-0-4", "mnist-0-6"),
            ["dnnmm-2020-kmeans", "dnnmm-2020-encoder", "dnnmm-2020-em", "dnnmm-2020"], alphas=(0.1,),
            discussion="In our reading of the paper (it gives no networks, rates or lengths) generator and "
