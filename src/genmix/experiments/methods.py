@@ -273,10 +273,10 @@ DNNMM = {
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
-        "ClusterGAN_ss", _rival("ClusterGAN", max_iter=20), True, "2,000 generator steps, of 500,000"
+        "ClusterGAN_ss", _rival("ClusterGAN"), True, "5,000 generator steps, of 500,000"
     ),
-    "clustergan-ss-5000-steps": Method(
-        "ClusterGAN_ss, 5,000 generator steps", _rival("ClusterGAN"), True
+    "clustergan-ss-2000-steps": Method(
+        "ClusterGAN_ss, 2,000 generator steps", _rival("ClusterGAN", max_iter=20), True
     ),
     "dynae-ss": Method("DynAE_ss", _rival("DynAE"), True, "1,500 steps of pretraining, of 130,000"),
     "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),
