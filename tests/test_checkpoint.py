@@ -24,8 +24,10 @@ from genmix.baselines import (
     DEC,
     ClusterGAN,
     DynAE,
+    FixMatch,
     Pretraining,
     StackedAutoencoder,
+    SupervisedOnly,
     VaDE,
     acai,
     autoencoder,
@@ -299,6 +301,32 @@ def test_a_warm_started_clustergan_counts_on(blobs: Any, tmp_path: Path) -> None
     twice(tmp_path, 1)
     assert twice(tmp_path, 3).n_iter_ == 5
     assert_equal_fits(twice(tmp_path, 3), twice(None, 3))
+
+
+@pytest.mark.parametrize("kind", [SupervisedOnly, FixMatch])
+def test_a_classifier_that_was_stopped_goes_on(
+    kind: Any, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five steps come after the last record."""
+    X, known = blobs[0], np.where(np.arange(len(blobs[1])) % 9, -1, blobs[1])
+
+    def fit(kept: Path | None) -> Any:
+        return kind(3, steps=65, batch_size=8, random_state=0).fit(X, known, checkpoint=kept)
+
+    whole, record = fit(None), kind._record
+
+    def stop(self: Any, *arguments: Any, **values: Any) -> None:
+        if len(self.history_) == 4:
+            raise KeyboardInterrupt
+        record(self, *arguments, **values)
+
+    monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kind, "_record", stop)
+        fit(tmp_path)
+    assert_equal_fits(fit(tmp_path), whole)
+    monkeypatch.setattr(kind, "_record", None)  # a finished fit is not done again
+    assert_equal_fits(fit(tmp_path), whole)
 
 
 AUTOENCODER = Pretraining((16,), 2, steps=9)

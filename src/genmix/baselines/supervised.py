@@ -14,11 +14,16 @@ from torch import Tensor, nn
 
 from genmix.arguments import check_augmentation
 from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors, Views
+from genmix.baselines.coders import Folder
 from genmix.baselines.rival import Rival
+from genmix.checkpoint import Checkpoint, Learner
 from genmix.data import Preprocessing
 from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
 from genmix.nets import build_stack, network_outputs
 from genmix.supervision import Labels
+
+#: What a fit begins with: data, views, labels, components of the labelled items, what is kept.
+Begun = tuple[np.ndarray, Views, Labels, np.ndarray, Checkpoint]
 
 
 class _NetworkClassifier(Rival):
@@ -27,16 +32,17 @@ class _NetworkClassifier(Rival):
     _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, Neighbors)}
     _intervals: ClassVar[dict[str, str]] = {"steps": "[1, inf)"}
 
-    def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
+    def _begin(self, X: Any, y: Any, checkpoint: Folder) -> Begun:
         """Validate, scale and place the data; make the network; return the labels as components, too."""
         run = Engine(self.device, self.random_state, verbose=self.verbose)
         X = self._validated(X, reset=True)
         known = self._need_labels(y, len(X))
+        kept = Checkpoint(checkpoint, self, (X, known), run)
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         chosen = check_augmentation(self.augmentation, self.preprocessing_.item_shape)
         views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._network = run.place(self._make_network(run.cpu_generator))
-        return X, views, Labels(torch.from_numpy(known).to(run.device), self.n_components), known
+        return X, views, Labels(torch.from_numpy(known).to(run.device), self.n_components), known, kept
 
     def _make_network(self, generator: torch.Generator) -> nn.Module:
         shape = self.preprocessing_.item_shape
@@ -48,13 +54,14 @@ class _NetworkClassifier(Rival):
 
         return FlatOptimizer(self._network.parameters(), adam, self.rate)
 
-    def _train(self, views: Views, labels: Labels, begun: float) -> None:
+    def _train(self, views: Views, labels: Labels, kept: Checkpoint, begun: float) -> None:
         """Minimise `_loss` with a learning rate that falls along a cosine; ten records of history."""
         run, optimizer = views.run, self._make_optimizer()
         self._averaged = AveragedNetwork(self._network, optimizer, self.average)
-        self.history_: list[dict[str, Any]] = []
+        learners: dict[str, Learner] = {"network": self._network, "optimizer": optimizer}
+        self.history_, _ = kept.resume({**learners, "averaged": self._averaged}, None)
         total, part = torch.zeros((), device=run.device), max(self.steps // 10, 1)
-        for t in run.progress(self.steps, type(self).__name__):
+        for t in run.progress(self.steps, type(self).__name__, len(self.history_) * part):
             optimizer.set_rate(self.rate * (1 + math.cos(math.pi * t / self.steps)) / 2)
             loss = self._loss(views, labels)
             optimizer.minimize(loss)
@@ -62,6 +69,7 @@ class _NetworkClassifier(Rival):
             total += loss.detach()
             if (t + 1) % part == 0:
                 self._record(begun, step=t + 1, loss=float(total) / part)
+                kept.write(self.history_, None, last=t + part >= self.steps)
                 total.zero_()
         self._network = self._averaged.network.requires_grad_(False)
         del self._averaged
@@ -147,7 +155,7 @@ class SupervisedOnly(_NetworkClassifier):
         self.verbose = verbose
         self.device = device
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: Folder = None) -> Self:
         """Train on the labelled items.
 
         Parameters
@@ -156,6 +164,8 @@ class SupervisedOnly(_NetworkClassifier):
             Rows of a table, or images.
         y : array of int [N]
             Classes of the items, -1 where unknown.
+        checkpoint : path, optional
+            Folder that the fit can go on from: if it is stopped, the same call again ends with the same bits.
 
         Returns
         -------
@@ -166,13 +176,13 @@ class SupervisedOnly(_NetworkClassifier):
         ------
         ValueError
             No labels, or of more classes than components; data that are empty, not finite, of unknown layout
-            or fewer than K; an argument out of range.
+            or fewer than K; an argument out of range; a checkpoint of other data or arguments, or damaged.
         FloatingPointError
             Training diverged.
         """
         begun = time.perf_counter()
-        X, views, labels, known = self._begin(X, y)
-        self._train(views, labels, begun)
+        X, views, labels, known, kept = self._begin(X, y, checkpoint)
+        self._train(views, labels, kept, begun - kept.seconds)
         self.converged_ = True
         self._conclude(X, views.items.cpu(), known)
         return self
@@ -238,16 +248,16 @@ class FixMatch(SupervisedOnly):
         self.unlabelled_weight = unlabelled_weight
         self.strong = strong
 
-    def _begin(self, X: Any, y: Any) -> tuple[np.ndarray, Views, Labels, np.ndarray]:
-        X, views, labels, known = super()._begin(X, y)
+    def _begin(self, X: Any, y: Any, checkpoint: Folder) -> Begun:
+        X, views, labels, known, kept = super()._begin(X, y, checkpoint)
         shape = self.preprocessing_.item_shape
         auto = isinstance(self.strong, str) and self.strong == "auto"
         chosen = strengthen(views.augmentation) if auto else self.strong
         self._strong_views = Views(views.items, check_augmentation(chosen, shape, "strong"), views.run)
-        return X, views, labels, known
+        return X, views, labels, known, kept
 
-    def _train(self, views: Views, labels: Labels, begun: float) -> None:
-        super()._train(views, labels, begun)
+    def _train(self, views: Views, labels: Labels, kept: Checkpoint, begun: float) -> None:
+        super()._train(views, labels, kept, begun)
         del self._strong_views
 
     def _loss(self, views: Views, labels: Labels) -> Tensor:
