@@ -36,6 +36,7 @@ SHARE_OF_TIME = 0.05
 #: Steps of `Checkpoint.count` between two moments to write.
 STEPS = 100
 _KEEP = 2
+#: How the name of a folder of `Checkpoint.then` begins.
 _INSIDE = "fit-"
 _HEADER = "genmix-checkpoint"
 
@@ -53,7 +54,7 @@ class Checkpoint:
     Parameters
     ----------
     folder : path or None
-        Made if it is missing; may hold nothing but checkpoints.
+        Made if it is missing; may hold nothing but checkpoints, and the folders that `then` makes.
     model : estimator
         Whose fit it is.
     data : tuple of ndarray or None
