@@ -303,6 +303,20 @@ def test_a_warm_started_clustergan_counts_on(blobs: Any, tmp_path: Path) -> None
     assert_equal_fits(twice(tmp_path, 3), twice(None, 3))
 
 
+def count_records(patch: pytest.MonkeyPatch, kind: Any, most: int | None = None) -> list[int]:
+    """Collect the numbers of the records that fits make; stop one as Ctrl-C does after so many."""
+    record, done = kind._record, list[int]()
+
+    def spied(self: Any, *arguments: Any, **values: Any) -> None:
+        if len(self.history_) == most:
+            raise KeyboardInterrupt
+        record(self, *arguments, **values)
+        done.append(len(self.history_))
+
+    patch.setattr(kind, "_record", spied)
+    return done
+
+
 @pytest.mark.parametrize("kind", [SupervisedOnly, FixMatch])
 def test_a_classifier_that_was_stopped_goes_on(
     kind: Any, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -313,20 +327,16 @@ def test_a_classifier_that_was_stopped_goes_on(
     def fit(kept: Path | None) -> Any:
         return kind(3, steps=65, batch_size=8, random_state=0).fit(X, known, checkpoint=kept)
 
-    whole, record = fit(None), kind._record
-
-    def stop(self: Any, *arguments: Any, **values: Any) -> None:
-        if len(self.history_) == 4:
-            raise KeyboardInterrupt
-        record(self, *arguments, **values)
-
+    whole = fit(None)
     monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "_record", stop)
+        count_records(patch, kind, most=4)
         fit(tmp_path)
+    done = count_records(monkeypatch, kind)
     assert_equal_fits(fit(tmp_path), whole)
-    monkeypatch.setattr(kind, "_record", None)  # a finished fit is not done again
+    assert done == [5, 6, 7, 8, 9, 10]
     assert_equal_fits(fit(tmp_path), whole)
+    assert len(done) == 6  # a finished fit is not done again
 
 
 AUTOENCODER = Pretraining((16,), 2, steps=9)
@@ -398,24 +408,17 @@ def test_a_clustering_that_was_stopped_goes_on(
     def fit(kept: Path | None, **changed: Any) -> Any:
         return kind(3, **{**settings, **changed}).fit(X, **labels, checkpoint=kept)
 
-    whole, other, record = fit(None), fit(None, batch_size=50), kind._record
-
-    def stop(self: Any, *arguments: Any, **values: Any) -> None:
-        if len(self.history_) == 4:
-            raise KeyboardInterrupt
-        record(self, *arguments, **values)
-
+    whole, other = fit(None), fit(None, batch_size=50)
     monkeypatch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "_record", stop)
+        count_records(patch, kind, most=4)
         fit(tmp_path)
     assert len(list(tmp_path.glob("fit-*"))) == 1
     assert_equal_fits(fit(tmp_path, batch_size=50), other)
-    done: list[int] = []
-    monkeypatch.setattr(kind, "_record", lambda self, *a, **v: (done.append(1), record(self, *a, **v)))
+    done = count_records(monkeypatch, kind)
     refuse_pretraining(monkeypatch)
     assert_equal_fits(fit(tmp_path), whole)
-    assert len(done) == len(whole.history_) - 4
+    assert done == [5, 6]
     assert not list(tmp_path.glob("fit-*"))  # it is over
 
 
