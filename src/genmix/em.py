@@ -113,6 +113,8 @@ def component_distributions(
     fair = max(n // (10 * k), 1)
     likely = p >= p.topk(fair, -1).values[..., -1:]
     own = torch.where(size > 0, own, likely)
+    if epsilon == 0:
+        return own, own  # nothing comes from outside, so nothing is ranked
     size = own.sum(-1, keepdim=True)
     outside = p.clamp_min(1e-12) * (1 - own)
     if extras == "highest":  # ranked without that floor, or a sure classifier would make all the others equal
