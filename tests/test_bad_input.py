@@ -9,6 +9,7 @@ import contextlib
 import io
 import shutil
 from collections.abc import Callable
+from datetime import date
 from functools import cache, partial
 from inspect import signature
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse
 import torch
@@ -211,6 +213,8 @@ NO_TABLES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "bytes": (lambda X: np.full(X.shape, b"\n"), "X"),
     "complex": (lambda X: X + 1j, "omplex"),
     "dates": (lambda X: X.astype("datetime64[s]"), "X"),
+    "a column of dates": (lambda X: pd.DataFrame(X).assign(day=pd.Timestamp("2020-01-01")), "dtype datetime"),
+    "dates of polars": (lambda X: pl.DataFrame({"day": [date(2020, 1, 1)] * len(X)}), "dtype Date"),
     "objects": (lambda X: np.where(X == X.max(), {"a": 1}, X), "X"),
     "records": (lambda X: np.zeros(len(X), [("a", int), ("b", float)]), "X"),
     "one dimension": (lambda X: X[:, 0], "1D"),
@@ -233,7 +237,7 @@ IMAGES: dict[str, Callable[[np.ndarray], Any]] = {
         for kind in ("float64", "float32", "float16", "uint8", "int32", "bool")
     },
     "one channel": lambda X: X[..., None], "colour": lambda X: np.stack([X] * 3, -1),
-    "tensor": torch.from_numpy,
+    "tensor": torch.from_numpy, "list of images": list, "list of tensors": lambda X: [*torch.from_numpy(X)],
     "channels first": lambda X: np.stack([X] * 3, 1), "constant": lambda X: np.full(X.shape, 7.0),
     "large": lambda X: X * 1e28, "small": lambda X: X * 1e-30, "offset": lambda X: X + 1e6,
     "between 0 and 1": lambda X: np.clip(X, 0, 1), "read-only": lambda X: np.broadcast_to(X[:1], X.shape),
@@ -262,7 +266,10 @@ def draw_items(data: st.DataObject) -> tuple[Any, tuple[int, ...], str | None]:
         make, word = data.draw(st.sampled_from(sorted((NO_IMAGES if images else NO_TABLES).items())))[1]
         return make(X), shape, word
     kind = data.draw(st.sampled_from(sorted(IMAGES if images else TABLES)))
-    if kind in ("repeated", "one outlier", "list", "read-only") and min(shape) == 0:
+    if (
+        kind in ("repeated", "one outlier", "list", "read-only", "list of images", "list of tensors")
+        and min(shape) == 0
+    ):
         kind = "float64"
     return (IMAGES if images else TABLES)[kind](X), shape, None
 

@@ -145,6 +145,19 @@ def test_set_reaches_every_parameter_and_wins(run, tmp_path, blobs):
     assert (parameters["tol"], parameters["max_iter"]) == (0.25, 1)
 
 
+def test_set_makes_settings_objects_of_tables(run, tmp_path, blobs):
+    command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model", *TINY)
+    assert run(*command, "--set", 'm_step={type="MStep", steps=3, batch_size=8}')[0] == 0
+    assert genmix.load(tmp_path / "model").m_step == genmix.MStep(steps=3, batch_size=8)
+    made = models.build("dnnmm", K, None, {"step": {"steps": 40}, "networks": {"encoder": {"kind": "mlp"}}})
+    assert made.step == genmix.MinMaxStep(steps=40) and made.networks == {"encoder": {"kind": "mlp"}}
+    made = models.build("dec", K, None, {"pretraining": {"hidden": [8], "steps": 3}})
+    assert (made.pretraining.hidden, made.pretraining.steps) == ([8], 3)
+    for wrong, word in (('{type="Step"}', "expected one of"), ('{type="MStep", step=3}', "has no 'step'")):
+        code, _, err = run(*command, "--set", f"m_step={wrong}")
+        assert code == 2 and word in err
+
+
 def test_unknown_settings_are_refused_with_the_list_of_valid_ones(run, tmp_path, blobs):
     command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model")
     code, _, err = run(*command, "--set", "learning_speed=3")
@@ -186,11 +199,75 @@ def test_predict_writes_labels_certainty_and_memberships(run, tmp_path, blobs, s
     code, _, err = run("predict", blobs / "model", blobs / "blobs.npy", "--out", path)
     assert (code, err) == (0, "")
     X = np.load(blobs / "blobs.npy")
-    model = genmix.load(blobs / "model")
+    with pytest.warns(UserWarning, match="was fitted with feature names"):  # those of the table's columns
+        memberships = genmix.load(blobs / "model").predict_proba(X)
     written = read_predictions(path)
-    np.testing.assert_array_equal(written["memberships"], model.predict_proba(X))
-    np.testing.assert_array_equal(written["label"], model.predict(X))
-    np.testing.assert_array_equal(written["certainty"], model.predict_proba(X).max(axis=1))
+    np.testing.assert_array_equal(written["memberships"], memberships)
+    np.testing.assert_array_equal(written["label"], memberships.argmax(axis=1))
+    np.testing.assert_array_equal(written["certainty"], memberships.max(axis=1))
+
+
+def write_table(path, names, X, more=()):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *(name for name, _ in more)])
+        writer.writerows([*row, *(values[i] for _, values in more)] for i, row in enumerate(X.tolist()))
+    return path
+
+
+def test_columns_are_found_by_their_names(run, tmp_path, blobs):
+    X, order = np.load(blobs / "blobs.npy"), [2, 0, 3, 1]
+    swapped = write_table(tmp_path / "swapped.csv", "cadb", X[:, order], [("extra", np.arange(60.0))])
+    for name, data in (("right", blobs / "blobs.npy"), ("found", swapped)):
+        code, _, err = run("predict", blobs / "model", data, "--out", tmp_path / f"{name}.npz")
+        assert code == 0 and err.count("not used: extra") == (name == "found")
+    right, found = (read_predictions(tmp_path / f"{name}.npz") for name in ("right", "found"))
+    np.testing.assert_array_equal(found["memberships"], right["memberships"])
+    other = write_table(tmp_path / "other.csv", "abcx", X)
+    for words in (("predict", "--out", tmp_path / "x.csv"), ("report", "--out", tmp_path / "x.html")):
+        code, _, err = run(words[0], blobs / "model", other, *words[1:])
+        assert code == 2 and "no column 'd', which the model was fitted on: it has a, b, c, x" in err
+    np.testing.assert_array_equal(genmix.load(blobs / "model").feature_names_in_, list("abcd"))
+
+
+@pytest.mark.parametrize("options", [("--labels-column", "label"), ()])
+def test_nobody_learns_from_the_answers(run, tmp_path, options):
+    X, y = make_blobs(60, 4, centers=K, random_state=0)
+    table = write_table(tmp_path / "table.csv", "abcd", X, [("label", y)])
+    words = (table, "--components", K, "--labels", table, *options, "--out", tmp_path / "out")
+    code, _, err = run("fit", *words, "--model", "ss-kmeans")
+    assert (code, err) == (0, "") and genmix.load(tmp_path / "out").n_features_in_ == 4
+
+
+def test_named_labels_teach_and_are_named(run, tmp_path, blobs):
+    (tmp_path / "known.csv").write_text("kind\n" + "ant\n" * 10 + "bee\n" * 10 + '""\n' * 40)
+    words = (
+        blobs / "blobs.npy",
+        "--components",
+        K,
+        "--labels",
+        tmp_path / "known.csv",
+        "--out",
+        tmp_path / "m",
+    )
+    code, out, _ = run("fit", *words, "--model", "ss-kmeans")
+    assert code == 0 and "classes: 0 is ant, 1 is bee" in out
+    assert genmix.load(tmp_path / "m").labels_[:20].tolist() == [0] * 10 + [1] * 10
+
+
+def test_columns_that_are_not_used_are_said(run, tmp_path):
+    (tmp_path / "table.csv").write_text(",a,who,b\n" + "".join(f"{i},{i % 2},x,{i}.5\n" for i in range(9)))
+    words = ("fit", tmp_path / "table.csv", "--model", "kmeans", "--components", 2, "--out", tmp_path / "m")
+    code, _, err = run(*words)
+    assert code == 0 and "columns of table that are not used: the first, without a name, who" in err
+    assert genmix.load(tmp_path / "m").feature_names_in_.tolist() == ["a", "b"]
+
+
+def test_a_checkpoint_inside_the_model_is_refused_before_the_fit(run, tmp_path, blobs):
+    for inside in ("m", "m/kept"):
+        words = ("--components", K, "--out", tmp_path / "m", "--checkpoint", tmp_path / inside)
+        code, _, err = run("fit", blobs / "blobs.npy", *words)
+        assert code == 2 and "lies in --out" in err and not (tmp_path / "m").exists()
 
 
 def test_predict_leaves_doubtful_rows_undecided(run, tmp_path, blobs):
@@ -283,6 +360,24 @@ def test_evaluate_leaves_unlabelled_rows_out_and_says_so(run, tmp_path):
     assert re.search(r"^accuracy +1\.000$", out, re.M)
 
 
+def test_evaluate_leaves_undecided_rows_out_and_says_so(run, tmp_path):
+    np.save(tmp_path / "found.npy", np.array([0, 0, 1, -1]))
+    np.save(tmp_path / "known.npy", np.array([7, 7, 9, 9]))
+    code, out, _ = run("evaluate", tmp_path / "found.npy", "--labels", tmp_path / "known.npy")
+    assert code == 0 and "left out: 1 rows without a cluster, undecided" in out
+    assert re.search(r"^accuracy +1\.000$", out, re.M)
+    np.save(tmp_path / "known.npy", np.array([-1, -1, -1, 9]))
+    code, _, err = run("evaluate", tmp_path / "found.npy", "--labels", tmp_path / "known.npy")
+    assert code == 2 and "nothing to compare" in err
+
+
+def test_report_shows_the_names_of_columns_and_classes(run, tmp_path, blobs):
+    page, words = tmp_path / "page.html", ("--labels-column", "kind")
+    assert run("report", blobs / "model", blobs / "blobs.csv", "--out", page, *words)[0] == 0
+    text = page.read_text()
+    assert "kind 0" in text and "feature 0" not in text
+
+
 def test_report_writes_one_page(run, tmp_path, blobs):
     page = tmp_path / "report.html"
     code, _, err = run(
@@ -341,7 +436,7 @@ BAD_INPUT = [
     ("interpolate MODEL --from 0 --to 1 --out walk.txt", "walk.txt"),
     ("tune five.npy --components 1 --out full", "full"),
     ("tune five.npy --components 1", "at least 2"),
-    ("tune five.npy --components 2 --labels known.csv --labels-column kind", "whole number"),
+    ("tune five.npy --components 2 --labels known.csv --labels-column kind", "2 labels for 5 rows"),
     ("tune five.npy --components 2 --model ganmm --cycle 0.1 1", "generate=True"),
     ("evaluate MODEL", "DATA"),
     ("evaluate found.csv", "--labels"),
@@ -402,6 +497,23 @@ def test_ctrl_c_ends_with_130(run, monkeypatch):
 
     monkeypatch.setattr("genmix.datasets.catalogue", pressed)
     assert run("datasets") == (130, "", "genmix: interrupted\n")
+
+
+def test_closed_streams_and_poor_encodings_are_no_error():
+    for command, shown in (
+        ("datasets >&-", ""),
+        ("datasets 2>&-", "digits"),
+        ("fit missing.csv --components 2 --out model 2>&-", ""),
+    ):
+        line = f"{sys.executable} -m genmix.cli {command}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)  # noqa: S607
+        assert done.returncode == (2 if "missing" in command else 0) and shown in done.stdout
+        assert "Traceback" not in done.stderr
+    code = "from genmix import cli; cli._mend_streams(); print('\\u00b1')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env={"PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stdout) == (0, b"?\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error():

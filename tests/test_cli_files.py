@@ -66,7 +66,7 @@ def test_columns_come_back_from_csv_and_parquet(tmp_path):
     for suffix in (".csv", ".parquet"):
         path = tmp_path / "new" / f"labels{suffix}"
         files.write_columns(path, columns)
-        np.testing.assert_array_equal(labels.read_labels(path), columns["label"])
+        np.testing.assert_array_equal(labels.read_labels(path).y, columns["label"])
     with (tmp_path / "new" / "labels.csv").open() as file:
         assert [float(row["certainty"]) for row in csv.DictReader(file)] == columns["certainty"].tolist()
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["labels.csv", "labels.parquet"]
@@ -98,19 +98,20 @@ def test_check_writable_leaves_no_trace_and_refuses_a_file_as_folder(tmp_path):
 def test_labels_are_found_by_name_or_because_they_are_alone(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("animal,y\ncat,3\ndog,-1\n")
-    np.testing.assert_array_equal(labels.read_labels(path), [3, -1])
-    np.testing.assert_array_equal(labels.read_labels(path, "animal"), ["cat", "dog"])
+    np.testing.assert_array_equal(labels.read_labels(path).y, [3, -1])
+    found = labels.read_labels(path, "animal")
+    assert found.y.tolist() == [0, 1] and found.names == ("cat", "dog") and found.column == "animal"
     np.savez(tmp_path / "alone.npz", species=np.array([4, 5]))
-    np.testing.assert_array_equal(labels.read_labels(tmp_path / "alone.npz"), [4, 5])
+    np.testing.assert_array_equal(labels.read_labels(tmp_path / "alone.npz").y, [4, 5])
     np.save(tmp_path / "plain.npy", np.array(["a", "b"]))
-    np.testing.assert_array_equal(labels.read_labels(tmp_path / "plain.npy"), ["a", "b"])
+    assert labels.read_labels(tmp_path / "plain.npy").names == ("a", "b")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("x.csv", b"a,b\n1,2\n", "no label column .* a, b; choose"),
-        ("x.csv", b"label\n", "at least one row"),
+        ("x.csv", b"label\n", "no rows"),
         ("x.csv", b"label,b\n1,2\n3\n", "cannot read"),
         ("x.csv", b"label\n\xff\xfe\n", "cannot read"),
         ("x.npy", b"label\n1\n2\n", "cannot read"),
@@ -133,9 +134,30 @@ def test_pickled_labels_are_never_loaded(tmp_path):
         labels.read_labels(path)
 
 
-def test_rows_labelled_minus_one_have_no_label():
-    assert labels.find_labelled(np.array([0, -1, 2])).tolist() == [True, False, True]
-    assert labels.find_labelled(np.array(["-1", "a"])).tolist() == [True, True]
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("label\n0\n-1\n1\n", None),
+        ("label\n0.0\n-1.0\n1.0\n", None),  # as pandas writes integers with gaps
+        ('label\n0\n""\n1\n', None),
+        ("label\nant\n-1\nbee\n", ("ant", "bee")),
+        ('label\nant\n""\nbee\n', ("ant", "bee")),
+        ("id;label\n7;ant\n8;\n9;bee\n", ("ant", "bee")),
+        ("id\tlabel\n7\tant\n8\t\n9\tbee\n", ("ant", "bee")),
+    ],
+)
+def test_labels_read_alike_however_they_are_written(tmp_path, text, names):
+    (tmp_path / "known.csv").write_text(text)
+    found = labels.read_labels(tmp_path / "known.csv")
+    assert found.y.tolist() == [0, -1, 1] and found.names == names
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([0.0, np.nan, 1.0]), np.array([0.0, -1.0, 1.0]), np.array(["a", "", "b"])]
+)
+def test_labels_of_arrays_may_be_missing_too(tmp_path, values):
+    np.save(tmp_path / "known.npy", values)
+    assert labels.read_labels(tmp_path / "known.npy").y.tolist() == [0, -1, 1]
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8), (8, 8, 1)])

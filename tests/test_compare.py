@@ -72,10 +72,10 @@ def test_nothing_is_fitted_twice_but_what_failed(compared: Any, groups: Any) -> 
     assert len(again) == 1 and more.runs[0].key not in {run.key for run in before.runs}
     for _ in range(2):  # a failure is tried again
         compare(
-            *(groups[0], 3, groups[1]), out=out, names=["kmeans"], settings={"kmeans": {"n_init": 0}},
+            *(groups[0], 3, groups[1]), out=out, names=["ganmm"], settings={"ganmm": {"networks": "conv"}},
             shown=0.2, echo=again.append,
         )  # fmt: skip
-    assert len(again) == 3 and "n_init=0" in again[-1]
+    assert len(again) == 3 and "needs images" in again[-1]
 
 
 def test_a_damaged_record_is_done_again(groups: Any, tmp_path: Path) -> None:
@@ -87,12 +87,49 @@ def test_a_damaged_record_is_done_again(groups: Any, tmp_path: Path) -> None:
     assert len(lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"settings": {"dec": {"max_iter": 1}}}, "'dec', which is not compared"),
+        ({"settings": {"kmeans": {"foo": 1}}}, "no parameter 'foo'"),
+        ({"settings": {"kmeans": {"n_init": 0}}}, "n_init=0"),
+        ({"settings": {"kmeans": {"n_init": len}}}, "function of your own"),
+        ({"names": ["kmeans", "kmeans"]}, "'kmeans' is there twice"),
+        ({"seeds": (0, 1, 0)}, "0 is there twice"),
+        ({"seeds": (-1,)}, "seed=-1"),
+        ({"limit": 0}, "limit=0"),
+        ({"limit": float("nan")}, "limit=nan"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_fitted(
+    groups: Any, tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(groups[0], 3, out=tmp_path / "out", **{"names": ["kmeans"], **given})
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_are_objects_reach_the_model(
+    groups: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise RuntimeError('a module of where we are')")
+    monkeypatch.chdir(tmp_path)
+    step = genmix.MinMaxStep(steps=1, encoder_pretraining=1, generator_pretraining=1)
+    own = {"start": "kmeans", "max_iter": np.int64(1), "min_iter": 0, "tol": None, "step": step}
+    found = compare(
+        groups[0], 3, out=tmp_path / "out", names=["dnnmm"], settings={"dnnmm": own}, feature_names=["a", "b"]
+    )
+    assert found.runs[0].error == ""
+    model = genmix.load(next((tmp_path / "out" / "models").iterdir()))
+    assert model.step == step and model.feature_names_in_.tolist() == ["a", "b"]
+
+
 def test_a_failed_or_slow_model_does_not_stop_the_others(groups: Any, tmp_path: Path) -> None:
     found = compare(
-        *(groups[0], 3, groups[1]), out=tmp_path, names=["gmm", "kmeans"],
-        settings={"gmm": {"covariance_types": ["round"]}},
+        *(groups[0], 3, groups[1]), out=tmp_path, names=["ganmm", "kmeans"],
+        settings={"ganmm": {"networks": "conv"}},
     )  # fmt: skip
-    assert "round" in found.runs[0].error and not found.runs[1].error and found.names == ["kmeans"]
+    assert "needs images" in found.runs[0].error and not found.runs[1].error and found.names == ["kmeans"]
     rows = found.table()
     assert rows[0]["model"] == "kmeans" and rows[1]["seconds"] is None
     late = compare(groups[0], 3, out=tmp_path / "late", names=["kmeans"], limit=0.05)

@@ -487,6 +487,36 @@ def test_csv(tmp_path: Path, separator: str, newline: str) -> None:
     assert load(path, label_column="kind", n_samples=2).X.shape == (2, 2)
 
 
+def test_csv_truth_values_are_numbers_and_row_numbers_are_none(tmp_path: Path) -> None:
+    for first in ("", "Unnamed: 0"):
+        data = load(write_csv(tmp_path, f"{first},wet,size\n4,True,1\n2,false,3\n"))
+        assert data.X.tolist() == [[1, 1], [0, 3]] and data.feature_names == ("wet", "size")
+        assert data.left_out == (first,) and "number the rows" in data.description
+
+
+def test_parquet_row_numbers_are_left_out(tmp_path: Path) -> None:
+    data = load(write_parquet(tmp_path, {"a": [1.0, 2.0], "__index_level_0__": [7, 3]}))
+    assert data.X.tolist() == [[1], [2]] and data.left_out == ("__index_level_0__",)
+
+
+def test_csv_separators_inside_names_do_not_count(tmp_path: Path) -> None:
+    data = load(write_csv(tmp_path, '"a, b, c";"x"\n1;2\n3;4\n'))
+    assert data.feature_names == ("a, b, c", "x") and data.X.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("n_samples", [2.5, "3", True])
+def test_n_samples_is_a_whole_number(n_samples: Any) -> None:
+    with pytest.raises(ValueError, match=r"n_samples=.* expected 1 to 1797"):
+        load("digits", n_samples=n_samples)
+
+
+def test_16_bit_portable_grey_maps(tmp_path: Path) -> None:
+    levels = np.array([[0, 65535], [32768, 256]], ">u2")
+    for name in "ab":
+        (tmp_path / f"{name}.pgm").write_bytes(b"P5 2 2 65535\n" + levels.tobytes())
+    assert load(tmp_path, image_size=np.int64(2)).X[1].tolist() == [[0, 255], [128, 1]]
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [("3 7 -1", [3, 7, -1]), ("1.0 2.0 -", [1, 2, -1]), ("10 9 x", [0, 1, 2]), ("2 2 2", [2, 2, 2])],

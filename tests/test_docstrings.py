@@ -34,7 +34,7 @@ def explained(thing: Any) -> set[str] | None:
     if section is None:
         return None
     lines = re.findall(r"^(\S[^:\n]*?)(?: :|$)", section[1], re.M)
-    return {name for line in lines for name in line.split(", ")}
+    return {name.lstrip("*") for line in lines for name in line.split(", ")}
 
 
 @pytest.mark.parametrize("thing", public(), ids=lambda thing: thing.__qualname__)

@@ -355,6 +355,12 @@ def test_warm_start_continues(blobs: Any) -> None:
     assert (before == model.labels_).mean() > 0.95  # components keep their numbers
     with pytest.raises(ValueError, match="warm_start"):
         model.fit(np.c_[blobs[0], blobs[0]])
+    for changes in (
+        {"m_step": MStep(latent_dim=3)},
+        {"networks": {"critic": {"kind": "mlp", "hidden": (7,)}}},
+    ):
+        with pytest.raises(ValueError, match="warm_start=True needs the networks"):
+            clone(model).fit(blobs[0]).set_params(**changes).fit(blobs[0])
 
 
 def test_converges_only_after_the_schedule_and_says_when_it_does_not(blobs: Any) -> None:
@@ -426,6 +432,34 @@ def test_networks_of_the_user_are_given_again_when_loading(blobs: Any, tmp_path:
         genmix.load(folder)
     again = genmix.load(folder, networks={"critic": _critic})
     np.testing.assert_array_equal(again.score_samples(blobs[0]), model.score_samples(blobs[0]))
+
+
+def test_a_refit_with_bad_items_leaves_the_model_as_it_was(fitted: GANMixture, blobs: Any) -> None:
+    twin, other = copy.deepcopy(fitted), np.full((50, 7), np.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        twin.fit(other)
+    np.testing.assert_array_equal(twin.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+
+
+def test_truth_is_no_component(fitted: GANMixture) -> None:
+    with pytest.raises(ValueError, match="component=True"):
+        fitted.sample(2, component=True)
+
+
+def test_an_augmentation_of_the_user_is_given_again_when_loading(blobs: Any, tmp_path: Any) -> None:
+    model = small(augmentation=_same, max_iter=1).fit(blobs[0])
+    folder = model.save(tmp_path / "model")
+    with pytest.raises(genmix.ModelFileError, match=r"augmentation is a function of your own, _same"):
+        genmix.load(folder)
+    for given in (_same, None):
+        again = genmix.load(folder, augmentation=given)
+        np.testing.assert_array_equal(again.predict_proba(blobs[0]), model.predict_proba(blobs[0]))
+    with pytest.raises(ValueError, match="'augmentations' is no argument of a GANMixture"):
+        genmix.load(folder, augmentations=None)
+
+
+def _same(items: torch.Tensor, run: Any) -> torch.Tensor:
+    return items
 
 
 def _critic(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from genmix import DNNMixture, GANMixture, MinMaxStep
@@ -137,6 +138,12 @@ def test_a_choice_that_was_being_tried_when_the_process_died_is_tried_again(
     assert sorted(t.parameters["n_components"] for t in found.trials if t.score == t.score) == [3, 4, 5]
 
 
+def test_frames_are_tuned_on(groups: tuple[np.ndarray, np.ndarray]) -> None:
+    X, y = groups
+    found = [tune(template(), data, y, n_components=[3]) for data in (X, pd.DataFrame(X))]
+    assert found[0].trials[0].score == found[1].trials[0].score
+
+
 def test_says_when_every_trial_diverged(
     groups: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +165,8 @@ def test_says_when_every_trial_diverged(
         (template(), False, {"n_components": []}, "at least 2"),
         (template(), False, {"n_trials": 0}, "at least 1"),
         (template(), False, {"n_components": [1, 2]}, "at least 2"),
+        (template(), False, {"n_components": 2}, "at least 2, a list"),
+        (template(), False, {"n_components": [2.5]}, "at least 2"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(

@@ -17,8 +17,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from genmix.checks import check_arguments, check_values, one_line, shown
+from genmix.checks import check_arguments, check_values, is_whole, one_line, shown
 from genmix.data import FARTHEST, Preprocessing, as_array, is_images
+from genmix.persistence import ModelFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,9 @@ PATIENCE = 3
 
 
 #: What tables are to scikit-learn; that they are finite is checked here, to say where they are not.
-_TABLE: dict[str, Any] = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
+_TABLE: dict[str, Any] = {
+    "dtype": [np.float64, np.float32], "ensure_all_finite": False, "input_name": "X",
+}  # fmt: skip
 
 
 class _InvalidItems(TypeError, ValueError):
@@ -130,22 +133,28 @@ class BaseModel(BaseEstimator):
         if reset:
             check_arguments(self)
         X = as_array(X)
-        if getattr(getattr(X, "dtype", None), "kind", "") in ("m", "M"):  # scikit-learn makes numbers of them
-            raise ValueError(f"X has dtype {X.dtype}; expected numbers, such as days since the first one")
+        if times := [dtype for dtype in _dtypes(X) if _is_time(dtype)]:  # scikit-learn makes numbers of them
+            raise ValueError(f"X has dtype {times[0]}; expected numbers, such as days since the first one")
         try:
-            X = self._images(X, reset) if is_images(X) else validate_data(self, X, reset=reset, **_TABLE)
+            found = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
         except (TypeError, ValueError) as error:
             raise _InvalidItems(f"X: {one_line(str(error))}") from error
-        return _within(np.asarray(X), 1e150 if X.ndim == 2 else 1e30)  # squares of anything larger overflow
+        found = _within(np.asarray(found), 1e150 if found.ndim == 2 else 1e30)  # squares of more overflow
+        try:  # last, so that a refit with bad items leaves a fitted model as it is
+            if found.ndim == 2:
+                validate_data(self, X, reset=reset, skip_check_array=True)
+            elif reset:
+                self.n_features_in_ = int(np.prod(found.shape[1:]))
+        except ValueError as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
+        return found
 
-    def _images(self, X: Any, reset: bool) -> np.ndarray:
+    def _images(self, X: Any) -> np.ndarray:
         X = check_array(
             X, allow_nd=True, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="X"
         )
         if X.dtype.kind not in "uifb" or not X.size:
             raise ValueError(f"shape {X.shape}, dtype {X.dtype}; images must be numbers, at least one each")
-        if reset:
-            self.n_features_in_ = int(np.prod(X.shape[1:]))
         return np.asarray(X)
 
     def _items(self, X: Any) -> Tensor:
@@ -171,9 +180,15 @@ class BaseModel(BaseEstimator):
 
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
-        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (networks of your own)."""
+        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
         kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
-        model = cls(**{name: decode(value, cls._settings) for name, value in kept.items()}, **replaced)
+        arguments = {}
+        for name, value in kept.items():
+            try:
+                arguments[name] = decode(value, cls._settings)
+            except ModelFileError as error:
+                raise ModelFileError(f"{name} is {error}: give it again, load(folder, {name}=...)") from None
+        model = cls(**arguments, **replaced)
         model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
         for name, value in meta["fitted"].items():
             if name not in cls._fitted_names:
@@ -338,7 +353,8 @@ class BaseMixture(BaseClusterer):
         Returns
         -------
         X : ndarray [n_samples, ...]
-            In the units, layout and dtype of the data the model was fitted on.
+            In the units of the data the model was fitted on. Images have their layout and dtype; tables are
+            of float64, or of float32 where the data were.
         component : ndarray of int64 [n_samples]
             Where each item is from, in ascending order as in scikit-learn.
 
@@ -350,7 +366,7 @@ class BaseMixture(BaseClusterer):
         check_is_fitted(self)
         check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
         k = len(self.weights_)
-        if component is not None and not (isinstance(component, (int, np.integer)) and 0 <= component < k):
+        if component is not None and not (is_whole(component) and 0 <= component < k):
             raise ValueError(
                 f"component={shown(component)}: expected a whole number from 0 to {k - 1}, or None for all"
             )
@@ -377,10 +393,12 @@ def _caller_level() -> int:
 def encode(value: Any) -> Any:
     """Turn an argument or fitted attribute into JSON.
 
+    A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
+
     Raises
     ------
     ValueError
-        Something no file can hold, such as a network factory: the caller gives it again when loading.
+        Something else that no file can hold.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -422,11 +440,20 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
         dtype = value["dtype"]
         return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
     if "$callable" in value:
-        raise ValueError(
-            f"the model uses a network of your own, {value['$callable']}: give it again to load()"
-        )
+        raise ModelFileError(f"a function of your own, {value['$callable']}")
     items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
     return settings[value["$type"]](**items) if "$type" in value else items
+
+
+def _dtypes(X: Any) -> list[Any]:
+    """Types of an array's elements, or of a frame's columns."""
+    found = getattr(X, "dtypes", None)  # of pandas and polars
+    return [getattr(X, "dtype", None)] if found is None or callable(found) else list(found)
+
+
+def _is_time(dtype: Any) -> bool:
+    temporal = getattr(dtype, "is_temporal", None)  # of polars
+    return getattr(dtype, "kind", "") in ("m", "M") or (callable(temporal) and bool(temporal()))
 
 
 def _within(X: np.ndarray, limit: float) -> np.ndarray:

@@ -104,6 +104,11 @@ def _fits(value: Any, hint: Any, interval: str) -> bool:
     return isinstance(value, hint)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, which True is not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _inside(value: Any, interval: str) -> bool:
     """Whether a number lies in an interval; True is none, but where 0 is one (verbose=True)."""
     largest = 2.0**63 if isinstance(value, Integral) else 1e38  # what tensors can hold

@@ -22,7 +22,8 @@ import numpy as np
 from sklearn.utils import check_array
 
 from genmix import metrics, models, persistence
-from genmix._base import fingerprint
+from genmix._base import decode, encode, fingerprint
+from genmix.checks import INTERVALS, check_arguments, check_values
 from genmix.data import as_array
 from genmix.tuning import HeldOut, hold_out
 
@@ -105,6 +106,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     limit: float | None = None,
+    feature_names: Sequence[str] | None = None,
     echo: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit many models on the same data.
@@ -130,7 +132,9 @@ def compare(
     settings : mapping of str to mapping, optional
         Parameters of a model that differ from its defaults.
     limit : float, optional
-        A fit that takes more seconds is stopped and counted as failed.
+        A fit that takes more seconds (above 0) is stopped and counted as failed.
+    feature_names : sequence of str, optional
+        Names of a table's columns, for the fitted models to remember.
     echo : callable, optional
         Called with a line for each run.
 
@@ -141,13 +145,16 @@ def compare(
     Raises
     ------
     ValueError
-        Data or labels of the wrong kind or number, an unknown model, a model that needs labels where there
-        are none, too few labels to hide some, fewer components than classes, or nothing to do.
+        Data or labels of the wrong kind or number, an unknown model or setting, a model that needs labels
+        where there are none, too few labels to hide some, fewer components than classes, a model or seed
+        named twice, or nothing to do.
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
     folder = Path(out)
     chosen = list(names) if names is not None else [n for n in models.CLASSES if y is not None or _free(n)]
-    _check(chosen, seeds, None if y is None else np.asarray(y), len(X), n_components, shown)
+    settings = settings or {}
+    check_values({"limit": limit}, {"limit": float | None}, {"limit": "(0, inf)"})
+    _check(chosen, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
     folder.mkdir(parents=True, exist_ok=True)
     finished, labels = _finished(folder), "" if held is None else str(held.y.tolist())
@@ -157,11 +164,12 @@ def compare(
         _write_data(Path(place), X, held)
         for seed in seeds:
             for name in chosen:
-                own = dict((settings or {}).get(name, {}))
+                own = dict(settings.get(name, {}))
                 key = hashlib.sha256(f"{data}{name}{seed}{sorted(own.items())!r}".encode()).hexdigest()
                 run, target = finished.get(key), _model_folder(folder, name, seed, key)
                 if run is None or run.error or not target.is_dir():
-                    job = {"model": name, "components": n_components, "seed": seed, "settings": own}
+                    job = {"model": name, "components": n_components, "seed": seed}
+                    job |= {"settings": encode(own), "columns": feature_names and list(feature_names)}
                     run = _judge(_fit(job, Path(place), target, limit), job, key, target, held)
                     _append(folder, run)
                     if echo is not None:
@@ -171,12 +179,27 @@ def compare(
 
 
 def _check(
-    chosen: Sequence[str], seeds: Sequence[int], y: np.ndarray | None, n: int, n_components: int, shown: float
+    chosen: Sequence[str],
+    seeds: Sequence[int],
+    settings: Mapping[str, Mapping[str, Any]],
+    y: np.ndarray | None,
+    n: int,
+    n_components: int,
+    shown: float,
 ) -> None:
     if not chosen or not seeds:
         raise ValueError("nothing to compare: give at least one model and one seed")
+    for given in (chosen, seeds):
+        if twice := [one for one in given if list(given).count(one) > 1]:
+            raise ValueError(f"{twice[0]!r} is there twice: give each model and each seed once")
+    for seed in seeds:
+        check_values({"seed": seed}, {"seed": int}, {"seed": INTERVALS["random_state"]})
+    if absent := sorted(set(settings) - set(chosen)):
+        raise ValueError(f"settings of {absent[0]!r}, which is not compared: {', '.join(chosen)} are")
     for name in chosen:
-        models.find_class(name)
+        kind, own = models.find_class(name), dict(settings.get(name, {}))
+        decode(encode(own), kind._settings)  # each fit is a process of its own: it has to read them
+        check_arguments(models.build(name, n_components, None, own))
         if y is None and not _free(name):
             raise ValueError(f"{name} learns from labels: give labels for some items, or leave it out")
     if y is None:
@@ -205,7 +228,7 @@ def _fit(job: dict[str, Any], place: Path, target: Path, limit: float | None) ->
     asked, answer = place / "job.json", place / "answer.json"
     answer.unlink(missing_ok=True)
     asked.write_text(json.dumps({**job, "data": str(place), "target": str(target), "answer": str(answer)}))
-    command = [sys.executable, "-m", "genmix.compare", str(asked)]
+    command = [sys.executable, "-P", "-m", "genmix.compare", str(asked)]  # -P: no modules from where we are
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
@@ -222,7 +245,8 @@ def _run_job(path: str) -> None:
     place, answer = Path(job["data"]), Path(job["answer"])
     X = np.load(place / "X.npy", allow_pickle=False)
     y = np.load(place / "y.npy", allow_pickle=False) if (place / "y.npy").exists() else None
-    given = {"random_state": job["seed"], **job["settings"]}
+    own = decode(job["settings"], models.find_class(job["model"])._settings)
+    given = {"random_state": job["seed"], **own}
     begun, error = time.perf_counter(), ""
     try:
         model = models.build(job["model"], job["components"], None, given)
@@ -231,6 +255,8 @@ def _run_job(path: str) -> None:
         error = f"{type(problem).__name__}: {problem}"
     seconds = time.perf_counter() - begun
     if not error:
+        if job["columns"]:
+            model.feature_names_in_ = np.array(job["columns"], dtype=object)
         persistence.save(model, job["target"])
     answer.write_text(json.dumps({"error": error, "seconds": seconds, "megabytes": _peak_megabytes()}))
 

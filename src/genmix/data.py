@@ -19,9 +19,11 @@ FARTHEST = 1e15
 
 
 def as_array(X: Any) -> Any:
-    """Bring torch tensors to numpy; leave everything else to scikit-learn's validation."""
+    """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation."""
     if isinstance(X, Tensor):
         return X.detach().cpu().numpy()
+    if isinstance(X, list | tuple) and len(getattr(next(iter(X), None), "shape", ())) in (2, 3):
+        return np.stack([as_array(x) for x in X])
     return X
 
 

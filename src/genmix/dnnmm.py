@@ -22,6 +22,8 @@ from genmix._base import BaseMixture, check_codes, check_losses, fingerprint
 from genmix.arguments import network_choices
 from genmix.augment import Affine, ColorJitter, Neighbors, Views
 from genmix.checkpoint import Checkpoint
+from genmix.checks import is_whole, shown
+from genmix.data import as_array
 from genmix.dnnmm_plan import PRESETS, ROLES, Plan, make_plan
 from genmix.engine import Engine
 from genmix.estep import agreement
@@ -509,18 +511,18 @@ class DNNMixture(TransformerMixin, BaseMixture):
             Items in the user's units.
         """
         check_is_fitted(self)
-        if not isinstance(steps, (int, np.integer)) or steps < 2:
-            raise ValueError(f"steps={steps!r}: expected a whole number of at least 2")
+        if not is_whole(steps) or steps < 2:
+            raise ValueError(f"steps={shown(steps)}: expected a whole number of at least 2")
         ends = [self._latent_point(end) for end in (start, stop)]
         share = np.linspace(0, 1, steps)[:, None]
         return self.inverse_transform((1 - share) * ends[0] + share * ends[1])
 
     def _latent_point(self, end: Any) -> np.ndarray:
-        if isinstance(end, (int, np.integer)):
+        if is_whole(end):
             if not 0 <= end < len(self.means_):
                 raise ValueError(f"component {end} does not exist: expected 0 to {len(self.means_) - 1}")
             return np.asarray(self.means_[end])
-        item = np.asarray(end)[None]
+        item = np.asarray(as_array(end))[None]
         self.preprocessing_.check(item)
         if not np.isfinite(item.astype(np.float64)).all():
             raise ValueError("the item has values that are not finite")

@@ -31,7 +31,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
             raise TypeError
         found = torch.device(device)
         torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
+        torch.Generator(found)  # "meta" has none
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
             f"device={shown(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error

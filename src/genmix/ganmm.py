@@ -27,7 +27,7 @@ from genmix.engine import Engine
 from genmix.estep import Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
 from genmix.gan import Adversarial
 from genmix.ganmm_plan import PRESETS, ROLES, Plan, make_plan
-from genmix.nets import build_stack, copy_networks, network_outputs
+from genmix.nets import build_stack, copy_networks, network_outputs, take_weights
 from genmix.starts import InformationStart, learn_information, start_components
 
 
@@ -295,7 +295,7 @@ class GANMixture(BaseMixture):
                 ("generator", gans.averaged.network),
                 ("critic", gans.critic),
             ):
-                network.load_state_dict(fitted[role].state_dict())
+                take_weights(network, fitted[role])
         if isinstance(plan.e_step, CriticEStep):
             judge: Classifier | CriticJudge = CriticJudge(gans, self.n_components, plan.e_step)
         elif isinstance(plan.start, InformationStart) and fitted is None and not kept.exists:
@@ -312,7 +312,7 @@ class GANMixture(BaseMixture):
             judge = Classifier(network, self.n_components, plan.e_step, run, restarts=restarts, n_heads=heads)
             judge.head = torch.full((restarts,), self._head if fitted is not None else 0, device=run.device)
             if fitted is not None:
-                network.load_state_dict(fitted["classifier"].state_dict())
+                take_weights(network, fitted["classifier"])
         if kept.exists:
             return judge, torch.empty(0)
         if fitted is not None or isinstance(plan.start, InformationStart):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from genmix.persistence import MODELS
 
@@ -73,7 +73,8 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
     preset : str or None
         Named settings to start from.
     settings : mapping of str to object
-        Constructor parameters; they win over those of the preset.
+        Constructor parameters; they win over those of the preset. A dictionary stands for a settings object:
+        ``{"steps": 5}`` for ``MinMaxStep(steps=5)``; where several kinds are possible, ``"type"`` names one.
 
     Returns
     -------
@@ -92,9 +93,28 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
         raise ValueError(
             f"{kind.__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
         )
+    made = {parameter: _settings_object(kind, parameter, value) for parameter, value in settings.items()}
     if preset is not None:
-        return kind.preset(preset, components, **settings)
-    return kind(n_components=components, **settings)
+        return kind.preset(preset, components, **made)
+    return kind(n_components=components, **made)
+
+
+def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
+    """Make the settings object that a dictionary stands for; dictionaries of networks stay what they are."""
+    from genmix.checks import argument_kinds, shown
+
+    known = kind._settings
+    fitting = [one.__name__ for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
+    if not isinstance(value, Mapping) or not ("type" in value or fitting):
+        return value
+    name = value["type"] if "type" in value else fitting[0]
+    if name not in known:
+        raise ValueError(f"{parameter}: type={shown(name)}: expected one of {', '.join(known)}")
+    valid = argument_kinds(known[name])
+    given = {setting: one for setting, one in value.items() if setting != "type"}
+    if unknown := sorted(set(given) - set(valid)):
+        raise ValueError(f"{parameter}: {name} has no {unknown[0]!r}; it has {', '.join(valid)}")
+    return known[name](**given)
 
 
 def parameters(name: str) -> list[str]:

@@ -66,6 +66,20 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = momentum
 
 
+def take_weights(network: nn.Module, fitted: nn.Module) -> None:
+    """Give a network the weights, and statistics, of one that was fitted before.
+
+    Raises
+    ------
+    ValueError
+        They are not of one architecture.
+    """
+    state = fitted.state_dict()
+    if {n: p.shape for n, p in network.state_dict().items()} != {n: p.shape for n, p in state.items()}:
+        raise ValueError("warm_start=True needs the networks and latent dimensions fitted before")
+    network.load_state_dict(state)
+
+
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
     """Parameters of the last layer of a dense stack; none for other networks."""
     return list(network.layers[-1].parameters()) if isinstance(network, StackedMLP) else []

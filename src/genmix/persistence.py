@@ -98,15 +98,16 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     return Path(folder)
 
 
-def load(folder: str | os.PathLike[str], *, networks: Any = None) -> Any:
+def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     """Read a model written by :func:`save`; its predictions are those of the saved one, bit for bit.
 
     Parameters
     ----------
     folder : path
         A model folder. It may come from somebody else: nothing in it is executed or unpickled.
-    networks : as in the model's constructor, optional
-        Needed where the model was fitted with network factories of your own, which no file can hold.
+    **own
+        Arguments of the model's constructor that are functions of your own, which no file can hold:
+        ``networks``, where it was fitted with network factories, or ``augmentation``.
 
     Returns
     -------
@@ -116,7 +117,10 @@ def load(folder: str | os.PathLike[str], *, networks: Any = None) -> Any:
     Raises
     ------
     ModelFileError
-        If the folder or one of its files is missing, a link, damaged, foreign, or made by a newer genmix.
+        If the folder or one of its files is missing, a link, damaged, foreign, or made by a newer genmix; or
+        an argument in `own` is missing.
+    ValueError
+        If the model has no argument of a name in `own`.
     """
     path = _existing(Path(folder))
     document = _read_document(path / DOCUMENT)
@@ -126,12 +130,15 @@ def load(folder: str | os.PathLike[str], *, networks: Any = None) -> Any:
     module = importlib.import_module(MODELS[document["class"]])
     import safetensors.torch
 
-    given = {} if networks is None else {"networks": networks}
+    if unknown := sorted(set(own) - set(document["meta"].get("parameters", ()))):
+        raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
     try:
         kind = getattr(module, document["class"])
-        return kind._restore(safetensors.torch.load(content), document["meta"], **given)
+        return kind._restore(safetensors.torch.load(content), document["meta"], **own)
     except MemoryError:
         raise
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
     except Exception as error:  # both files may be forged: whatever they provoke is the files' fault
         raise ModelFileError(f"{path} does not hold a usable {document['class']}: {error}") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import train_test_split
 
 from genmix._base import BaseMixture, fingerprint
-from genmix.data import as_array
+from genmix.checks import is_whole, shown
 from genmix.dnnmm import DNNMixture
 from genmix.minmax import MinMaxStep
 
@@ -125,9 +125,9 @@ def tune(
         raise ValueError(f"{type(model).__name__} learns without labels: leave out y, or tune a DNNMixture")
     if (cycle or adversarial) and not (learns_labels and model.generate):
         raise ValueError("cycle and adversarial are settings of a DNNMixture with generate=True")
-    choices = sorted(set(n_components))
-    if not choices or any(k != int(k) or k < 2 for k in choices):
-        raise ValueError(f"n_components={list(n_components)!r}: expected whole numbers of at least 2")
+    choices = sorted(set(n_components)) if isinstance(n_components, Iterable) else []
+    if not choices or not all(is_whole(k) and k >= 2 for k in choices):
+        raise ValueError(f"n_components={shown(n_components)}: expected whole numbers of at least 2, a list")
     if n_trials < 1:
         raise ValueError(f"n_trials={n_trials!r}: expected at least 1")
     held = None if y is None else hold_out(y, validation, random_state)
@@ -163,7 +163,8 @@ def tune(
 
     sampler = optuna.samplers.TPESampler(seed=random_state)
     settings = [model, choices, wanted, validation, random_state, None if held is None else held.y.tolist()]
-    name = hashlib.sha256(f"{fingerprint(as_array(X))}{settings!r}".encode()).hexdigest()
+    data = fingerprint(clone(model).set_params(n_components=choices[0])._validated(X, reset=True))
+    name = hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest()
     with _quiet(optuna):
         search = optuna.create_study(
             study_name=name, direction="maximize", sampler=sampler, storage=_storage(optuna, study),

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0, 2 after wrong usage or bad input, 130 after Ctrl-C.
     """
+    _mend_streams()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning  # put back when the block ends
         try:
@@ -45,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"genmix: {_one_line(error)}", file=sys.stderr)
             return 2
     return 0
+
+
+def _mend_streams() -> None:
+    """Write into the void where a stream is closed, and "?" for what its encoding lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -10,26 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genmix.cli.files import whole_file
-from genmix.cli.labels import read_labels
 from genmix.cli.settings import read_settings
 from genmix.cli.tables import text_table
 
 if TYPE_CHECKING:
     from genmix.compare import Comparison
     from genmix.datasets import Dataset
-
-
-def read_classes(dataset: Dataset, labels: Path | None, column: str | None) -> np.ndarray | None:
-    """Known classes as whole numbers, -1 where unknown; None where there are none at all."""
-    known = dataset.y if labels is None else read_labels(labels, column)
-    if known is None:
-        return None
-    known = np.asarray(known)
-    if len(known) != len(dataset.X):
-        raise ValueError(f"{len(known)} labels for {len(dataset.X)} rows: they have to be of the same rows")
-    if known.dtype.kind in "iub":
-        return known.astype(np.int64)
-    return np.unique(known, return_inverse=True)[1]
 
 
 def read_model_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -57,18 +43,21 @@ def run(
     from genmix.compare import compare
     from genmix.report import write_comparison
 
-    found = compare(dataset.X, components, y, out=out, names=names, settings=settings, echo=print, **options)
+    found = compare(
+        dataset.X, components, y, out=out, names=names, settings=settings, echo=print,
+        feature_names=dataset.feature_names, **options,
+    )  # fmt: skip
     rows = found.table()
-    print(f"\n{what_is_scored(found)}")
-    print(text_table([_shown(row) for row in rows]))
-    for row in rows:
-        if row["error"]:
-            print(f"{row['model']} failed: {row['error']}")
     _write_csv(out / "table.csv", rows)
     write_comparison(
         rows, found.agreement, found.names, out / "report.html",
         title=f"Models compared on {dataset.name}", subtitle=what_is_scored(found),
     )  # fmt: skip
+    print(f"\n{what_is_scored(found)}")
+    print(text_table([_shown(row) for row in rows]))
+    for row in rows:
+        if row["error"]:
+            print(f"{row['model']} failed: {row['error']}")
     print(f"written to {out}: table.csv, report.html, models, runs.jsonl")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,8 @@ class DataOptions:
     n_samples : int, optional
         Only so many rows: a random choice, the same one each time.
     labels_column : str, optional
-        The column of a table (or the array of an .npz) that holds labels: it is taken out of the data.
+        The column of a table (or the array of an .npz) that holds labels: it is taken out of the data. With
+        --labels, the column of that file, taken out of the data if it is there too.
     image_size : int, optional
         Make each image of a folder so many pixels wide and high.
     data_dir : Path, optional
@@ -45,7 +47,7 @@ def load_data(data: str, rows: DataOptions) -> Dataset:
     """Read DATA as the options say."""
     from genmix.datasets import load
 
-    return load(
+    dataset = load(
         data,
         data_dir=rows.data_dir,
         split=rows.split,
@@ -53,6 +55,57 @@ def load_data(data: str, rows: DataOptions) -> Dataset:
         label_column=rows.labels_column,
         image_size=rows.image_size,
     )
+    _say_left_out(dataset.name, dataset.left_out)
+    return dataset
+
+
+def leave_out(dataset: Dataset, column: str) -> Dataset:
+    """Return a table without one of its columns."""
+    names = dataset.feature_names or ()
+    if column not in names:
+        return dataset
+    if len(names) == 1:
+        raise ValueError(f"{dataset.name} has no column but {column!r}, which holds the labels")
+    kept = [name for name in names if name != column]
+    return replace(dataset, X=dataset.X[:, [names.index(name) for name in kept]], feature_names=tuple(kept))
+
+
+def name_columns(model: Any, dataset: Dataset) -> Any:
+    """Let a model that was fitted on a table remember the names of its columns."""
+    import numpy as np
+
+    if dataset.X.ndim == 2 and dataset.feature_names is not None:
+        model.feature_names_in_ = np.array(dataset.feature_names, dtype=object)
+    return model
+
+
+def match_columns(model: Any, dataset: Dataset) -> Dataset:
+    """Find the columns by name that a model was fitted on, where both have names.
+
+    Raises
+    ------
+    ValueError
+        If one is missing.
+    """
+    wanted = model.__dict__.pop("feature_names_in_", None)  # matched here, and then given in its order
+    names = dataset.feature_names
+    if wanted is None or names is None:
+        return dataset
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise ValueError(
+            f"{dataset.name} has no column {missing[0]!r}, which the model was fitted on: it has "
+            f"{', '.join(names)}"
+        )
+    _say_left_out(dataset.name, tuple(name for name in names if name not in wanted))
+    columns = [names.index(name) for name in wanted]
+    return replace(dataset, X=dataset.X[:, columns], feature_names=tuple(wanted))
+
+
+def _say_left_out(data: str, columns: tuple[str, ...]) -> None:
+    if columns:
+        words = ", ".join(name or "the first, without a name" for name in columns)
+        print(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)
 
 
 def load_model(folder: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genmix.checks import one_line
 from genmix.cli.files import check_suffix, pyarrow_modules
-from genmix.cli.inputs import load_model
+from genmix.cli.inputs import DataOptions, leave_out, load_data, load_model, match_columns
 
 if TYPE_CHECKING:
     from genmix.datasets import Dataset
@@ -22,37 +22,61 @@ LABEL_FILES = (".csv", ".npy", ".npz", ".parquet")
 LABEL_NAMES = ("label", "labels", "y")  # columns or arrays that are taken for labels unless told otherwise
 
 
-def find_labelled(known: Array) -> NDArray[np.bool_]:
-    """Tell which rows have a label: everywhere in genmix, -1 is a row without one."""
-    return known != -1 if known.dtype.kind in "iuf" else np.full(len(known), True)
+@dataclass(frozen=True)
+class Known:
+    """Labels of rows.
+
+    Attributes
+    ----------
+    y : ndarray of int64 [N]
+        -1 is a row without one.
+    names : tuple of str or None
+        ``names[y]`` is the name of label y >= 0. None where labels have no names.
+    column : str
+        Where they were found.
+    """
+
+    y: NDArray[np.int64]
+    names: tuple[str, ...] | None = None
+    column: str = ""
+
+
+def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Dataset, Known | None]:
+    """Read DATA, and its labels: those in the file `labels`, or else its own.
+
+    Raises
+    ------
+    ValueError
+        As `load_data` and `read_labels`, or if there are labels of other rows.
+    """
+    if labels is None:
+        dataset = load_data(data, rows)
+        return dataset, None if dataset.y is None else Known(dataset.y, dataset.class_names)
+    known = read_labels(labels, rows.labels_column)
+    dataset = load_data(data, replace(rows, labels_column=None))
+    if rows.labels_column is not None or _same_file(labels, Path(data)):
+        dataset = leave_out(dataset, known.column)  # nobody is to learn from the answers
+    if len(known.y) != len(dataset.X):
+        raise ValueError(f"{len(known.y)} labels for {len(dataset.X)} rows: they have to be of the same rows")
+    return dataset, known
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    return other.is_file() and path.samefile(other)
 
 
 def read_predictions(result: Path, dataset: Dataset | None) -> tuple[Array, Array | None]:
-    """Find the cluster of each row, and with a model its memberships of all clusters [N, K]."""
+    """Find the cluster of each row, -1 if undecided, and with a model its memberships of clusters [N, K]."""
     if result.suffix.lower() in LABEL_FILES:
-        return read_labels(result), None
+        return read_labels(result).y, None
     if dataset is None:
         raise ValueError("a model needs DATA to be evaluated on: genmix evaluate MODEL DATA")
-    memberships = load_model(result).predict_proba(dataset.X)
+    model = load_model(result)
+    memberships = model.predict_proba(match_columns(model, dataset).X)
     return memberships.argmax(axis=1), memberships
 
 
-def read_known_labels(
-    dataset: Dataset | None, labels: Path | None, column: str | None
-) -> tuple[Array, dict[Any, str]]:
-    """Find the labels to compare with, and the name of each where the data set has names."""
-    if labels is not None:
-        return read_labels(labels, column), {}
-    if dataset is None:
-        raise ValueError("nothing to compare with: give DATA that has labels, or --labels FILE")
-    if dataset.y is None:
-        raise ValueError(
-            f"{dataset.name!r} has no labels: give them with --labels FILE or --labels-column NAME"
-        )
-    return dataset.y, dict(enumerate(dataset.class_names or ()))
-
-
-def read_labels(path: Path, column: str | None = None) -> Array:
+def read_labels(path: Path, column: str | None = None) -> Known:
     """Read one label a row from a .npy, .npz, .csv or .parquet file.
 
     Parameters
@@ -65,8 +89,9 @@ def read_labels(path: Path, column: str | None = None) -> Array:
 
     Returns
     -------
-    array of shape (N,)
-        Integers if all labels are integers, else strings.
+    Known
+        Whole numbers stay what they are, also written as 1.0; text is numbered in alphabetical order. Empty
+        cells, NaN and -1 are rows without a label.
 
     Raises
     ------
@@ -76,17 +101,17 @@ def read_labels(path: Path, column: str | None = None) -> Array:
     check_suffix(path, LABEL_FILES)
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}: give a .csv, .npy, .npz or .parquet file of labels")
+    from genmix.datasets.records import code_labels
+
     columns = _read_columns(path)
     name = _label_column(path, list(columns), column)
-    labels = np.asarray(columns[name])
-    if labels.ndim != 1:
-        raise ValueError(f"labels in {str(path)!r} have the shape {labels.shape}; one label a row is needed")
-    return labels
+    return Known(*code_labels(columns[name], f"{name!r} in {str(path)!r}"), name)
 
 
-def _read_columns(path: Path) -> dict[str, Array]:
+def _read_columns(path: Path) -> dict[str, Any]:
     """Read a file of labels as named arrays; anything broken becomes one ValueError."""
     from genmix.datasets.arrays import read_archive
+    from genmix.datasets.tables import read_cells
 
     try:
         match path.suffix.lower():
@@ -99,26 +124,10 @@ def _read_columns(path: Path) -> dict[str, Array]:
                 table = parquet.read_table(path)
                 return {name: table[name].to_numpy() for name in table.column_names}
             case _:
-                return _read_csv(path)
+                header, cells = read_cells(path)
+                return dict(zip(header, zip(*cells, strict=True), strict=True))
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
-
-
-def _read_csv(path: Path) -> dict[str, Array]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]  # a last empty line is no row
-    if len(rows) < 2:
-        raise ValueError("a header row and at least one row of data are needed")
-    columns = zip(*rows, strict=True)  # rows of different lengths are an error
-    return {name: _integers_or_strings(values) for name, *values in columns}
-
-
-def _integers_or_strings(values: list[str]) -> Array:
-    """As integers if every value is one ("3", not "3.5"), else as they are."""
-    try:
-        return np.array([int(value) for value in values])
-    except ValueError:
-        return np.array(values)
 
 
 def _label_column(path: Path, names: list[str], column: str | None) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from genmix import models
-from genmix.cli.inputs import ALL_ROWS, DataOptions, load_data, load_model
+from genmix.cli.inputs import ALL_ROWS, DataOptions, load_data, load_model, match_columns, name_columns
 
 
 def _version() -> str:
@@ -71,8 +70,8 @@ def fit(
         these are compared with.
     labels : Path, optional
         For models that learn from labels (dnnmm, ss-kmeans, dynae, clustergan, label-spreading,
-        self-training, supervised-only, fixmatch): a .csv, .npy, .npz or .parquet file with a whole number for
-        each row, -1 where the class is unknown (--labels-column names its column).
+        self-training, supervised-only, fixmatch): a .csv, .npy, .npz or .parquet file with a whole number or
+        a name for each row, -1 or nothing where the class is unknown (--labels-column names its column).
     preset : str, optional
         Start from published settings: ganmm-2018-paper, ganmm-2018-code, dnnmm-2020, dec-2016, ...
     seed : int
@@ -88,13 +87,15 @@ def fit(
         autoencoder after its pretraining. The same command again goes on where this one was stopped, and ends
         with the same model.
     set_ : tuple of str
-        Any other parameter of the model, as name=value with a TOML value; can be given more than once.
+        Any other parameter of the model, as name=value with a TOML value; can be given more than once. A
+        table stands for settings that belong together: --set 'step={steps=40}',
+        --set 'm_step={type="MStep", steps=5}'.
     progress : bool, optional
         Show a bar with the time left. Default: where a person is watching.
     """
     from genmix import persistence
     from genmix.cli import files, settings
-    from genmix.cli.labels import read_labels
+    from genmix.cli.labels import load_labelled
 
     persistence.check_target(out)
     files.check_writable(out)
@@ -103,33 +104,34 @@ def fit(
     if "verbose" in models.parameters(model):
         chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
     mixture = models.build(model, components, preset, chosen | settings.read_settings(set_))
-    known = None
     if labels is None and model in models.NEED_LABELS:
         raise ValueError(f"{model} learns from labels: give a file of them with --labels, -1 where unknown")
     if labels is not None:
         if model not in models.LEARN_LABELS:
             learners = ", ".join(models.LEARN_LABELS)
             raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
-        known = read_labels(labels, rows.labels_column)
-        rows = replace(rows, labels_column=None)  # it named one of --labels
     how: dict[str, Any] = {}
     if checkpoint is not None:
         if not models.keeps_checkpoints(mixture):
             able = [name for name in models.CLASSES if models.keeps_checkpoints(models.find_class(name))]
             raise ValueError(f"--checkpoint: {model} keeps none; these do: {', '.join(able)}")
+        if out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
+            raise ValueError(f"--checkpoint {checkpoint} lies in --out, which holds nothing but the model")
         files.check_writable(checkpoint)
         how["checkpoint"] = checkpoint
-    dataset = load_data(data, rows)
+    dataset, known = load_labelled(data, rows, labels)
     start = time.perf_counter()
-    mixture.fit(dataset.X, known, **how)
+    mixture.fit(dataset.X, None if labels is None or known is None else known.y, **how)
     seconds = time.perf_counter() - start
-    mixture.save(out)
+    name_columns(mixture, dataset).save(out)
     end = "converged" if mixture.converged_ else "not converged"
     print(
         f"{type(mixture).__name__}: {len(dataset.X)} rows of {dataset.name}, {components} components, "
         f"{mixture.n_iter_} iterations ({end}), {seconds:.1f} s"
     )
     print("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
+    if labels is not None and known is not None and known.names:
+        print("classes: " + ", ".join(f"{k} is {name}" for k, name in enumerate(known.names)))
     if len(mixture.dead_components_):
         print(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
     if twice := getattr(mixture, "duplicate_components_", []):
@@ -161,7 +163,8 @@ def predict(
         raise ValueError(f"--abstain {abstain!r}: expected a certainty, 0 to 1")
     files.check_suffix(out, (".csv", ".parquet", ".npz"))
     files.check_writable(out)
-    memberships = load_model(model).predict_proba(load_data(data, rows).X)
+    mixture, dataset = load_model(model), load_data(data, rows)
+    memberships = mixture.predict_proba(match_columns(mixture, dataset).X)
     certainty = memberships.max(axis=1)
     label = memberships.argmax(axis=1)
     label[certainty < abstain] = -1  # as predict
@@ -309,7 +312,7 @@ def tune(
     """
     from genmix import persistence, tuning
     from genmix.cli import files, settings
-    from genmix.cli.labels import read_labels
+    from genmix.cli.labels import load_labelled
     from genmix.cli.tables import text_table
 
     if out is not None:
@@ -318,10 +321,10 @@ def tune(
     if study is not None:
         files.check_writable(study)
     mixture = models.build(model, components[0], None, settings.read_settings(set_) | {"random_state": seed})
-    known = None if labels is None else read_labels(labels, rows.labels_column)
-    dataset = load_data(data, rows if labels is None else replace(rows, labels_column=None))
+    dataset, known = load_labelled(data, rows, labels)
+    y = None if labels is None or known is None else known.y
     found = tuning.tune(
-        mixture, dataset.X, known, n_components=components, n_trials=trials, cycle=cycle,
+        mixture, dataset.X, y, n_components=components, n_trials=trials, cycle=cycle,
         adversarial=adversarial, validation=validation, random_state=seed, study=study, echo=print,
     )  # fmt: skip
     ranked = sorted(found.trials, key=lambda trial: -trial.score)
@@ -331,8 +334,8 @@ def tune(
     )
     if out is not None:
         best = found.best
-        best.fit(dataset.X) if known is None else best.fit(dataset.X, known)
-        best.save(out)
+        best.fit(dataset.X) if y is None else best.fit(dataset.X, y)
+        name_columns(best, dataset).save(out)
         print(f"the best, fitted on everything, is saved in {out}")
 
 
@@ -379,16 +382,16 @@ def compare(
         Parameters of a model, as in `genmix fit`, with its name before: --set dec.max_iter=20.
     """
     from genmix.cli import comparing, files
+    from genmix.cli.labels import load_labelled
 
     files.check_writable(out / "table.csv")
-    rows_of_data = rows if labels is None else replace(rows, labels_column=None)
-    dataset = load_data(data, rows_of_data)
-    y = comparing.read_classes(dataset, labels, rows.labels_column)
+    dataset, known = load_labelled(data, rows, labels)
     names = None if models_ == ("all",) else models_
     own = comparing.read_model_settings(set_)
     comparing.run(
-        dataset, components, y, out=out, names=names, shown=shown, seeds=seeds, limit=limit, settings=own
-    )
+        dataset, components, None if known is None else known.y, out=out, names=names, shown=shown,
+        seeds=seeds, limit=limit, settings=own,
+    )  # fmt: skip
 
 
 @app.command(sort_key=7)
@@ -409,22 +412,31 @@ def evaluate(
     data : str, optional
         As in `genmix fit`. Needed with a model; its own labels are the known ones unless --labels is given.
     labels : Path, optional
-        A .csv, .npy, .npz or .parquet file with one known label for each row (--labels-column names its
-        column).
+        A .csv, .npy, .npz or .parquet file with one known label for each row, -1 or nothing where it is
+        unknown (--labels-column names its column).
     """
     from genmix import metrics
-    from genmix.cli.labels import find_labelled, read_known_labels, read_predictions
+    from genmix.cli.labels import load_labelled, read_labels, read_predictions
     from genmix.cli.tables import text_table
 
-    rows_of_data = rows if labels is None else replace(rows, labels_column=None)  # it names one of --labels
-    dataset = None if data is None else load_data(data, rows_of_data)
+    if data is None and labels is None:
+        raise ValueError("nothing to compare with: give DATA that has labels, or --labels FILE")
+    if data is not None:
+        dataset, found = load_labelled(data, rows, labels)
+    elif labels is not None:
+        dataset, found = None, read_labels(labels, rows.labels_column)
+    if found is None:
+        raise ValueError(f"{data!r} has no labels: give them with --labels FILE or --labels-column NAME")
     predicted, memberships = read_predictions(result, dataset)
-    known, names = read_known_labels(dataset, labels, rows.labels_column)
+    known, names = found.y, dict(enumerate(found.names or ()))
     if len(known) != len(predicted):
         raise ValueError(f"{len(known)} labels for {len(predicted)} rows: they have to be of the same rows")
-    labelled = find_labelled(known)
-    if not labelled.all():
-        print(f"left out: {(~labelled).sum()} rows without a label (-1)")
+    labelled = (known != -1) & (predicted != -1)
+    for what, without in (("label", known == -1), ("cluster, undecided", predicted == -1)):
+        if without.any():
+            print(f"left out: {without.sum()} rows without a {what} (-1)")
+    if not labelled.any():
+        raise ValueError("no row has both a label and a cluster: there is nothing to compare")
     known, predicted = known[labelled], predicted[labelled]
     scores = metrics.scores(known, predicted) | {"rand index": metrics.rand_index(known, predicted)}
     print(text_table([{"score": name, "value": value} for name, value in scores.items()]))
@@ -458,9 +470,13 @@ def report(
 
     files.check_suffix(out, (".html", ".htm"))
     files.check_writable(out)
-    mixture, dataset = load_model(model), load_data(data, rows)
+    mixture = load_model(model)
+    dataset = match_columns(mixture, load_data(data, rows))
     title = title or f"{type(mixture).__name__} on {dataset.name}"
-    write_report(mixture, dataset.X, out, y=dataset.y, title=title)
+    write_report(
+        mixture, dataset.X, out, y=dataset.y, title=title,
+        class_names=dataset.class_names, feature_names=dataset.feature_names,
+    )  # fmt: skip
     print(f"written to {out}")
 
 

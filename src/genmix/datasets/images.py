@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import one_line, shown
+from genmix.checks import is_whole, one_line, shown
 from genmix.datasets.records import Dataset, Rows
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def _checked_size(image_size: int | Size | None) -> Size | None:
     if image_size is None:
         return None
     size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side >= 1 for side in size):
+    if len(size) != 2 or not all(is_whole(side) and side >= 1 for side in size):
         raise ValueError(
             f"image_size={shown(image_size)}: expected pixels >= 1, one number or (height, width)"
         )
-    return size
+    return (int(size[0]), int(size[1]))
 
 
 def _pixels(path: Path, size: Size | None) -> NDArray[np.uint8]:
@@ -73,19 +73,21 @@ def _pixels(path: Path, size: Size | None) -> NDArray[np.uint8]:
 
     try:
         with Image.open(path) as file:
-            image = _plain(ImageOps.exif_transpose(file), path)
+            image = _plain(ImageOps.exif_transpose(file), path, file.format)
             if size is not None:
                 image = image.resize(size[::-1], Image.Resampling.BILINEAR)
             return np.asarray(image)
     except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(f"cannot read the image {path}: {one_line(str(error))}") from error
+        reason = one_line(str(error)) or type(error).__name__
+        raise ValueError(f"cannot read the image {path}: {reason}") from error
 
 
-def _plain(image: Image.Image, path: Path) -> Image.Image:
+def _plain(image: Image.Image, path: Path, kind: str | None) -> Image.Image:
     """Turn any kind of image into grey (L) or colour (RGB) of 8 bits."""
     from PIL import Image
 
-    if image.mode.startswith("I;16"):  # plain conversion would cut off all that is brighter than 255
+    # Plain conversion would cut off all that is brighter than 255. PIL reads 16-bit .pgm as 32-bit numbers.
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PPM"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"the image {path} has 32-bit pixels of unknown range: save it with 8 or 16 bits")

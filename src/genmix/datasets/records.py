@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.checks import is_whole, shown
+
 __all__ = ["Dataset", "DatasetNotFound", "Rows", "Whole", "check_array", "code_labels"]
 
 
@@ -36,6 +38,8 @@ class Dataset:
         Under which terms, and from where; empty for files of the user's.
     description : str
         A sentence or two on the content, and on what was left out.
+    left_out : tuple of str
+        Columns of a file that are not in X: they hold text, or number the rows as pandas writes them.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Dataset:
     licence: str = ""
     source: str = ""
     description: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,10 @@ class Rows:
             n = len(wanted)
         if self.n_samples is None:
             return wanted
-        if not 1 <= self.n_samples <= n:
-            raise ValueError(f"n_samples={self.n_samples} of {what}: expected 1 to {n}, the rows there are")
+        if not (is_whole(self.n_samples) and 1 <= self.n_samples <= n):
+            raise ValueError(
+                f"n_samples={shown(self.n_samples)} of {what}: expected 1 to {n}, the rows there are"
+            )
         chosen = np.sort(np.random.default_rng(self.random_state).permutation(n)[: self.n_samples])
         return chosen if isinstance(wanted, slice) else wanted[chosen]
 
@@ -83,12 +90,16 @@ class Whole:
     feature_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     parts: NDArray[Any] | None = None
+    left_out: tuple[str, ...] = ()
 
     def choose(self, name: str, what: str, rows: Rows, description: str = "") -> Dataset:
         """Return the rows wanted; `what` names the source in errors."""
         wanted = rows.choose(what, len(self.X), self.parts)
         y = None if self.y is None else self.y[wanted]
-        return Dataset(name, self.X[wanted], y, self.feature_names, self.class_names, description=description)
+        return Dataset(
+            name, self.X[wanted], y, self.feature_names, self.class_names, description=description,
+            left_out=self.left_out,
+        )  # fmt: skip
 
 
 def check_array(X: NDArray[Any], what: str) -> NDArray[Any]:
@@ -111,7 +122,7 @@ def code_labels(
     """Turn labels into integers, and names where they were not integers already.
 
     Whole numbers stay what they are, also when they are written as text or as floats. Other text is numbered
-    in alphabetical order. None, NaN and empty text are unlabelled: -1.
+    in alphabetical order. None, NaN, empty text and -1 are unlabelled: -1.
     """
     array = np.asarray(values)
     if array.ndim != 1:
@@ -124,8 +135,8 @@ def code_labels(
     except ValueError:
         if array.dtype.kind == "f":
             raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)") from None
-    names = sorted(set(texts) - {""})
-    number = {"": -1} | {name: position for position, name in enumerate(names)}
+    names = sorted(set(texts) - {"", "-1"})
+    number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
     return np.array([number[text] for text in texts], np.int64), tuple(names)
 
 

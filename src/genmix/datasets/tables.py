@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 from genmix.checks import one_line
 from genmix.datasets.records import Dataset, Rows, Whole, code_labels
 
-__all__ = ["read_csv", "read_parquet"]
+__all__ = ["read_cells", "read_csv", "read_parquet"]
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+#: How pandas writes row numbers: first in a .csv, in one that was read and written again, in a .parquet.
+_ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 
 def read_csv(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
     """Read a header and rows, separated by comma, semicolon or tab."""
-    header, cells = _read_rows(path)
+    header, cells = read_cells(path)
     texts = dict(zip(header, zip(*cells, strict=True), strict=True))
     label = _take_labels(texts, label_column, path)
     numbers = {name: _numbers(column, f"column {name!r} of {path}") for name, column in texts.items()}
@@ -51,16 +56,24 @@ _Label = tuple[NDArray[np.int64], tuple[str, ...] | None]
 def _dataset(
     path: Path, rows: Rows, numbers: dict[str, NDArray[Any] | None], label: _Label | None
 ) -> Dataset:
-    kept = {name: column for name, column in numbers.items() if column is not None}
+    kept = {
+        name: column
+        for name, column in numbers.items()
+        if column is not None and not _ROW_NUMBERS.fullmatch(name)
+    }
     if not kept:
         raise ValueError(f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}")
     X = np.column_stack(list(kept.values()))
     if not len(X):
         raise ValueError(f"{path} has a header but no rows")
-    left_out = [name for name in numbers if name not in kept]
+    left_out = tuple(name for name in numbers if name not in kept)
     y, class_names = label or (None, None)
-    description = f"Left out, as they are not numbers: {', '.join(left_out)}." if left_out else ""
-    return Whole(X, y, tuple(kept), class_names).choose(path.stem, str(path), rows, description)
+    texts = [name for name in left_out if numbers[name] is None]
+    description = f"Left out, as they are not numbers: {', '.join(texts)}." if texts else ""
+    if len(texts) < len(left_out):
+        description = f"{description} Left out, as pandas writes it to number the rows: a column.".strip()
+    whole = Whole(X, y, tuple(kept), class_names, left_out=left_out)
+    return whole.choose(path.stem, str(path), rows, description)
 
 
 def _take_labels(
@@ -74,12 +87,13 @@ def _take_labels(
     return code_labels(as_list(columns.pop(label_column)), f"column {label_column!r} of {path}")
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Read the header, and the cells of each row, of a table separated by comma, semicolon or tab."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
-            separator = max(",;\t", key=first.count)
+            separator = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
             lines = csv.reader(file, delimiter=separator, strict=True)
             header = _unique([cell.strip() for cell in next(lines, [])], path)
             if header and all(_is_number(cell) for cell in header):
@@ -113,6 +127,9 @@ def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
         values = np.array([float(cell) for cell in cells])
         _refuse_missing(~np.isfinite(values), what)
         return values
+    truths = [_TRUTH.get(cell.lower()) for cell in cells]
+    if None not in truths:
+        return np.array(truths, float)
     kinds = np.array(["number" if _is_number(cell) else _kind(cell) for cell in cells])
     n_numbers, n_texts = int((kinds == "number").sum()), int((kinds == "text").sum())
     if n_texts >= n_numbers:

@@ -81,7 +81,7 @@ def model_section(
     Raises
     ------
     ValueError
-        If ``X`` is empty or ``y`` has another length.
+        If ``X`` is empty, ``y`` has another length, or there is not one name a column.
     """
     fitted = apply(model, X, y, class_names, feature_names)
     blocks: list[Block | None] = [

@@ -90,12 +90,14 @@ def apply(
     Raises
     ------
     ValueError
-        If ``X`` is empty or ``y`` has another length.
+        If ``X`` is empty, ``y`` has another length, or there is not one name a column.
     """
     names = feature_names
     if names is None and hasattr(X, "columns"):
         names = [str(name) for name in X.columns]
     data = np.asarray(X)
+    if names is not None and data.ndim == 2 and len(names) != data.shape[1]:
+        raise ValueError(f"feature_names has {len(names)} names, X has {data.shape[1]} columns; name each")
     if len(data) == 0:
         raise ValueError(
             "X has no rows; a report needs the data the model was fitted on, or other data like it."
