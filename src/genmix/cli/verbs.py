@@ -419,14 +419,13 @@ def evaluate(
     from genmix.cli.labels import load_labelled, read_labels, read_predictions
     from genmix.cli.tables import text_table
 
-    if data is None and labels is None:
-        raise ValueError("nothing to compare with: give DATA that has labels, or --labels FILE")
-    if data is not None:
-        dataset, found = load_labelled(data, rows, labels)
-    elif labels is not None:
-        dataset, found = None, read_labels(labels, rows.labels_column)
+    dataset, found = (None, None) if data is None else load_labelled(data, rows, labels)
+    if data is None and labels is not None:
+        found = read_labels(labels, rows.labels_column)
     if found is None:
-        raise ValueError(f"{data!r} has no labels: give them with --labels FILE or --labels-column NAME")
+        raise ValueError(
+            "nothing to compare with: give DATA that has labels, or --labels FILE or --labels-column NAME"
+        )
     predicted, memberships = read_predictions(result, dataset)
     known, names = found.y, dict(enumerate(found.names or ()))
     if len(known) != len(predicted):
