@@ -270,6 +270,17 @@ def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> Non
     assert text.count("4 of the") == 1
 
 
+def test_table_3_shows_dec_as_the_paper_does_with_the_autoencoder_of_the_codes(tmp_path: Path) -> None:
+    """It starts from that autoencoder and sees the images: a random network on codes is no DEC."""
+    item = catalogue.ITEMS["ganmm-table-3"]
+    assert "dec-without-autoencoder" not in {row.method for row in item.rows}
+    for size, task in (("cpu", "mnist-test"), ("full", "mnist-60000")):
+        [found] = [e for e in item.experiments(size) if e.method == "dec"]  # type: ignore[arg-type]
+        assert found.task == task and item.task_shown(found, size) == f"{task}-codes"  # type: ignore[arg-type]
+    rows = {row["method"]: row for row in tables.rows_of(item, Runs(tmp_path), "cpu")}
+    assert rows["dec"]["task"] == "mnist-test-codes" and rows["dec"]["purity_paper"] == 0.8673
+
+
 def test_scores_close_to_1_are_told_apart() -> None:
     from matplotlib.figure import Figure
 

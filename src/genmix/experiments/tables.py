@@ -29,7 +29,7 @@ def records_of(item: Item, runs: Runs, size: Size) -> dict[tuple[str, float, str
     found = {}
     for experiment in item.experiments(size):
         records = runs.read(experiment.name, experiment.settings(size))
-        found[experiment.task, experiment.alpha, experiment.method] = records
+        found[item.task_shown(experiment, size), experiment.alpha, experiment.method] = records
     return found
 
 
