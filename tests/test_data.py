@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from genmix.data import Preprocessing, as_array, is_images
+from genmix.data import Preprocessing, as_array, is_images, pixel_range
 
 LAYOUTS = {
     "table": (12, 5),
@@ -127,6 +127,37 @@ def test_unit_scaling_is_that_of_the_papers_uci_data() -> None:
     deviation = X - X.mean(0)
     np.testing.assert_allclose(items, deviation / np.abs(deviation).max(0), atol=1e-6)
     np.testing.assert_allclose(np.abs(items).max(0), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "expected"),
+    [
+        (0, 255, "uint8", (0, 255)),
+        (20, 120, "uint8", (0, 255)),  # a quarter of a usual range: dark, but in that range
+        (0, 1, "uint8", (0, 1)),
+        (0, 16, "uint8", (0, 16)),
+        (100, 160, "uint8", (100, 160)),
+        (0, 1, "float32", (0, 1)),
+        (0.2, 0.9, "float64", (0, 1)),
+        (0, 0.001, "float64", (0, 0.001)),
+        (-1, 1, "float32", (-1, 1)),
+        (0, 1, "bool", (0, 1)),
+        (7, 7, "uint8", (0, 255)),
+        (0, 0, "float32", (0, 1)),
+        (1e6, 1e6 + 0.5, "float64", (1e6, 1e6 + 0.5)),
+    ],
+)
+def test_images_are_mapped_from_their_range(
+    low: float, high: float, dtype: str, expected: tuple[float, float]
+) -> None:
+    images = np.linspace(low, high, 60).reshape(3, 4, 5).astype(dtype)
+    assert pixel_range(images) == expected
+    made = Preprocessing.fit(images)
+    items = made.apply(images)
+    if high > low:
+        assert items.max() - items.min() >= 0.25
+    tolerance = 0 if images.dtype.kind in "ub" else 1e-6 * (high - low or 1)
+    np.testing.assert_allclose(made.restore(items), images, rtol=0, atol=tolerance)
 
 
 def test_range_scaling_is_unit_scaling_with_mean_variance_1() -> None:

@@ -18,7 +18,7 @@ from genmix.experiments import catalogue, figures, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
-from genmix.experiments.tasks import Compute
+from genmix.experiments.tasks import Case, Compute
 
 SIZE = "smoke"
 PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
@@ -151,6 +151,56 @@ def test_the_last_record_counts_and_a_cut_line_does_not(runs: Runs) -> None:
     assert [r["purity"] for r in finished(KMEANS, SIZE, runs)] == [0.25]
 
 
+@pytest.mark.parametrize("line", [b"[1]", b"\xff\xfe", b"NaN", b'{"seed": 1, "settings": "a"}', b"{}"])
+def test_damaged_records_do_not_count(line: bytes, runs: Runs) -> None:
+    record = run_one(KMEANS, 0, SIZE, runs)
+    path = runs.folder / "runs" / "digits--kmeans.jsonl"
+    named = {**record, "seed": "1"}
+    path.write_bytes(line + b"\n" + path.read_bytes() + json.dumps(named).encode() + b"\n")
+    assert finished(KMEANS, SIZE, runs) == [record]
+
+
+def test_records_of_two_data_sets_are_not_averaged(runs: Runs) -> None:
+    record = run_one(KMEANS, 0, SIZE, runs)
+    runs.append({**record, "seed": 1, "fingerprint": "other"})
+    assert [r["seed"] for r in runs.read(KMEANS.name, record["settings"])] == [1]
+
+
+def test_a_damaged_file_of_a_figure_is_made_again(runs: Runs, small: None) -> None:
+    experiment = replace(KMEANS, method="dcn", needs=("encodings",))
+    record = run_one(experiment, 0, SIZE, runs)
+    path = runs.shown(experiment.name, record["settings"], 0)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:60] + b"x" * 40 + whole[100:]):
+        path.write_bytes(damaged)
+        assert finished(experiment, SIZE, runs) == []
+        run_one(experiment, 0, SIZE, runs)
+        assert shown.read_arrays(path).keys() == {"map", "classes"}
+
+
+def test_damaged_codes_are_made_again(runs: Runs, small: None) -> None:
+    case, task = Case(0, runs.cache, SIZE), tasks.TASKS["mnist-test-codes"]
+    codes = task.draw(case).X
+    (path,) = runs.cache.glob("codes-*.npy")
+    path.write_bytes(path.read_bytes()[:200])
+    np.testing.assert_array_equal(task.draw(case).X, codes)
+    assert path.stat().st_size > 200
+
+
+def test_one_data_set_that_is_not_there_does_not_stop_the_others(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> datasets.Dataset:
+        raise OSError("no network")
+
+    monkeypatch.setitem(tasks.TASKS, "mnist-test", replace(tasks.TASKS["mnist-test"], source=lost))
+    away = Experiment("mnist-test", "kmeans")
+    jobs = missing([(away, 0), (KMEANS, 0)], SIZE, runs)
+    done, failed = run_missing(jobs, SIZE, runs)
+    assert done == 1
+    assert failed == ["mnist-test/kmeans, seed 0: the data cannot be read: no network"]
+
+
 def test_what_is_missed_most_comes_first(runs: Runs) -> None:
     other = Experiment("digits", "gmm-diag")
     run_one(KMEANS, 0, SIZE, runs)
@@ -249,7 +299,7 @@ def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> Non
         runs.append(
             {
                 "experiment": by_method[method].name, "seed": 0, "seconds": 1.0,
-                "threads": 1, "device": "cpu",
+                "threads": 1, "device": "cpu", "fingerprint": "0",
                 "settings": by_method[method].settings("cpu"), "purity": value, "accuracy": value,
                 "ari": value, "nmi": value,
             }
@@ -312,6 +362,10 @@ def test_budgets(text: str, seconds: float) -> None:
         (["reproduce", "ganmm-table-4", "--device", "cudda"], "device='cudda'"),
         (["reproduce", "ganmm-table-4", "--precision", "float8"], "precision='float8'"),
         (["reproduce", "ganmm-table-4", "--seeds", "0"], "at least 1"),
+        (["reproduce", "--seeds", "0"], "at least 1"),
+        (["reproduce", "--device", "cudda"], "device='cudda'"),
+        (["reproduce", "ganmm-table-4", "--seeds", "1.5"], "expected a whole number, not '1.5'"),
+        (["reproduce", "ganmm-table-4", "--page", "/dev/null/page.md"], "/dev/null"),
         (["reproduce", "ganmm-table-4", "--budget", "soon"], "such as 90s"),
         (["reproduce", "ganmm-table-4", "--budget", "0m"], "such as 90s"),
     ],

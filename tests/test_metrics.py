@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,8 +302,10 @@ def test_memberships_drawn_from_themselves_are_calibrated() -> None:
         ([[float("nan"), 1.0], [0.5, 0.5]], 10, "in .0, 1."),
         ([[1.0, 0.0]], 10, "length|rows"),
         ([[1.0, 0.0], [1.0, 0.0]], 0, "n_bins=0"),
+        ([[1.0, 0.0], [1.0, 0.0]], 2.5, "n_bins=2.5"),
+        ([[1.0, 0.0], [1.0, 0.0]], True, "n_bins=True"),
     ],
 )
-def test_calibration_refuses_bad_arguments(memberships: list, n_bins: int, message: str) -> None:
+def test_calibration_refuses_bad_arguments(memberships: list, n_bins: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metrics.calibration([0, 1], memberships, n_bins)

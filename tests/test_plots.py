@@ -62,7 +62,8 @@ def test_images_of_every_layout_become_rgba(shape, channels_first):
 @pytest.mark.parametrize(
     ("values", "low", "high"),
     [
-        (np.array([0, 7], np.uint8), 0, 255),
+        (np.array([0, 200], np.uint8), 0, 255),
+        (np.array([0, 7], np.uint8), 0, 7),
         (np.array([0.0, 0.9]), 0, 1),
         (np.array([-0.9, 0.9]), -1, 1),
         (np.array([0.0, 16.0]), 0, 16),

@@ -48,7 +48,7 @@ class Preprocessing:
         "range": tables are centred, each column divided by its largest absolute deviation (the scaling of the
         GANMM paper's UCI data), then everything by one number so that the columns' mean variance is 1. "unit"
         is the same without that last number, "standard" divides by standard deviations, "none" changes
-        nothing. Images are mapped from their range to [0, 1].
+        nothing. Images are mapped from their range (see `pixel_range`) to [0, 1].
     center, scale : list of float
         Per column, or one number each for images: scaled = (x - center) / scale.
     constant : list of int
@@ -102,8 +102,10 @@ class Preprocessing:
                 values = (X - np.asarray(self.center)) / np.asarray(self.scale)
                 scaled = torch.from_numpy(values.astype(np.float32))
             else:
-                scaled = torch.from_numpy(np.array(X, dtype=np.float32, order="C"))  # a copy: X is the user's
-                scaled = scaled.sub_(self.center[0]).div_(self.scale[0])
+                values = np.empty(X.shape, dtype=np.float32)
+                # In float64, piece by piece: far from 0, float32 would not tell pixels apart.
+                np.subtract(X, self.center[0], out=values, dtype=np.float64, casting="unsafe")
+                scaled = torch.from_numpy(values).div_(self.scale[0])
         if len(scaled) and not max(-scaled.min(), scaled.max()) <= FARTHEST:
             raise ValueError(
                 f"X has values beyond {FARTHEST:g} once scaled as the data of the fit: rescale it, or leave "
@@ -175,11 +177,20 @@ def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _image_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
-    if scaling == "none" or X.dtype == bool:
+    if scaling == "none":
         return np.zeros(1), np.ones(1)
-    if X.dtype == np.uint8:
-        return np.zeros(1), np.full(1, 255.0)
-    low, high = float(X.min()), float(X.max())
-    if 0 <= low and high <= 1:
-        return np.zeros(1), np.ones(1)
-    return np.full(1, low), np.full(1, (high - low) or 1.0)
+    low, high = pixel_range(X)
+    return np.full(1, low), np.full(1, high - low)
+
+
+def pixel_range(images: np.ndarray) -> tuple[float, float]:
+    """Find what stands for the darkest and the brightest pixel.
+
+    Images that use a quarter of a usual range (0..255 for bytes, 0..1 for other numbers), or are of one
+    shade within it, are in it; others reach from their smallest to their largest value.
+    """
+    low, high = float(images.min()), float(images.max())
+    usual = 255.0 if images.dtype == np.uint8 else 1.0
+    if 0 <= low and high <= usual and (high == low or high - low >= usual / 4):
+        return 0.0, usual
+    return low, high if high > low else low + 1.0

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 if TYPE_CHECKING:
     from genmix.datasets import Dataset
+
+
+def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """Read digits; cyclopts itself would round 2.5."""
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"expected a whole number, not {text!r}") from None
+
+
+#: A whole number on the command line.
+Whole = Annotated[int, Parameter(converter=_read_whole)]
 
 
 @Parameter(name="*")
@@ -34,9 +48,9 @@ class DataOptions:
     """
 
     split: Literal["train", "test"] | None = None
-    n_samples: int | None = None
+    n_samples: Whole | None = None
     labels_column: str | None = None
-    image_size: int | None = None
+    image_size: Whole | None = None
     data_dir: Path | None = None
 
 

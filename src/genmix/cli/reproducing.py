@@ -96,8 +96,6 @@ def run(
     from genmix.experiments.tables import markdown
 
     items = list(ITEMS.values()) if name == "all" else [find(name)]
-    if seeds is not None and seeds < 1:
-        raise ValueError(f"--seeds {seeds}: expected at least 1")
     wanted = {
         (experiment, seed): None
         for item in items
@@ -172,9 +170,10 @@ def page(runs: Runs, size: Size, figures: str) -> str:
         "# Reproduction", "",
         "Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`, one",
         "JSON line a run, made by `genmix reproduce ITEM`. Mean and sample standard deviation over seeds",
-        "0, 1, ...; last iterate. Labels are used for scoring only, or as the share said: then what had no",
-        "label is scored. Two cores of an Intel Xeon with other work beside: seconds are upper bounds;",
-        "each record says in which precision its networks were trained (float32 where it says none).", "",
+        "0, 1, ... (the bars of figures, cut at 1, the highest score); last iterate. Labels are used for",
+        "scoring only, or as the share said: then what had no label is scored. Two cores of an Intel Xeon",
+        "with other work beside: seconds are upper bounds; each record says in which precision its networks",
+        "were trained (float32 where it says none).", "",
         f"{done:,} of the {total:,} runs that the papers' items ask for are finished.", "",
         "## Where our default is not higher", "",
         *([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), "",

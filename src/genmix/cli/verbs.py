@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from genmix import models
-from genmix.cli.inputs import ALL_ROWS, DataOptions, load_data, load_model, match_columns, name_columns
+from genmix.cli.inputs import ALL_ROWS, DataOptions, Whole, load_data, load_model, match_columns, name_columns
 
 
 def _version() -> str:
@@ -37,14 +37,14 @@ def fit(
     data: str,
     /,
     *,
-    components: int,
+    components: Whole,
     out: Path,
     model: models.Name = "ganmm",
     labels: Path | None = None,
     preset: str | None = None,
-    seed: int = 0,
-    max_iter: int | None = None,
-    n_init: int | None = None,
+    seed: Whole = 0,
+    max_iter: Whole | None = None,
+    n_init: Whole | None = None,
     device: str | None = None,
     checkpoint: Path | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
@@ -184,9 +184,9 @@ def sample(
     /,
     *,
     out: Path,
-    n: Annotated[int, Parameter(name="--n")] = 16,
-    component: int | None = None,
-    seed: int | None = None,
+    n: Annotated[Whole, Parameter(name="--n")] = 16,
+    component: Whole | None = None,
+    seed: Whole | None = None,
 ) -> None:
     """Generate new rows or images from each component.
 
@@ -232,9 +232,9 @@ def interpolate(
     /,
     *,
     out: Path,
-    start: Annotated[int, Parameter(name="--from")],
-    stop: Annotated[int, Parameter(name="--to")],
-    steps: int = 8,
+    start: Annotated[Whole, Parameter(name="--from")],
+    stop: Annotated[Whole, Parameter(name="--to")],
+    steps: Whole = 8,
 ) -> None:
     """Walk from the mean of one component of a dnnmm model to that of another.
 
@@ -268,16 +268,16 @@ def tune(
     data: str,
     /,
     *,
-    components: Annotated[tuple[int, ...], Parameter(consume_multiple=True)],
+    components: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True)],
     model: Literal["ganmm", "dnnmm"] = "dnnmm",
     labels: Path | None = None,
-    trials: int = 20,
+    trials: Whole = 20,
     cycle: tuple[float, float] | None = None,
     adversarial: tuple[float, float] | None = None,
     validation: float = 0.3,
     study: Path | None = None,
     out: Path | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
     rows: DataOptions = ALL_ROWS,
 ) -> None:
@@ -344,14 +344,14 @@ def compare(
     data: str,
     /,
     *,
-    components: int,
+    components: Whole,
     out: Path,
     labels: Path | None = None,
     models_: Annotated[
         tuple[str, ...], Parameter(name="--models", consume_multiple=True, show_default=False)
     ] = ("all",),
     shown: float = 0.5,
-    seeds: Annotated[tuple[int, ...], Parameter(consume_multiple=True)] = (0,),
+    seeds: Annotated[tuple[Whole, ...], Parameter(consume_multiple=True)] = (0,),
     limit: float | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
     rows: DataOptions = ALL_ROWS,
@@ -501,7 +501,7 @@ def reproduce(
     /,
     *,
     out: Path = Path("results"),
-    seeds: int | None = None,
+    seeds: Whole | None = None,
     budget: str | None = None,
     smoke: bool = False,
     full: bool = False,
@@ -541,10 +541,15 @@ def reproduce(
         raise ValueError("--smoke and --full are two sizes: give one of them")
     size: Literal["smoke", "cpu", "full"] = "smoke" if smoke else "full" if full else "cpu"
     runs, seconds = Runs(out / "smoke" if smoke else out), reproducing.read_budget(budget)
+    compute = Compute(device, precision)
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"--seeds {seeds}: expected at least 1")
+    if page is not None:  # before hours of runs
+        files.check_writable(page)
     if item is not None:
         files.check_writable(runs.folder / "runs" / "x")
         seeds = 1 if smoke and seeds is None else seeds
-        reproducing.run(item, runs, size, seeds=seeds, budget=seconds, compute=Compute(device, precision))
+        reproducing.run(item, runs, size, seeds=seeds, budget=seconds, compute=compute)
     if page is not None:
         reproducing.write_page(page, runs, size)
     elif item is None:
@@ -552,7 +557,7 @@ def reproduce(
 
 
 @app.command(sort_key=11)
-def demo(*, out: Path = Path("genmix-demo"), seed: int = 0) -> None:
+def demo(*, out: Path = Path("genmix-demo"), seed: Whole = 0) -> None:
     """Cluster two data sets that come with genmix, beside k-means and Gaussian mixtures, and write a report.
 
     Parameters

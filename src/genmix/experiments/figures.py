@@ -10,6 +10,7 @@ import numpy as np
 from genmix.experiments.catalogue import Item
 from genmix.experiments.methods import METHODS
 from genmix.experiments.runs import Runs
+from genmix.experiments.shown import read_arrays
 from genmix.experiments.tables import NAMES, records_of, rows_of, scores_of
 from genmix.experiments.tasks import TASKS, Size
 from genmix.plots.axes import INK, MUTED, Margins, panels, plain
@@ -111,8 +112,9 @@ def _curve(
         axis.axhline(points[0][1], color=palette(number + 1)[number], linestyle=":", linewidth=1.2)
     title = _title(rows[0]["method"]) if rows else None
     x, mean, sd = (list(part) for part in zip(*sorted(points), strict=True)) if points else ([], [], [])
+    bars = [sd, [min(d, 1 - m) for d, m in zip(sd, mean, strict=True)]]  # no score is above 1
     axis.errorbar(
-        [] if flat else x, [] if flat else mean, yerr=[] if flat else sd,
+        [] if flat else x, [] if flat else mean, yerr=None if flat else bars,
         color=palette(number + 1)[number], marker=_MARKS[number], markersize=5, capsize=3,
         linewidth=2.4 if ours else 1.2, label=title,
     )  # fmt: skip
@@ -196,10 +198,7 @@ def _arrays(item: Item, runs: Runs, size: Size, name: str) -> list[tuple[str, di
     for key, records in records_of(item, runs, size).items():
         experiment = titles[key]
         path = runs.shown(experiment.name, experiment.settings(size), 0)
-        if not records or not path.exists():
-            continue
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = dict(kept)
+        arrays = read_arrays(path) if records else {}
         if name in arrays:
             task, alpha, method = key
             title = METHODS[method].title.split(":")[0].replace("genmix", "ours")

@@ -131,8 +131,13 @@ def missing(wanted: Iterable[tuple[Experiment, int]], size: Size, runs: Runs) ->
         seeds.setdefault(experiment, []).append(seed)
     jobs = []
     for experiment, asked in seeds.items():
-        data, records = TASKS[experiment.task].fingerprint(), finished(experiment, size, runs)
-        done = {record["seed"] for record in records if record["fingerprint"] == data}
+        records = finished(experiment, size, runs)
+        try:
+            data = TASKS[experiment.task].fingerprint()
+            records = [record for record in records if record["fingerprint"] == data]
+        except (ValueError, OSError):
+            pass  # data that cannot be read: the runs will say so, those of other data go on
+        done = {record["seed"] for record in records}
         left = [seed for seed in asked if seed not in done]
         before, seconds = len(asked) - len(left), mean_seconds(records)
         jobs += [Job(experiment, seed, before + place, seconds) for place, seed in enumerate(left)]

@@ -10,6 +10,12 @@ from typing import Any
 
 Record = dict[str, Any]
 
+#: What every record has.
+_KINDS: dict[str, Any] = {
+    "experiment": str, "settings": str, "seed": int, "fingerprint": str, "seconds": (int, float),
+    **dict.fromkeys(("purity", "accuracy", "ari", "nmi"), (int, float)),
+}  # fmt: skip
+
 
 class Runs:
     """Records in ``FOLDER/runs/EXPERIMENT.jsonl``, and what belongs to a run in ``FOLDER/shown/``.
@@ -27,16 +33,16 @@ class Runs:
         self.folder = folder
 
     def read(self, experiment: str, settings: str) -> list[Record]:
-        """Read the records of an experiment with these settings, by seed."""
+        """Read the records of an experiment with these settings, by seed: those on the data of the last."""
         path = self._file(experiment)
         found: dict[int, Record] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # cut short when a disk was full: that run is done again
-            if record.get("settings") == settings:
-                found[record["seed"]] = record
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            record = _whole(line)
+            if record is None or record["settings"] != settings:
+                continue
+            if any(other["fingerprint"] != record["fingerprint"] for other in found.values()):
+                found.clear()  # a mean over two data sets is of neither
+            found[record["seed"]] = record
         return [found[seed] for seed in sorted(found)]
 
     def append(self, record: Record) -> None:
@@ -68,6 +74,17 @@ class Runs:
 
     def _file(self, experiment: str) -> Path:
         return self.folder / "runs" / f"{_file_name(experiment)}.jsonl"
+
+
+def _whole(line: bytes) -> Record | None:
+    """Read one record; None if it was cut short by a full disk, or is damaged: that run is done again."""
+    try:
+        record = json.loads(line)
+    except ValueError:  # no JSON, or no text
+        return None
+    if not isinstance(record, dict):
+        return None
+    return record if all(isinstance(record.get(name), kind) for name, kind in _KINDS.items()) else None
 
 
 def _file_name(experiment: str) -> str:

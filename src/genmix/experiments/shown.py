@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genmix import DNNMixture
+from genmix.datasets.arrays import read_archive
 from genmix.experiments.tasks import Draw
 
 #: Samples of each component, items on a map, steps of a walk.
@@ -64,12 +65,17 @@ def has(record: Mapping[str, Any], path: Path, needs: Sequence[str]) -> bool:
     wanted = [name for need in needs if need in _ARRAYS for name in _ARRAYS[need]]
     if any(need not in record for need in needs if need not in _ARRAYS):
         return False
-    if not wanted:
-        return True
+    return not wanted or set(wanted) <= set(read_arrays(path))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read a run's file; nothing of one that is not there or damaged, which is then made again."""
     if not path.exists():
-        return False
-    with np.load(path, allow_pickle=False) as kept:
-        return all(name in kept for name in wanted)
+        return {}
+    try:
+        return read_archive(path)
+    except ValueError:
+        return {}
 
 
 def keep(path: Path, needs: Sequence[str], model: Any, drawn: Draw) -> None:
@@ -77,10 +83,7 @@ def keep(path: Path, needs: Sequence[str], model: Any, drawn: Draw) -> None:
     needs = [need for need in needs if need in MAKERS]
     if not needs:
         return
-    arrays: dict[str, np.ndarray] = {}
-    if path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = dict(kept)
+    arrays = read_arrays(path)
     for need in needs:
         arrays |= MAKERS[need](model, drawn)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,4 +92,4 @@ def keep(path: Path, needs: Sequence[str], model: Any, drawn: Draw) -> None:
     part.replace(path)
 
 
-__all__ = ["MAKERS", "component_of", "encodings", "has", "keep", "samples", "walk"]
+__all__ = ["MAKERS", "component_of", "encodings", "has", "keep", "read_arrays", "samples", "walk"]

@@ -130,7 +130,10 @@ class Task:
 
     def draw(self, case: Case) -> Draw:
         """Draw the data of one run; of few items where only the machinery is tried."""
-        data = self.source()
+        try:
+            data = self.source()
+        except OSError as error:  # no network
+            raise ValueError(f"the data cannot be read: {error}") from error
         if case.size == "smoke":
             index = np.random.RandomState(0).permutation(len(data.X))[:FEW]
             data = replace(data, X=np.asarray(data.X)[index], y=np.asarray(data.y)[index])
@@ -203,14 +206,15 @@ def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
         model = StackedAutoencoder(how, random_state=case.seed)
     name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
     kept = case.cache / f"codes-{name}.npy"
-    if not kept.exists():
+    try:
+        codes = np.array(datasets.load(str(kept)).X)
+    except ValueError:  # not there, or damaged
         folder = autoencoder_folder(case.cache, model, X, case.compute)
         codes = case.compute.prepare(model).fit(X, checkpoint=folder).transform(X)
         case.cache.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npy")
         np.save(part, codes, allow_pickle=False)
         part.replace(kept)
-    codes = np.load(kept, allow_pickle=False)
     return Draw(codes / np.ptp(codes, 0), y)
 
 

@@ -166,6 +166,8 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     weights : array [K], optional
         Mixture weights, drawn as a tick where ``weight * sum(sizes)`` lies.
     """
+    from matplotlib.ticker import MaxNLocator
+
     count = np.asarray(sizes)
     figure, (axis,) = panels(1, 340, 20 * len(count) + 40, Margins(left=26))
     plain(axis)
@@ -180,6 +182,7 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     axis.set_yticks(range(len(count)), [str(k) for k in range(len(count))], fontsize=10)
     axis.set_ylim(len(count) - 0.4, -0.6)
     axis.set_xlim(0, max(1, float(count.max(initial=0))) * 1.16)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlabel("items", fontsize=10, color=MUTED)
     return figure
 
@@ -222,7 +225,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
             mark = "o" if np.isfinite(line).sum() < 25 else None
             axis.plot(iteration, line, color=color, linewidth=1.8, marker=mark, markersize=3.5)
         axis.set_title(CURVE_TITLES.get(key, key.replace("_", " ")), loc="left", fontsize=10, color=MUTED)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("EM iteration", fontsize=10, color=MUTED)
         if key in ("changed", "epsilon", "smallest_share"):
@@ -281,12 +284,12 @@ def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
             axis.add_patch(Rectangle((column - 0.46, k - 0.46), 0.92, 0.92, fc=colors[k], alpha=strength))
             if count.shape[1] <= 12:
                 axis.text(column, k, f"{int(count[k, c])}", ha="center", va="center", fontsize=10, color=INK)
+    axis.xaxis.tick_top()  # first: it makes other labels, which know nothing of what was set before
     axis.set_xticks(range(len(order)), names, fontsize=10, rotation_mode="anchor")
     if slanted:
         axis.tick_params(axis="x", rotation=40)
         for name in axis.get_xticklabels():
             name.set_horizontalalignment("left")
-    axis.xaxis.tick_top()
     axis.set_yticks(range(len(count)), [str(k) for k in range(len(count))], fontsize=10)
     axis.set_xlim(-0.6, count.shape[1] - 0.4)
     axis.set_ylim(len(count) - 0.4, -0.6)

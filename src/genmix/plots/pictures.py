@@ -71,16 +71,14 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def _pixel_range(images: NDArray) -> tuple[float, float]:
-    """Find the usual range (0..255, 0..1, -1..1) the values fit, else smallest to largest."""
-    if images.dtype == np.uint8:
-        return 0.0, 255.0
+    """Find the range that the models see too; -1..1 for what goes on both sides of 0 and not beyond it."""
+    from genmix.data import pixel_range
+
     finite = images[np.isfinite(images)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if low >= 0 and 0 < high <= 1:
+    if not finite.size:
         return 0.0, 1.0
-    if low >= -1 and low < 0 < high <= 1:
-        return -1.0, 1.0
-    return low, high if high > low else low + 1.0
+    low, high = pixel_range(finite)
+    return (-1.0, 1.0) if -1 <= low < 0 < high <= 1 else (low, high)
 
 
 def to_rgba(images: ArrayLike, style: ImageStyle, color: str = "#000000") -> NDArray[np.uint8]:
