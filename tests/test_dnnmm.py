@@ -294,6 +294,26 @@ def test_images_of_every_layout(digits: Any, layout: Any) -> None:
     assert component.shape == (7,) and model.n_features_in_ == np.prod(shape)
 
 
+def test_a_single_image_is_asked_for_as_a_stack() -> None:
+    X = np.random.default_rng(0).random((24, 6, 5)).astype(np.float32)
+    model = quick().fit(X)
+    assert model.predict(X[:1]).shape == (1,)
+    for wrong, advice in (
+        (X[0], r"fitted on \(6, 5\); of a single item make a stack"),
+        (X[:, 0], r"\(6, 5\)$"),
+    ):
+        with pytest.raises(ValueError, match=advice):
+            model.predict(wrong)
+
+
+def test_codes_are_named_for_frames(blobs: Any) -> None:
+    X = blobs[0]
+    model = quick().set_output(transform="pandas").fit(X)
+    frame = model.transform(X)
+    assert list(frame.columns) == list(model.get_feature_names_out())
+    np.testing.assert_array_equal(frame, quick().fit(X).transform(X))
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (12, 12, 3), (3, 10, 14), (5, 3)])
 @pytest.mark.parametrize("conditional", [True, False])
 def test_convolutional_networks_of_every_size(shape: tuple[int, ...], conditional: bool) -> None:

@@ -156,6 +156,10 @@ def test_any_label_types_score_alike() -> None:
         pandas.Series(true, dtype="Int64"),
         polars.Series(names),
         torch.tensor(true),
+        torch.tensor(true).bfloat16(),
+        torch.tensor(true, dtype=torch.float32, requires_grad=True),
+        list(torch.tensor(true)),
+        np.ma.masked_array(true, mask=False),
         ["a", "a", 1, 1, 2.5, 2.5],
         np.array(["a", "a", 1, 1, (2,), (2,)], dtype=object),
     ]
@@ -178,6 +182,7 @@ def test_minus_one_is_a_class_and_never_dropped() -> None:
 
 def missing_values() -> list[object]:
     pandas = pytest.importorskip("pandas")
+    torch = pytest.importorskip("torch")
     return [
         [0.0, float("nan")],
         np.array([1.0, np.inf]),
@@ -187,17 +192,20 @@ def missing_values() -> list[object]:
         pandas.Series(["a", None]),
         ["a", pandas.NA],
         np.array(["2020-01-01", "NaT"], dtype="datetime64[D]").astype(object),
+        np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"),
+        np.ma.masked_array([0, 1], [False, True]),
+        [torch.tensor(0.0), torch.tensor(float("nan"))],
     ]
 
 
-@pytest.mark.parametrize("position", range(8))
+@pytest.mark.parametrize("position", range(11))
 def test_missing_labels_are_refused(position: int) -> None:
     with pytest.raises(ValueError, match=r"labels_true holds .*leave rows without a label out"):
         metrics.scores(missing_values()[position], [0, 1])  # type: ignore[arg-type]
 
 
 def test_what_an_array_of_numbers_cannot_hold_is_not_said_of_it() -> None:
-    with pytest.raises(ValueError, match=r"^labels_true holds NaN or infinity"):
+    with pytest.raises(ValueError, match=r"^labels_true holds NaN, infinity or masked"):
         metrics.purity(np.array([0.0, np.nan]), [0, 1])
 
 

@@ -142,6 +142,17 @@ def test_component_samples_of_wide_tables_shows_the_telling_features():
     assert "feature 41" in labels
 
 
+def test_component_samples_needs_real_items():
+    with pytest.raises(ValueError, match="reference=X"):
+        plots.component_samples({0: np.zeros((3, 2))}, {})
+
+
+@pytest.mark.parametrize(("table", "names"), [([[1, 2]], ["a"]), ([1, 2], ["a", "b"]), ([[1]], ["a", "b"])])
+def test_confusion_needs_a_name_for_each_class(table, names):
+    with pytest.raises(ValueError, match="and C names"):
+        plots.confusion(table, names)
+
+
 def test_component_samples_needs_a_component():
     with pytest.raises(ValueError, match="empty"):
         plots.component_samples({}, {})

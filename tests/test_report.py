@@ -160,6 +160,14 @@ def test_names_are_escaped_everywhere():
     assert "b" * 200 not in html
 
 
+@pytest.mark.parametrize("name", ["a\x00b", "c\ud800", "line\nbreak"])
+def test_names_that_no_file_can_hold_are_shown(name, tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    model, y = StandIn(2, random_state=0).fit(X), np.array([name, "b"] * 20)
+    path = write_report(model, X, tmp_path / "r.html", y=y, feature_names=[name, "b"], title=name)
+    assert "\N{REPLACEMENT CHARACTER}" in path.read_text("utf-8")
+
+
 def test_table_of_a_data_frame_without_labels():
     pandas = pytest.importorskip("pandas")
     X = pandas.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=["width", "height", "mass"])

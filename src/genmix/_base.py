@@ -120,6 +120,21 @@ class BaseModel(BaseEstimator):
     @abstractmethod
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
 
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments by name; settings objects are given whole, as in ``m_step=MStep(steps=50)``.
+
+        Raises
+        ------
+        ValueError
+            A name that the model does not have.
+        """
+        for name in params:
+            argument, _, inner = name.partition("__")
+            if inner and argument in self.get_params(deep=False):
+                raise ValueError(f"{name} cannot be set alone: give {argument} as a whole, {argument}=...")
+        super().set_params(**params)
+        return self
+
     def save(self, folder: str | Path) -> Path:
         """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
         from genmix.persistence import save
@@ -132,19 +147,27 @@ class BaseModel(BaseEstimator):
         """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
         if reset:
             check_arguments(self)
-        X = as_array(X)
+        try:
+            X = as_array(X)
+        except ValueError as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
         if times := [dtype for dtype in _dtypes(X) if _is_time(dtype)]:  # scikit-learn makes numbers of them
             raise ValueError(f"X has dtype {times[0]}; expected numbers, such as days since the first one")
         try:
+            if len(getattr(X, "shape", ())) > 4:
+                layouts = "a table [N, d] or images [N, H, W], [N, H, W, C] or [N, C, H, W]"
+                raise ValueError(f"shape {tuple(X.shape)}; expected {layouts}")
             found = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
         except (TypeError, ValueError) as error:
             raise _InvalidItems(f"X: {one_line(str(error))}") from error
         found = _within(np.asarray(found), 1e150 if found.ndim == 2 else 1e30)  # squares of more overflow
         try:  # last, so that a refit with bad items leaves a fitted model as it is
-            if found.ndim == 2:
+            if found.ndim == 2 and (reset or len(self.preprocessing_.shape) == 1):
                 validate_data(self, X, reset=reset, skip_check_array=True)
             elif reset:
                 self.n_features_in_ = int(np.prod(found.shape[1:]))
+            else:
+                self.preprocessing_.check(found)
         except ValueError as error:
             raise _InvalidItems(f"X: {one_line(str(error))}") from error
         return found
@@ -160,9 +183,7 @@ class BaseModel(BaseEstimator):
     def _items(self, X: Any) -> Tensor:
         """Scaled items for a fitted model."""
         check_is_fitted(self)
-        X = self._validated(X, reset=False)
-        self.preprocessing_.check(X)
-        return self.preprocessing_.apply(X)
+        return self.preprocessing_.apply(self._validated(X, reset=False))
 
     # ------------------------------------------------------------------ to and from a folder
 
@@ -448,7 +469,9 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
 def _dtypes(X: Any) -> list[Any]:
     """Types of an array's elements, or of a frame's columns."""
     found = getattr(X, "dtypes", None)  # of pandas and polars
-    return [getattr(X, "dtype", None)] if found is None or callable(found) else list(found)
+    if found is None or callable(found):
+        return [getattr(X, "dtype", None)]
+    return list(found) if hasattr(found, "__iter__") else [found]  # a single column has one
 
 
 def _is_time(dtype: Any) -> bool:

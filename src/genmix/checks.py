@@ -7,6 +7,7 @@ from functools import cache
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from unicodedata import category
 
 import numpy as np
 
@@ -81,6 +82,11 @@ def one_line(text: str, longest: int = 400) -> str:
     """Put a text of any length on one line."""
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def printable(text: str) -> str:
+    """Put a sign for what no font or file can hold: control characters, halves of surrogate pairs."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if category(c) in ("Cc", "Cs") else c for c in text)
 
 
 def _fits(value: Any, hint: Any, interval: str) -> bool:

@@ -19,11 +19,29 @@ FARTHEST = 1e15
 
 
 def as_array(X: Any) -> Any:
-    """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation."""
+    """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation.
+
+    Raises
+    ------
+    ValueError
+        Images of several shapes in a list, or what numpy would take for something else: masked, sparse.
+    """
+    if np.ma.is_masked(X):
+        raise ValueError("masked values were given: fill them, or leave their items out")
     if isinstance(X, Tensor):
-        return X.detach().cpu().numpy()
-    if isinstance(X, list | tuple) and len(getattr(next(iter(X), None), "shape", ())) in (2, 3):
-        return np.stack([as_array(x) for x in X])
+        if X.layout != torch.strided:
+            raise ValueError(f"a tensor of layout {X.layout} was given: expected a dense one, X.to_dense()")
+        X = X.detach().cpu()
+        known = X.dtype in (torch.float16, torch.float32, torch.float64) or not X.is_floating_point()
+        return (X if known else X.float()).numpy()  # numpy has no bfloat16
+    if isinstance(X, list | tuple):
+        if len(getattr(next(iter(X), None), "shape", ())) in (1, 2, 3):
+            X = [as_array(x) for x in X]
+        found = {np.shape(x) for x in X if hasattr(x, "shape")}
+        if len(found) > 1:
+            raise ValueError(f"items of several shapes were given: {sorted(found)[0]}, {sorted(found)[1]}")
+        nested = np.asarray(X)
+        return nested if nested.ndim > 2 else X
     return X
 
 
@@ -130,8 +148,10 @@ class Preprocessing:
     def check(self, X: np.ndarray) -> None:
         """Refuse items of another shape than those the model was fitted on."""
         if tuple(X.shape[1:]) != tuple(self.shape):
+            advice = "; of a single item make a stack of one, X[None]" if X.shape == self.shape else ""
             raise ValueError(
-                f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on {self.shape}"
+                f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on "
+                f"{self.shape}{advice}"
             )
 
     def to_dict(self) -> dict[str, Any]:

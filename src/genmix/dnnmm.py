@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ from genmix.starts import InformationStart, learn_information, start_components
 from genmix.supervision import Labels, check_sample_weight, encode_labels
 
 
-class DNNMixture(TransformerMixin, BaseMixture):
+class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture):
     """Deep mixture with one generator, one encoder and K fixed Gaussians in between (Pande & Awate 2020).
 
     The encoder maps items into a latent space where component k is a unit Gaussian around a fixed mean; the
@@ -446,7 +446,8 @@ class DNNMixture(TransformerMixin, BaseMixture):
     def score_samples(self, X: Any) -> np.ndarray:
         """Logarithm of eq. 1: the density of each item's **encoding**, a pseudo-density of the item.
 
-        There is no Jacobian in it, so it compares items within one fitted model only.
+        There is no Jacobian in it, so it compares items within one fitted model only: no `score` to choose
+        between models is made of it, `genmix.tuning` does that.
 
         Parameters
         ----------
@@ -516,6 +517,10 @@ class DNNMixture(TransformerMixin, BaseMixture):
         ends = [self._latent_point(end) for end in (start, stop)]
         share = np.linspace(0, 1, steps)[:, None]
         return self.inverse_transform((1 - share) * ends[0] + share * ends[1])
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.means_.shape[1])
 
     def _latent_point(self, end: Any) -> np.ndarray:
         if is_whole(end):

@@ -289,12 +289,15 @@ def _codes(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[NDArray[np.i
 
 def _encode(labels: ArrayLike, name: str) -> _Coded:
     """Sorted distinct labels as Python objects, and the position of each row's label among them."""
+    if to_list := getattr(labels, "tolist", None) if hasattr(labels, "detach") else None:
+        labels = np.asarray(to_list())  # a tensor of torch, on any device, with or without a gradient
     # A list of strings with a NaN in it would become the string 'nan': keep the objects until checked.
     values = np.asarray(labels) if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"{name} has shape {values.shape}: expected one label a row, shape (N,) with N >= 1")
-    if values.dtype.kind in "fc" and not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinity: leave rows without a label out")
+    unknown = np.ma.is_masked(labels) or (values.dtype.kind in "fcmM" and not np.isfinite(values).all())
+    if unknown:
+        raise ValueError(f"{name} holds NaN, infinity or masked rows: leave rows without a label out")
     if values.dtype.kind == "O":
         return _encode_objects(values.tolist(), name)
     distinct, codes = np.unique(values, return_inverse=True)
@@ -302,7 +305,7 @@ def _encode(labels: ArrayLike, name: str) -> _Coded:
 
 
 def _encode_objects(values: list[Any], name: str) -> _Coded:
-    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    values = [value.item() if hasattr(value, "item") else value for value in values]
     if any(_is_missing(value) for value in values):
         raise ValueError(f"{name} holds None, NaN or infinity: leave rows without a label out")
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from genmix.checks import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -59,5 +61,5 @@ def plain(axis: Axes, grid: Literal["", "x", "y"] = "") -> None:
 
 def shorten(name: object, limit: int = 24) -> str:
     """Return a name short enough for an axis, its dollar signs kept from being read as mathematics."""
-    text = str(name)
+    text = printable(str(name))
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")

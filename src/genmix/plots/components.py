@@ -54,7 +54,7 @@ def component_samples(
     Raises
     ------
     ValueError
-        If no component is given.
+        If no component is given, or none with a real item while there is no reference.
     """
     if not samples_by_component:
         raise ValueError("samples_by_component is empty; give the generated items of at least one component.")
@@ -63,7 +63,10 @@ def component_samples(
     real = {k: np.asarray(nearest_by_component.get(k, ())) for k in components}
     samples = {k: np.asarray(samples_by_component[k]) for k in components}
     if reference is None:
-        reference = np.concatenate([part for part in real.values() if len(part)])
+        found = [part for part in real.values() if len(part)]
+        if not found:
+            raise ValueError("nearest_by_component has no items; give reference=X, the real data.")
+        reference = np.concatenate(found)
     if is_images(reference):
         return _image_rows(samples, real, np.asarray(reference), colors)
     return _table_panels(samples, real, np.asarray(reference, dtype=np.float64), feature_names, colors)

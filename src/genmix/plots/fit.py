@@ -263,11 +263,21 @@ def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
     Figure
         A cell is as strong as the share of its cluster; classes are ordered so that the best match of
         clusters and classes lies along the diagonal.
+
+    Raises
+    ------
+    ValueError
+        A table of another shape, or a class without a name.
     """
     from matplotlib.patches import Rectangle
     from scipy.optimize import linear_sum_assignment
 
     count = np.asarray(table)
+    if count.ndim != 2 or len(class_names) != count.shape[1]:
+        raise ValueError(
+            f"a table of shape {count.shape} and {len(class_names)} class names were given; expected [K, C] "
+            "and C names"
+        )
     matched = linear_sum_assignment(-count)[1]
     order = [*matched, *sorted(set(range(count.shape[1])) - set(matched.tolist()))]
     colors, share = palette(len(count)), count / np.maximum(count.sum(1, keepdims=True), 1)

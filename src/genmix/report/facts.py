@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from genmix.checks import printable
 from genmix.plots import palette
 from genmix.report import words
 from genmix.report.page import Chip, Fact, Table
@@ -115,6 +116,7 @@ def apply(
 
 def brief(text: str, limit: int = 60) -> str:
     """Return a name short enough for a table."""
+    text = printable(text)
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 
 

@@ -212,7 +212,7 @@ def write_page(
         raise ValueError(f"{target} is a folder; give the name of a file, such as {target / 'report.html'}.")
     html = render_page(title, sections, subtitle=subtitle, date=date)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(target, html.encode("utf-8"))
+    _write_whole(target, html.encode("utf-8", errors="replace"))
     return target
 
 

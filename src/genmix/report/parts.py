@@ -38,8 +38,13 @@ def component_cards(fitted: Fitted) -> Cards:
 def _card_note(fitted: Fitted, k: int, samples: NDArray, majority: str) -> str:
     size = int(fitted.sizes[k])
     kept = float((np.asarray(fitted.model.predict(samples)) == k).mean())
-    items = f"{size:,} items ({size / len(fitted.X):.1%})" if size else "no items"
-    return f"{items} · {kept:.0%} recognised" + (f" · mostly {brief(majority, 30)}" if majority else "")
+    return f"{_share(size, len(fitted.X))} · {kept:.0%} recognised" + (
+        f" · mostly {brief(majority, 30)}" if majority else ""
+    )
+
+
+def _share(size: int, n: int) -> str:
+    return f"{size:,} item{'s' * (size != 1)} ({size / n:.1%})" if size else "no items"
 
 
 def _majority(fitted: Fitted) -> dict[int, str]:
@@ -79,7 +84,7 @@ def _typical_cards(fitted: Fitted, shown: range) -> Cards:
     cards = []
     for k in shown:
         chip, rows = fitted.chip(k), np.flatnonzero(fitted.labels == k)
-        note = f"{len(rows):,} items ({len(rows) / len(fitted.X):.1%})" if len(rows) else "no items"
+        note = _share(len(rows), len(fitted.X))
         note += f" · mostly {brief(majority[k], 30)}" if majority.get(k) else ""
         pictures: list[Picture] = []
         chart = None
