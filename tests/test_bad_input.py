@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from functools import cache, partial
 from inspect import signature
@@ -24,6 +24,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.exceptions import NotFittedError
 
 from genmix import (
     Adversarial,
@@ -43,6 +44,7 @@ from genmix.cli import main
 from genmix.cli.labels import read_labels
 from genmix.data import Preprocessing, as_array
 from genmix.datasets import load
+from genmix.engine import Engine
 from genmix.nets import build_stack
 from genmix.supervision import check_sample_weight, encode_labels
 from test_baselines import NEED_LABELS, TINY, TINY_MODELS
@@ -355,6 +357,35 @@ def test_fitted_models_answer_or_refuse(name: str, data: st.DataObject) -> None:
     else:
         far = is_refused(lambda: check_answers(model, X, shape[0]), "X has values beyond")
         assert far == (np.abs(np.asarray(as_array(X), dtype=float)).max() > 1e14)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GANMixture", "DNNMixture", "DCN", "DEC", "ClusterGAN", "DynAE", "FixMatch", "StackedAutoencoder",
+     "SupervisedOnly", "VaDE"],
+)  # fmt: skip
+@pytest.mark.parametrize("error", [KeyboardInterrupt, FloatingPointError])
+def test_a_fit_that_is_stopped_leaves_the_model_as_it_was(
+    name: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*arguments: Any) -> Iterator[int]:
+        yield 0
+        raise error
+
+    model, fresh = MODELS[name](2).fit(TWO_GROUPS, TWO_CLASSES), MODELS[name](2)
+    verb = "predict" if hasattr(model, "predict") else "transform"
+    before, history = getattr(model, verb)(TWO_GROUPS), list(model.history_)
+    if "warm_start" in model.get_params():
+        model.set_params(warm_start=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "progress", stopped)
+        for other in (model, fresh):
+            with pytest.raises(error):
+                other.fit(TWO_GROUPS + 1, TWO_CLASSES)
+    np.testing.assert_array_equal(getattr(model, verb)(TWO_GROUPS), before)
+    assert model.history_ == history
+    with pytest.raises(NotFittedError):
+        getattr(fresh, verb)(TWO_GROUPS)
 
 
 @cases(NONSENSICAL)

@@ -6,8 +6,9 @@ import hashlib
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -94,6 +95,23 @@ def check_losses(values: Mapping[str, float], iteration: int) -> None:
         )
 
 
+def _whole_or_not_at_all(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a model as it was where its fit fails or is interrupted."""
+
+    @wraps(fit)
+    def fit_or_restore(self: BaseModel, *args: Any, **kwargs: Any) -> Any:
+        state = self.__dict__
+        before = {name: value.copy() if type(value) is list else value for name, value in state.items()}
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            state.clear()
+            state.update(before)
+            raise
+
+    return fit_or_restore
+
+
 class BaseModel(BaseEstimator):
     """What every estimator of genmix does: check its input, and go to a folder and back.
 
@@ -109,6 +127,12 @@ class BaseModel(BaseEstimator):
     _fitted_names: ClassVar[tuple[str, ...]] = (
         "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
     )  # fmt: skip
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """See to it that a fit happens whole or not at all."""
+        super().__init_subclass__(**kwargs)
+        if "fit" in cls.__dict__:
+            cls.fit = _whole_or_not_at_all(cls.fit)  # type: ignore[method-assign]
 
     @abstractmethod
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -335,7 +359,9 @@ class BaseClusterer(ClusterMixin, BaseModel):
             text = f"components {self.dead_components_} {state}; {advice}"
             warnings.warn(text, DeadComponentWarning, stacklevel=_caller_level())
         if self.duplicate_components_:
-            pairs = ", ".join(f"{i} and {j}" for i, j in self.duplicate_components_)
+            pairs = ", ".join(f"{i} and {j}" for i, j in self.duplicate_components_[:10])
+            if len(self.duplicate_components_) > 10:
+                pairs += f", and {len(self.duplicate_components_) - 10} more pairs"
             text = f"components {pairs} share their items; {advice}"
             warnings.warn(text, DuplicateComponentWarning, stacklevel=_caller_level())
 
