@@ -53,7 +53,7 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
     )
     names: dict[str, Any] = {}
     at = [100 * alpha for alpha in item.alphas] if by_labels else [_SHARES[task] for task in item.tasks]
-    room = 0.04 * (max(at) - min(at))
+    room = 0.06 * (max(at) - min(at))
     for axis, (task, score) in zip(axes, [(t, s) for t in tasks for s in scores], strict=True):
         plain(axis, "y")
         for number, method in enumerate(row.method for row in item.rows):
@@ -112,6 +112,7 @@ def _curve(
         axis.axhline(points[0][1], color=palette(number + 1)[number], linestyle=":", linewidth=1.2)
     title = _title(rows[0]["method"]) if rows else None
     x, mean, sd = (list(part) for part in zip(*sorted(points), strict=True)) if points else ([], [], [])
+    x = [place + 0.8 * (number - 3) for place in x]  # side by side: no bar hides another
     bars = [sd, [min(d, 1 - m) for d, m in zip(sd, mean, strict=True)]]  # no score is above 1
     axis.errorbar(
         [] if flat else x, [] if flat else mean, yerr=None if flat else bars,
