@@ -53,17 +53,17 @@ def curves(item: Item, runs: Runs, size: Size) -> Figure | None:
     )
     names: dict[str, Any] = {}
     at = [100 * alpha for alpha in item.alphas] if by_labels else [_SHARES[task] for task in item.tasks]
-    room = 0.06 * (max(at) - min(at))
+    step = 0.01 * (max(at) - min(at))
     for axis, (task, score) in zip(axes, [(t, s) for t in tasks for s in scores], strict=True):
         plain(axis, "y")
         for number, method in enumerate(row.method for row in item.rows):
             mine = [row for row in rows if row["method"] == method and task in ("", row["task"])]
-            _curve(axis, mine, score, number, item.rows[number].role == "ours", by_labels)
+            _curve(axis, mine, score, number, item.rows[number].role == "ours", by_labels, step)
         axis.set_title(f"{_short(task)}: {NAMES[score]}" if task else NAMES[score], fontsize=11, color=INK)
         axis.set_xlabel("share of labels, %" if by_labels else "share of the data fitted, %", fontsize=10)
         axis.xaxis.label.set_color(MUTED)
         axis.set_xticks(at)
-        axis.set_xlim(min(at) - room, max(at) + room)
+        axis.set_xlim(min(at) - 6 * step, max(at) + 6 * step)
         _stretch(axis, [row for row in rows if task in ("", row["task"])], score)
         handles, labels = axis.get_legend_handles_labels()
         names |= dict(zip(labels, handles, strict=True))
@@ -102,7 +102,13 @@ def _stretch(axis: Axes, rows: Sequence[Mapping[str, Any]], score: str) -> None:
 
 
 def _curve(
-    axis: Axes, rows: Sequence[Mapping[str, Any]], score: str, number: int, ours: bool, by_labels: bool
+    axis: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    score: str,
+    number: int,
+    ours: bool,
+    by_labels: bool,
+    step: float,
 ) -> None:
     points = [
         (100 * r["alpha"] if by_labels else _SHARES[r["task"]], r[score], r[f"{score}_sd"]) for r in rows
@@ -112,7 +118,7 @@ def _curve(
         axis.axhline(points[0][1], color=palette(number + 1)[number], linestyle=":", linewidth=1.2)
     title = _title(rows[0]["method"]) if rows else None
     x, mean, sd = (list(part) for part in zip(*sorted(points), strict=True)) if points else ([], [], [])
-    x = [place + 0.8 * (number - 3) for place in x]  # side by side: no bar hides another
+    x = [place + step * (number - 3) for place in x]  # side by side: no bar hides another
     bars = [sd, [min(d, 1 - m) for d, m in zip(sd, mean, strict=True)]]  # no score is above 1
     axis.errorbar(
         [] if flat else x, [] if flat else mean, yerr=None if flat else bars,
