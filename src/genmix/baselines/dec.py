@@ -29,6 +29,11 @@ def target_distribution(q: Tensor) -> Tensor:
     return p / p.sum(1, keepdim=True)
 
 
+def divergence(p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(P || Q) of memberships ``[N, K]`` from their target, mean over items (eq. 2)."""
+    return (p * (p.clamp_min(1e-12).log() - log_q)).sum(1).mean()
+
+
 class DEC(CodeClusterer):
     """Deep embedded clustering: an encoder and centres sharpen their own soft assignments.
 
@@ -66,7 +71,7 @@ class DEC(CodeClusterer):
     converged_ : bool
         Whether `tol` was reached.
     history_ : list of dict
-        One record a refresh: iteration, changed, loss (mean of KL(P || Q) since the last one), seconds.
+        One record a refresh: iteration, changed, loss (KL(P || Q) of all items after the steps), seconds.
     dead_components_ : list of int
         Clusters without data.
 
@@ -137,41 +142,42 @@ class DEC(CodeClusterer):
         ------
         ValueError
             Data that are empty, not finite, of unknown layout or fewer than K; an argument out of range.
+        FloatingPointError
+            Training diverged.
         """
         X, views, kept, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.run
-        centers, before = kmeans_centers(net.encode_all(items), self.n_components, run)
+        centers, _ = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)
         learned = [*net.encoder.parameters(), centers]
         optimizer = FlatOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer}
         learners["centers"] = torch.nn.ParameterList([centers])
-        self.history_, before = kept.resume(learners, before)
+        self.history_, _ = kept.resume(learners, None)
         self.converged_ = False
-        for t in run.progress(self.max_iter, "DEC", len(self.history_)):
-            with torch.no_grad():  # P is of all items (eq. 3), and frozen until the next refresh
-                q = log_similarity(net.encode_all(items), centers).exp()
-                p = target_distribution(q)
-            changed = float((q.argmax(1) != before).float().mean())
-            before, total = q.argmax(1), torch.zeros((), device=run.device)
-            if t and changed <= self.tol:
-                self.converged_ = True
-            for _ in range(0 if self.converged_ else self.update_interval):
+        log_q = self._log_similarity(items, centers)
+        for _ in run.progress(self.max_iter, "DEC", len(self.history_)):
+            p = target_distribution(log_q.exp())  # of all items, and frozen until the next refresh
+            for _ in range(self.update_interval):
                 index = views.draw_index(1, self.batch_size)[0]
-                log_q = log_similarity(net.encode(items[index]), centers)
-                loss = (p[index] * (p[index].clamp_min(1e-12).log() - log_q)).sum(1).mean()  # eq. 2
-                optimizer.minimize(loss)
-                total += loss.detach()
-            self._record(begun, changed=changed, loss=float(total) / self.update_interval)
+                optimizer.minimize(divergence(p[index], log_similarity(net.encode(items[index]), centers)))
+            before, log_q = log_q.argmax(1), self._log_similarity(items, centers)
+            changed = float((log_q.argmax(1) != before).float().mean())
+            self._record(begun, changed=changed, loss=float(divergence(p, log_q)))
+            self.converged_ = changed <= self.tol
             if self.converged_:
                 break
-            kept.write(self.history_, before)
+            kept.write(self.history_, None)
         kept.end()
         self._conclude_codes(X, views, centers)
         return self
+
+    @torch.no_grad()
+    def _log_similarity(self, items: Tensor, centers: Tensor) -> Tensor:
+        return log_similarity(self._networks.encode_all(items), centers)
 
     def _scores(self, codes: Tensor) -> Tensor:
         return log_similarity(codes, self._centers.double())
 
 
-__all__ = ["DEC", "log_similarity", "target_distribution"]
+__all__ = ["DEC", "divergence", "log_similarity", "target_distribution"]

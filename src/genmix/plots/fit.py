@@ -195,7 +195,7 @@ def curve_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | None = None) -> Figure:
-    """Draw how the fit went, a panel for each quantity, EM iterations from left to right.
+    """Draw how the fit went, a panel for each quantity, iterations from left to right.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
         axis.set_title(CURVE_TITLES.get(key, key.replace("_", " ")), loc="left", fontsize=10, color=MUTED)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.set_xlabel("EM iteration", fontsize=10, color=MUTED)
+        axis.set_xlabel("iteration", fontsize=10, color=MUTED)
         if key in ("changed", "epsilon", "smallest_share"):
             axis.set_ylim(bottom=0)
     return figure
