@@ -16,7 +16,7 @@ from genmix import GANMixture, datasets, metrics
 from genmix.cli import main, reproducing
 from genmix.experiments import catalogue, figures, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
-from genmix.experiments.running import Experiment, Job, finished, missing, run_missing, run_one
+from genmix.experiments.running import Experiment, Job, _processor, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
 from genmix.experiments.tasks import Case, Compute
 
@@ -129,6 +129,12 @@ def test_records_say_the_precision(asked: str, done: str, runs: Runs) -> None:
     compute = Compute(precision=asked)
     assert run_one(Experiment("digits", "dec"), 0, SIZE, runs, compute)["precision"] == done
     assert run_one(KMEANS, 0, SIZE, runs, compute)["precision"] == "float32"
+
+
+def test_records_name_the_processor(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_one(KMEANS, 0, SIZE, runs)["processor"].strip()
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU of {device}")
+    assert _processor("cuda:1") == "GPU of cuda:1"
 
 
 def test_only_items_without_a_label_are_scored(runs: Runs, small: None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+import re
 import shutil
 import time
 import warnings
@@ -213,7 +215,8 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
     }  # fmt: skip
     record |= _scores(model, last, drawn, known)
     record |= {
-        "seconds": round(seconds, 1), "device": compute.device, "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 1), "device": compute.device, "processor": _processor(compute.device),
+        "threads": torch.get_num_threads(),
         "precision": _precision(last, compute), "version": genmix.__version__, "torch": torch.__version__,
     }  # fmt: skip
     for name in ("n_iter", "weights", "criterion", "dead_components"):
@@ -253,6 +256,15 @@ def _checkpoint(
         return None, {}
     folder = runs.checkpoint(name, settings, seed, f"{compute.device}-{compute.precision}")
     return folder, {"checkpoint": folder}
+
+
+def _processor(device: str) -> str:
+    """Model of the processor that a fit ran on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")  # Python's own answer is often empty on Linux
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _precision(model: Any, compute: Compute) -> str:
