@@ -153,6 +153,10 @@ _MERGING = (
     "cycle error moves the encoder, and components merge. Our default keeps the cycle out of the encoder's "
     "gradient."
 )
+_FAINT_START = (
+    f"{_MERGING} On these images it also begins with little: the k-means of pixels that its encoder learns "
+    "first (the row of semi-supervised k-means)."
+)
 _WITHOUT_G = "our model without its generator (`generate=False`), which clusters alike"
 
 GANMM_ITEMS = (
@@ -200,10 +204,12 @@ DNNMM_ITEMS = (
          ("mnist-0-4",), _GENERATING, alphas=(0.1,), seeds=1, discussion=_MERGING),
     Item("dnnmm-figure-5", "DNN-MM, Figure 5", "Noisy CIFAR-10 and CelebA against the share of labels",
          "curves", ("cifar10-3-red-noise", "cifar10-5-red-noise", "celeba-5-noise"), _SS,
-         alphas=(0.1, 0.3, 0.5), seeds=3, reduced=f"3 subsets instead of 15; {_WITHOUT_G}"),
+         alphas=(0.1, 0.3, 0.5), seeds=3, reduced=f"3 subsets instead of 15; {_WITHOUT_G}",
+         discussion=_FAINT_START),
     Item("dnnmm-figure-6", "DNN-MM, Figure 6", "Encodings of noisy CIFAR-10 and CelebA, t-SNE", "maps",
          ("cifar10-3-red-noise", "celeba-5-noise"),
-         (Row("dnnmm-clusters", "ours"), *_GENERATING[1:]), alphas=(0.5,), seeds=1),
+         (Row("dnnmm-clusters", "ours"), *_GENERATING[1:]), alphas=(0.5,), seeds=1,
+         discussion=_MERGING),
 )  # fmt: skip
 
 
