@@ -285,6 +285,18 @@ def test_takes_images(name: str, squares: Any) -> None:
         model.predict(X[:5, :10, :10])
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(1 / 255, r"pixels of 0 to 0\.\d+, but .* 0 to 255"), (257, "pixels of 0 to 5")],
+)
+def test_images_in_other_units_draw_a_warning(factor: float, message: str, squares: Any) -> None:
+    model = KMeans(2, random_state=0).fit(squares[0])
+    model.predict(squares[0].astype(float))
+    with pytest.warns(UserWarning, match=message) as found:
+        model.predict(squares[0].astype(float) * factor)
+    assert found[0].filename == __file__
+
+
 @each
 @pytest.mark.parametrize(
     ("X", "message"),

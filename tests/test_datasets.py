@@ -494,6 +494,11 @@ def test_csv_truth_values_are_numbers_and_row_numbers_are_none(tmp_path: Path) -
         assert data.left_out == (first,) and "number the rows" in data.description
 
 
+def test_csv_codes_and_lists_are_no_numbers(tmp_path: Path) -> None:
+    data = load(write_csv(tmp_path, "month;size;parts\n2024_01;4;1,2,3\n2024_02;5;2,4\n"))
+    assert data.X.tolist() == [[4], [5]] and data.left_out == ("month", "parts")
+
+
 def test_parquet_row_numbers_are_left_out(tmp_path: Path) -> None:
     data = load(write_parquet(tmp_path, {"a": [1.0, 2.0], "__index_level_0__": [7, 3]}))
     assert data.X.tolist() == [[1], [2]] and data.left_out == ("__index_level_0__",)
@@ -540,7 +545,10 @@ def test_csv_labels(tmp_path: Path, labels: str, expected: list[int]) -> None:
         ("a,b\n1,2\n3\n", "line 3 of .* has 1 cells: expected 2"),
         ("a,b\n1,2,3\n", "line 2 of .* has 3 cells"),
         ("a,a\n1,2\n", "several columns called 'a'"),
-        ("a,b\nx,y\n", "no column of numbers: it has a, b"),
+        ("a,b\nx,y\n", "no column of numbers: it has a, b; expected comma, semicolon or tab"),
+        ("a|b\n1|2\n", r"it has a\|b; expected comma, semicolon or tab"),
+        ("a;b\n1;2,5\n3;,5\n", "column 'b' of .* has decimal commas, as in '2,5': write"),
+        ("a;b\n1;2\n3;4,5\n5;6,5\n", "column 'b' of .* has decimal commas, as in '4,5'"),
         ("a,b\n1,2\n,3\n", r"column 'a' of .* has 1 missing or infinite values, first in row 2"),
         ("a,b\n1,2\nNA,3\n", "missing"),
         ("a,b\n1,2\nnan,3\n", "missing"),

@@ -207,7 +207,16 @@ class BaseModel(BaseEstimator):
     def _items(self, X: Any) -> Tensor:
         """Scaled items for a fitted model."""
         check_is_fitted(self)
-        return self.preprocessing_.apply(self._validated(X, reset=False))
+        X = self._validated(X, reset=False)
+        items = self.preprocessing_.apply(X)
+        if self.preprocessing_.in_other_units(items):
+            low, high = self.preprocessing_.pixels
+            warnings.warn(
+                f"X has pixels of {float(X.min()):g} to {float(X.max()):g}, but those fitted were "
+                f"{low:g} to {high:g}: give them in the same units, or results have no meaning",
+                stacklevel=_caller_level(),
+            )
+        return items
 
     # ------------------------------------------------------------------ to and from a folder
 

@@ -131,6 +131,18 @@ class Preprocessing:
             )
         return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
 
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """What stood for the darkest and the brightest pixel of the images fitted."""
+        return self.center[0], self.center[0] + self.scale[0]
+
+    def in_other_units(self, items: Tensor) -> bool:
+        """Whether scaled images use a hundredth of the range fitted or less, or ten times as much or more."""
+        if self.layout == "table" or self.scaling == "none":
+            return False
+        low, high = (float(end) for end in items.aminmax())
+        return low < high and ((0 <= low and high <= 0.01) or high - low >= 10)
+
     def restore(self, items: Tensor) -> np.ndarray:
         """Undo `apply`: items in the user's own units, layout and dtype."""
         values = items.detach().cpu().double().numpy()

@@ -17,6 +17,7 @@ __all__ = ["read_cells", "read_csv", "read_parquet"]
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TRUTH = {"true": 1.0, "false": 0.0}
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 
 #: How pandas writes row numbers: first in a .csv, in one that was read and written again, in a .parquet.
 _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
@@ -62,7 +63,11 @@ def _dataset(
         if column is not None and not _ROW_NUMBERS.fullmatch(name)
     }
     if not kept:
-        raise ValueError(f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}")
+        text = "; expected comma, semicolon or tab between columns, and numbers with a decimal point"
+        raise ValueError(
+            f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}"
+            f"{text if path.suffix == '.csv' else ''}"
+        )
     X = np.column_stack(list(kept.values()))
     if not len(X):
         raise ValueError(f"{path} has a header but no rows")
@@ -133,6 +138,11 @@ def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
     kinds = np.array(["number" if _is_number(cell) else _kind(cell) for cell in cells])
     n_numbers, n_texts = int((kinds == "number").sum()), int((kinds == "text").sum())
     if n_texts >= n_numbers:
+        commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
+        if len(commas) + n_numbers == len(cells):  # to leave the column out would lose it unseen
+            raise ValueError(
+                f"{what} has decimal commas, as in {commas[0]!r}: write its numbers with a point"
+            )
         return None
     if not n_texts:
         raise _missing(kinds == "missing", what)
@@ -161,7 +171,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python's own grouping of digits; in a table it is a code, such as 2024_01
 
 
 def _arrow_numbers(column: Any, what: str) -> NDArray[Any] | None:
