@@ -282,9 +282,8 @@ def test_every_item_of_the_papers_runs(
     assert {row["method"] for row in rows} == {row.method for row in item.rows}
     pictures = list((tmp_path / "smoke").glob(f"figures*/{name}.png"))
     assert bool(pictures) == (item.kind in ("curves", "samples", "maps", "walks"))
-    assert all("not-to-be-published" in str(p) for p in pictures) == (
-        name == "dnnmm-figure-6" or not pictures
-    )
+    private = [path for path in pictures if "not-to-be-published" in str(path)]
+    assert bool(private) == (name == "dnnmm-figure-6") and len(pictures) - len(private) <= 1
     assert main(["reproduce", name, "--smoke", "--out", str(tmp_path)]) == 0
     assert "0 to do" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +51,18 @@ def print_list(runs: Runs, size: Size) -> None:
     print(text_table(rows))
 
 
-def progress(item: Item, runs: Runs, size: Size) -> tuple[int, int]:
-    """Count the runs of an item that are finished, and those it asks for."""
+def progress(item: Item, runs: Runs, size: Size, *, published: bool = False) -> tuple[int, int]:
+    """Count the runs of an item that are finished, and those it asks for.
+
+    Where only what may be `published` is asked for, of other runs the record is enough.
+    """
     from genmix.experiments.running import finished
 
-    wanted = item.experiments(size)
-    done = sum(record["seed"] < item.seeds for e in wanted for record in finished(e, size, runs))
+    wanted, public = item.experiments(size), set(item.public.experiments(size))
+    done = 0
+    for experiment in wanted:
+        asked = replace(experiment, needs=()) if published and experiment not in public else experiment
+        done += sum(record["seed"] < item.seeds for record in finished(asked, size, runs))
     return done, len(wanted) * item.seeds
 
 
@@ -130,20 +137,22 @@ def write(item: Item, runs: Runs, size: Size) -> str:
     """Write an item's table and picture; its text."""
     from genmix.experiments.figures import draw
     from genmix.experiments.tables import markdown, rows_of
-    from genmix.experiments.tasks import TASKS
 
     name, text = item.name, markdown(item, runs, size)
     with whole_file(runs.folder / "tables" / f"{name}.csv") as part:
         _write_csv(part, rows_of(item, runs, size))
     with whole_file(runs.folder / "tables" / f"{name}.md") as part:
         part.write_text(text, encoding="utf-8")
-    figure = draw(item, runs, size)
-    if figure is not None:
-        public = item.kind == "curves" or all(TASKS[task].may_show for task in item.tasks)
-        folder = runs.folder / ("figures" if public else "figures-not-to-be-published")
-        with whole_file(folder / f"{name}.png") as part:
-            figure.savefig(part, format="png", facecolor="white")
-        text += f"\nfigure: {folder / name}.png"
+    pictures = {"figures": item.public}
+    if item.public != item:
+        pictures["figures-not-to-be-published"] = item
+    for folder, shown in pictures.items():
+        figure = draw(shown, runs, size)
+        if figure is not None:
+            path = runs.folder / folder / f"{name}.png"
+            with whole_file(path) as part:
+                figure.savefig(part, format="png", facecolor="white")
+            text += f"\nfigure: {path}"
     return text
 
 
@@ -164,7 +173,8 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     items = (*GANMM_ITEMS, *DNNMM_ITEMS)
     behind = [line for item in items for line in not_higher(item, runs, size)]
     done, total = (
-        sum(counts) for counts in zip(*(progress(item, runs, size) for item in items), strict=True)
+        sum(counts)
+        for counts in zip(*(progress(item, runs, size, published=True) for item in items), strict=True)
     )
     lines = [
         "# Reproduction", "",

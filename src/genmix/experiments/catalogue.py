@@ -9,7 +9,7 @@ from typing import Literal
 from genmix.experiments import paper
 from genmix.experiments.methods import CLUSTERGAN_STEPS, DEEP, DYNAE_STEPS, GANMM_CHOICES, METHODS
 from genmix.experiments.running import Experiment, Job
-from genmix.experiments.tasks import Size
+from genmix.experiments.tasks import TASKS, Size
 
 Kind = Literal["scores", "clusters", "samples", "curves", "maps", "walks"]
 #: Whose method a row is: ours, the paper's by its preset, a rival of the paper, a row added to be fair.
@@ -114,6 +114,13 @@ class Item:
         return self.full.get(task, task) if size == "full" else task
 
     @property
+    def public(self) -> Item:
+        """What may be shown of it to everybody: all, but pictures of tasks whose images may not."""
+        if self.kind == "curves":
+            return self
+        return replace(self, tasks=tuple(task for task in self.tasks if TASKS[task].may_show))
+
+    @property
     def printed(self) -> dict[str, dict[str, tuple[float, float]]]:
         """The paper's numbers by their row."""
         return paper.GANMM.get(self.source.removeprefix("GANMM, "), {})
@@ -209,7 +216,8 @@ DNNMM_ITEMS = (
     Item("dnnmm-figure-6", "DNN-MM, Figure 6", "Encodings of noisy CIFAR-10 and CelebA, t-SNE", "maps",
          ("cifar10-3-red-noise", "celeba-5-noise"),
          (Row("dnnmm-clusters", "ours"), *_GENERATING[1:]), alphas=(0.5,), seeds=1,
-         discussion=_MERGING),
+         discussion=f"{_MERGING} Shown are the maps of CIFAR-10; a picture with those of CelebA is "
+         "written to `figures-not-to-be-published` beside `figures`, where the runs have been made."),
 )  # fmt: skip
 
 
