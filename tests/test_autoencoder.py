@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def test_saved_codes_are_the_same_and_the_decoder_gives_images_back(squares: Any
     assert made.shape == squares[0].shape and made.dtype == np.uint8
     with pytest.raises(ValueError, match=r"shape \(M, 2\)"):
         model.inverse_transform(np.ones((3, 5)))
+
+
+def test_the_published_settings_train(squares: Any) -> None:
+    images = squares[0].repeat(2, 1).repeat(2, 2)
+    preset = StackedAutoencoder.preset("dec-2016").pretraining
+    how = replace(preset, hidden=(100, 100), layer_steps=60, steps=60)
+    model = StackedAutoencoder(how, random_state=0, device="cpu").fit(images)
+    assert (model.transform(images).std(0) > 0.01).all()
+    untrained = StackedAutoencoder(replace(how, layer_steps=0, steps=0), random_state=0, device="cpu").fit(
+        images
+    )
+    assert model.reconstruction_error_ < 0.5 * untrained.reconstruction_error_
 
 
 def test_feeds_a_mixture_in_a_pipeline(blobs: Any) -> None:

@@ -314,7 +314,7 @@ def test_codes_are_named_for_frames(blobs: Any) -> None:
     np.testing.assert_array_equal(frame, quick().fit(X).transform(X))
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (12, 12, 3), (3, 10, 14), (5, 3)])
+@pytest.mark.parametrize("shape", [(8, 8), (12, 12, 3), (3, 10, 14), (5, 3), (64, 64)])
 @pytest.mark.parametrize("conditional", [True, False])
 def test_convolutional_networks_of_every_size(shape: tuple[int, ...], conditional: bool) -> None:
     X = np.random.default_rng(0).random((24, *shape)).astype(np.float32)

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, _processor, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
 from genmix.experiments.tasks import Case, Compute
+from genmix.ganmm_plan import ROLES
 
 SIZE = "smoke"
 PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
@@ -75,9 +77,25 @@ def test_other_settings_and_other_data_are_other_runs(runs: Runs, monkeypatch: p
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_settings_know_every_parameter_but_the_seed(name: str) -> None:
     make = METHODS[name].make
-    same = [running._described(make(Setting(3, seed, "cpu", True))) for seed in (0, 1)]
+    same = [running._described(make(Setting(3, seed, "cpu", "images"))) for seed in (0, 1)]
     assert same[0] == same[1]
-    assert same[0] != running._described(make(Setting(4, 0, "cpu", True)))
+    assert same[0] != running._described(make(Setting(4, 0, "cpu", "images")))
+
+
+@pytest.mark.parametrize("size", ["cpu", "full"])
+def test_the_published_code_has_networks_of_its_own_for_codes(size: Any) -> None:
+    code, em, text, table = (
+        Experiment(task, method).make(0, size)
+        for task, method in (
+            ("mnist-test-codes", "ganmm-2018-code"), ("mnist-test-codes", "ganmm-em-raw"),
+            ("mnist-test-codes", "ganmm-2018-paper"), ("image-segmentation", "ganmm-2018-code"),
+        )
+    )  # fmt: skip
+    assert {role: choice["hidden"] for role, choice in code.networks.items()} == dict.fromkeys(ROLES, (32,))
+    assert em.networks == code.networks
+    assert text.networks == table.networks == "ganmm-2018"
+    assert table.e_step.freeze_dense_output
+    assert not code.e_step.freeze_dense_output
 
 
 def test_a_record_is_what_was_measured(runs: Runs) -> None:
@@ -128,7 +146,22 @@ def test_methods_with_one_autoencoder_train_it_once(
 def test_records_say_the_precision(asked: str, done: str, runs: Runs) -> None:
     compute = Compute(precision=asked)
     assert run_one(Experiment("digits", "dec"), 0, SIZE, runs, compute)["precision"] == done
+    assert run_one(Experiment("digits", "sae-gmm"), 0, SIZE, runs, compute)["precision"] == done
     assert run_one(KMEANS, 0, SIZE, runs, compute)["precision"] == "float32"
+
+
+def test_auto_is_settled_before_it_is_recorded() -> None:
+    compute = Compute("auto", "auto")
+    assert "auto" not in (compute.device, compute.precision)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.reduced])
+def test_what_is_reduced_is_larger_at_full_size(name: str) -> None:
+    method = METHODS[name]
+    images = Experiment("mnist-0-4", name, 0.1) if method.learns_labels else Experiment("mnist-test", name)
+    table = [Experiment("image-segmentation", name)] if "tables" in method.reduced else []
+    for experiment in (images, *table):
+        assert experiment.settings("cpu") != experiment.settings("full")
 
 
 def test_records_name_the_processor(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

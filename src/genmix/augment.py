@@ -177,7 +177,8 @@ class Views:
     def __init__(
         self, items: Tensor, augmentation: Augmentation, run: Engine, weights: Tensor | None = None
     ) -> None:
-        self.items, self.augmentation, self.run, self.weights = items, augmentation, run, weights
+        self.items, self.augmentation, self.run = items, augmentation, run
+        self.weights = None if weights is None else weights.to(items.device)
         self.neighbors: Tensor | None = None
         self.noise = 0.0
         if isinstance(augmentation, Neighbors) and (augmentation.n_neighbors or augmentation.noise):

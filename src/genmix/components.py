@@ -103,6 +103,10 @@ class Components(Stateful):
         shape = (self.n, n_items, self.latent_dim)
         return torch.randn(shape, generator=self.run.generator, device=self.run.device)
 
+    def judge(self, x: Tensor) -> Tensor:
+        """Scores ``[C, B]`` by the critics, float32: what losses are made of."""
+        return self.critic(x).float()
+
     @torch.no_grad()
     def generate(self, n_items: int, *, averaged: bool = False) -> Tensor:
         """Sample ``[C, n_items, *item_shape]``; generators with batch normalisation see full batches."""
@@ -142,15 +146,13 @@ class Components(Stateful):
         batches = em.draw_batches(own, extra, batch, steps * per_step, epsilon, run.generator)
         for step in range(steps):
             with run.autocast():
-                generator_loss = objective.generator_loss(
-                    self.critic(self.generator(self.noise(batch))).float()
-                )
+                generator_loss = objective.generator_loss(self.judge(self.generator(self.noise(batch))))
             self.generator_optimizer.minimize(generator_loss)
             for index in batches[step * per_step : (step + 1) * per_step]:
                 fake = self.generate(batch)
                 with run.autocast():
                     critic_loss = objective.critic_loss(
-                        self.critic, items[index], fake, self.steps_done, run.generator, joint=self.joint
+                        self.judge, items[index], fake, self.steps_done, run.generator, joint=self.joint
                     )
                 self.critic_optimizer.minimize(critic_loss)
                 if objective.clip is not None and (objective.clip_pretraining or not pretraining):

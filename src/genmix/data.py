@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genmix.checks import shown
-
-Scaling = Literal["auto", "range", "standard", "none"]
 
 #: How large the numbers may be that networks are given: squares of sums of them are to be finite.
 FARTHEST = 1e15

@@ -121,7 +121,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
     duplicate_components_ : list of [int, int]
         Pairs of components that share their items.
     criterion_ : float
-        Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
+        How much two views' components tell about each other, what `n_init` chooses by: their mutual
+        information in nats less twice what one leaves open of the other (`em.view_information`).
     preprocessing_ : Preprocessing
         Scaling and layout.
     n_features_in_ : int
@@ -419,7 +420,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         self._generates, self._conditional = decoder is not None, plan.step.conditional
         self.preprocessing_ = plan.preprocessing
         self.means_ = plan.means.cpu().numpy()
-        self.weights_ = encoder.weights[best].double().cpu().numpy()
+        self.weights_ = encoder.weights[best].cpu().double().numpy()
         self.weights_ /= self.weights_.sum()
         source = {"encoder": encoder.network_in_use}
         if decoder is not None:

@@ -66,8 +66,8 @@ class GANMixture(BaseMixture):
     max_iter : int
         Largest number of EM iterations.
     tol : float or None
-        Converged once at most this share of the items changes component in three iterations in a row, after
-        the schedule of epsilon has ended. None runs `max_iter` iterations.
+        Converged once at most this share of the items changes component in three iterations in a row, the
+        last of them after the schedule of epsilon has ended. None runs `max_iter` iterations.
     n_init : int
         Restarts; all are trained at once in the same batched computation, and the one whose memberships of
         two views of an item tell most about each other is kept (no labels are involved).
@@ -101,7 +101,8 @@ class GANMixture(BaseMixture):
     duplicate_components_ : list of [int, int]
         Pairs of components that share their items.
     criterion_ : float
-        Mutual information in nats of two views' components (`em.view_information`), what `n_init` chooses by.
+        How much two views' components tell about each other, what `n_init` chooses by: their mutual
+        information in nats less twice what one leaves open of the other (`em.view_information`).
     preprocessing_ : Preprocessing
         Scaling and layout.
     n_features_in_ : int

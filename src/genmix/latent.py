@@ -141,7 +141,8 @@ def exact_weights(counts: Tensor, slopes: Tensor, n_iter: int = 60) -> Tensor:
     n_iter : int
         Halvings of the bracket.
     """
-    counts, slopes = counts.double(), slopes.double()
+    wide = torch.float32 if counts.device.type == "mps" else torch.float64  # MPS has no float64
+    counts, slopes = counts.to(wide), slopes.to(wide)
     total = counts.sum(-1, keepdim=True)
     low = (slopes + counts).amax(-1, keepdim=True)  # there one share alone is 1, so the sum is at least 1
     high = slopes.amax(-1, keepdim=True) + total  # there no share exceeds N_k / N, so the sum is at most 1

@@ -46,7 +46,7 @@ def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int =
     device = next(network.parameters()).device
     if items.dim() == 2 and device.type != "mps":
         network, items = copy.deepcopy(network).double(), items.double()
-    parts = [network(x.to(device).expand(n, *x.shape)).double().cpu() for x in items.split(batch_size)]
+    parts = [network(x.to(device).expand(n, *x.shape)).cpu().double() for x in items.split(batch_size)]
     return torch.cat(parts, 1)
 
 

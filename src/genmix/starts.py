@@ -100,7 +100,7 @@ def partition(name: str, items: Tensor, n_components: int, run: Engine) -> np.nd
         labels = np.empty(n, dtype=np.int64)
         labels[order] = np.arange(n) * n_components // n
         return labels
-    flat = items.flatten(1).double().cpu().numpy()
+    flat = items.flatten(1).cpu().double().numpy()
     if name == "spectral":
         return _spectral(flat, n_components, run)
     return np.asarray(_classical(name, n_components, run.seed()).fit_predict(flat), dtype=np.int64)
@@ -189,7 +189,7 @@ def start_components(
         if labels is None:
             return partition(start, views.items, n_components, run)
         if start == "kmeans":
-            points = views.items.flatten(1).double().cpu().numpy()
+            points = views.items.flatten(1).cpu().double().numpy()
             known = labels.component.cpu().numpy()
             return seeded_kmeans(points, known, n_components, run.numpy_state)[0]
         return labels.align(partition(start, views.items, n_components, run))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from genmix.augment import Views
 from genmix.checks import shown
+from genmix.data import as_array
 
 
 def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -40,7 +41,7 @@ def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, 
     if y is None:
         return None
     try:
-        y = np.asarray(y)
+        y = np.asarray(as_array(y))
     except (TypeError, ValueError) as error:  # lists of different lengths
         raise ValueError(f"y={shown(y)}: expected one label for each item, -1 if unknown") from error
     if y.shape != (n_items,):
@@ -79,7 +80,7 @@ def check_sample_weight(sample_weight: Any, n_items: int) -> Tensor | None:
         return None
     try:
         with np.errstate(over="ignore"):
-            weights = torch.from_numpy(np.array(sample_weight, dtype=np.float32))
+            weights = torch.from_numpy(np.array(as_array(sample_weight), dtype=np.float32))
     except (TypeError, ValueError) as error:
         raise ValueError(f"sample_weight={shown(sample_weight)}: expected {n_items} numbers") from error
     if weights.shape != (n_items,) or not (weights >= 0).all() or not 0 < weights.sum() < torch.inf:

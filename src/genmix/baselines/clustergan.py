@@ -295,7 +295,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         if len(self.classes_):
             return
         codes = codes if self.beta_n else codes[:, -self.n_components :]
-        found = kmeans_centers(codes, self.n_components, run)[0].double().numpy()
+        found = kmeans_centers(codes, self.n_components, run)[0].cpu().double().numpy()
         # Centre k is the one of component k of the generator, as far as they agree.
         component = linear_sum_assignment(-found[:, -self.n_components :])[1]
         self.centers_ = found[np.argsort(component)]

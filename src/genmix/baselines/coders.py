@@ -250,7 +250,7 @@ class CodeClusterer(Coder, Rival):
     @property
     def centers_(self) -> np.ndarray:
         """Centres of the clusters among the codes, ``[K, L]``."""
-        return np.asarray(self._centers.double().cpu().numpy())
+        return np.asarray(self._centers.cpu().double().numpy())
 
     def _conclude_codes(
         self, X: np.ndarray, views: Views, centers: Tensor, known: np.ndarray | None = None
@@ -274,7 +274,7 @@ def kmeans_centers(codes: Tensor, k: int, run: Engine, n_init: int = 20) -> tupl
     """Centres ``[K, L]`` and labels ``[N]`` of k-means, best of `n_init` starts."""
     from sklearn.cluster import KMeans
 
-    found = KMeans(k, n_init=n_init, random_state=run.seed()).fit(codes.double().cpu().numpy())
+    found = KMeans(k, n_init=n_init, random_state=run.seed()).fit(codes.cpu().double().numpy())
     centers = torch.from_numpy(found.cluster_centers_).float().to(codes.device)
     return centers, torch.from_numpy(found.labels_.astype(np.int64)).to(codes.device)
 

@@ -55,7 +55,7 @@ class _NetworkClassifier(Rival):
         return FlatOptimizer(self._network.parameters(), adam, self.rate)
 
     def _train(self, views: Views, labels: Labels, kept: Checkpoint, begun: float) -> None:
-        """Minimise `_loss` with a learning rate that falls along a cosine; ten records of history."""
+        """Minimise `_loss` with a learning rate that falls along a cosine; about ten records of history."""
         run, optimizer = views.run, self._make_optimizer()
         self._averaged = AveragedNetwork(self._network, optimizer, self.average)
         learners: dict[str, Learner] = {"network": self._network, "optimizer": optimizer}
@@ -121,7 +121,7 @@ class SupervisedOnly(_NetworkClassifier):
     labels_, classes_, weights_, dead_components_
         As in `DNNMixture`.
     history_ : list of dict
-        Ten records: iteration, step, loss (mean since the last one), seconds.
+        About ten records: iteration, step, loss (mean since the last one), seconds.
     converged_ : bool
         True: it trains for a fixed time.
     """

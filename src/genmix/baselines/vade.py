@@ -197,12 +197,12 @@ class VaDE(Coder, Rival, BaseMixture):
     @property
     def means_(self) -> np.ndarray:
         """Means of the Gaussians of codes, ``[K, L]``."""
-        return np.asarray(self._networks.means.detach().double().cpu().numpy())
+        return np.asarray(self._networks.means.detach().cpu().double().numpy())
 
     @property
     def variances_(self) -> np.ndarray:
         """Variances of the Gaussians of codes, ``[K, L]``."""
-        return np.asarray(self._networks.log_variances.detach().double().exp().cpu().numpy())
+        return np.asarray(self._networks.log_variances.detach().cpu().double().exp().numpy())
 
     # ------------------------------------------------------------------ inside
 

@@ -144,7 +144,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         from sklearn.mixture import GaussianMixture
 
-        Z = codes.double().cpu().numpy()
+        Z = codes.cpu().double().numpy()
         within = 1e-4 * Z.var(0).mean() + 1e-6  # codes that hardly vary are no cluster
         found = GaussianMixture(
             len(self.means), n_init=n_init, reg_covar=within, max_iter=500, random_state=run.seed()

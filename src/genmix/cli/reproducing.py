@@ -192,10 +192,13 @@ def page(runs: Runs, size: Size, figures: str) -> str:
     for item in (*items, *STUDIES):
         heading = item.title if item.source == "genmix" else f"{item.source}: {item.title}"
         lines += [f"## {heading}", "", f"`genmix reproduce {item.name}`", ""]
-        by_method = {METHODS[row.method].reduced: METHODS[row.method].title for row in item.rows}
-        reduced = [item.reduced] if item.reduced else []
-        reduced += [f"{title}: {what}" for what, title in by_method.items() if what]
-        if reduced and size != "full":
+        reduced = [item.reduced] if item.reduced and not (size == "full" and item.full) else []
+        if size != "full":
+            methods: dict[str, list[str]] = {}
+            for row in item.rows:
+                methods.setdefault(METHODS[row.method].reduced, []).append(METHODS[row.method].title)
+            reduced += [f"{', '.join(titles)}: {what}" for what, titles in methods.items() if what]
+        if reduced:
             lines += [f"Smaller than published: {'; '.join(reduced)}.", ""]
         if item.kind in ("curves", "samples", "maps", "walks"):
             name = f"{item.name}.png"

@@ -83,9 +83,8 @@ def fit(
     device : str, optional
         auto, cpu or cuda.
     checkpoint : Path, optional
-        Folder to keep the state of the fit in: of ganmm and dnnmm after an iteration, of models with an
-        autoencoder after its pretraining. The same command again goes on where this one was stopped, and ends
-        with the same model.
+        Folder to keep the state of the fit in while it runs, of every model that is trained by steps. The
+        same command again goes on where this one was stopped, and ends with the same model.
     set_ : tuple of str
         Any other parameter of the model, as name=value with a TOML value; can be given more than once. A
         table stands for settings that belong together: --set 'step={steps=40}',

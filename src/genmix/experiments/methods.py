@@ -18,7 +18,8 @@ from genmix.baselines.acai import ACAI
 from genmix.components import MStep
 from genmix.dnnmm_plan import PRESETS as DNNMM_PRESETS
 from genmix.estep import ClassifierEStep, CriticEStep
-from genmix.experiments.tasks import Size
+from genmix.experiments.tasks import Kind, Size
+from genmix.ganmm_plan import ROLES
 from genmix.minmax import MinMaxStep
 from genmix.starts import InformationStart
 
@@ -30,7 +31,7 @@ class Setting:
     n_components: int
     seed: int
     size: Size
-    images: bool
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -114,22 +115,33 @@ def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
 
 
 #: The published networks of images with an eighth of their channels.
-_NARROW = {role: {"kind": "ganmm-2018", "channels": 8} for role in ("generator", "critic", "classifier")}
+_NARROW = {role: {"kind": "ganmm-2018", "channels": 8} for role in ROLES}
+#: The published networks of an autoencoder's codes.
+_OF_CODES = {role: {"kind": "ganmm-2018", "hidden": (32,)} for role in ROLES}
 #: The schedule of epsilon in the first 100 of an image run's iterations, in the published proportions.
 _SHORT = {"max_iter": 100, "epsilon": ((5, 0.5), (10, 0.2), (20, 0.1), (21, 0.04)), "networks": _NARROW}
 _IMAGES_SHORTENED = "images: 50 steps of pretraining, 100 iterations, an eighth of the channels"
-_SHORTENED = f"{_IMAGES_SHORTENED}; tables: 10,000 iterations"
+_SHORTENED = f"{_IMAGES_SHORTENED}; tables: 10,000 iterations, of 200,000"
 #: Images that K critics judge in an iteration.
 _POOL = 2048
-_EM_SHORTENED = f"{_IMAGES_SHORTENED}, {_POOL:,} images assigned in each iteration; tables: 2,000 iterations"
+_EM_SHORTENED = (
+    f"{_IMAGES_SHORTENED}, {_POOL:,} images assigned in each iteration; tables: 2,000 iterations, of 200,000"
+)
 
 
 def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
+    """Take a preset, with fewer iterations where a CPU has to do them."""
+
     def make(s: Setting) -> GANMixture:
         model = GANMixture.preset(name, s.n_components, random_state=s.seed, **arguments)
-        if s.images and s.size == "full":
-            model.set_params(max_iter=200_000)
-        elif s.images:
+        if s.kind == "codes" and name == "ganmm-2018-code":  # for tables the code has other networks
+            model.set_params(networks=_OF_CODES)
+            if isinstance(model.e_step, ClassifierEStep):
+                model.set_params(e_step=replace(model.e_step, freeze_dense_output=False))
+        if s.size == "full":
+            if s.kind == "images" or name == "ganmm-2018-code":  # the paper's text gives no number for tables
+                model.set_params(max_iter=200_000)
+        elif s.kind == "images":
             model.set_params(m_step=replace(model.m_step, pretrain_steps=50), **_SHORT)
             if isinstance(model.e_step, CriticEStep):
                 model.set_params(epsilon=0.0, e_step=replace(model.e_step, pool=_POOL))
@@ -146,10 +158,16 @@ def _dnnmm_published(**arguments: Any) -> Callable[[Setting], Any]:
     return lambda s: DNNMixture.preset("dnnmm-2020", s.n_components, random_state=s.seed, **arguments)
 
 
-def _rival(name: str, **arguments: Any) -> Callable[[Setting], Any]:
-    """Take a model of `genmix.baselines`."""
+def _rival(name: str, published: str | None = None, **arguments: Any) -> Callable[[Setting], Any]:
+    """Take a model of `genmix.baselines`; at full size its `published` preset, where there is one."""
     kind = getattr(baselines, name)
-    return lambda s: kind(s.n_components, random_state=s.seed, **arguments)
+
+    def make(s: Setting) -> Any:
+        if published is not None and s.size == "full":
+            return kind.preset(published, s.n_components, random_state=s.seed)
+        return kind(s.n_components, random_state=s.seed, **arguments)
+
+    return make
 
 
 def _without_autoencoder(s: Setting) -> Any:
@@ -190,12 +208,14 @@ CLASSICAL = {
 }
 DEEP = {
     "sae-gmm": Method("Gaussian mixture of a stacked autoencoder's codes", _embedded),
-    "dec": Method("DEC", _rival("DEC"), reduced="4,000 steps of pretraining, of 300,000"),
+    "dec": Method("DEC", _rival("DEC", "dec-2016"), reduced="at most 4,000 steps of pretraining, of 300,000"),
     "dec-without-autoencoder": Method("DEC without an autoencoder", _without_autoencoder),
     "dcn": Method("DCN", _rival("DCN")),
     "vade": Method("VaDE", _rival("VaDE")),
-    "dynae": Method("DynAE", _rival("DynAE"), reduced="1,500 steps of pretraining, of 130,000"),
-    "clustergan": Method("ClusterGAN", _rival("ClusterGAN"), reduced="5,000 generator steps, of 500,000"),
+    "dynae": Method("DynAE", _rival("DynAE", "dynae-2019"), reduced="1,500 steps of pretraining, of 130,000"),
+    "clustergan": Method(
+        "ClusterGAN", _rival("ClusterGAN", "clustergan-2019"), reduced="5,000 generator steps, of 500,000"
+    ),
 }
 #: The same model trained for less and for longer.
 CLUSTERGAN_STEPS = {
@@ -219,7 +239,7 @@ GANMM = {
         "GANMM: `preset('ganmm-2018-code')`", _ganmm_published("ganmm-2018-code"), reduced=_SHORTENED
     ),
     "ganmm-2018-paper": Method(
-        "GANMM: `preset('ganmm-2018-paper')`", _ganmm_published("ganmm-2018-paper"), reduced=_SHORTENED
+        "GANMM: `preset('ganmm-2018-paper')`", _ganmm_published("ganmm-2018-paper"), reduced=_IMAGES_SHORTENED
     ),
     "ganmm-em-raw": Method(
         "GANMM(EM), raw critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM),
@@ -273,12 +293,14 @@ DNNMM = {
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
-        "ClusterGAN_ss", _rival("ClusterGAN"), True, "5,000 generator steps, of 500,000"
+        "ClusterGAN_ss", _rival("ClusterGAN", "clustergan-2019"), True, "5,000 generator steps, of 500,000"
     ),
     "clustergan-ss-2000-steps": Method(
         "ClusterGAN_ss, 2,000 generator steps", _rival("ClusterGAN", max_iter=20), True
     ),
-    "dynae-ss": Method("DynAE_ss", _rival("DynAE"), True, "1,500 steps of pretraining, of 130,000"),
+    "dynae-ss": Method(
+        "DynAE_ss", _rival("DynAE", "dynae-2019"), True, "1,500 steps of pretraining, of 130,000"
+    ),
     "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),
     "fixmatch": Method("FixMatch with our encoder", _rival("FixMatch"), True),
     "label-spreading": Method("label spreading over ten nearest neighbours", _rival("LabelSpreading"), True),

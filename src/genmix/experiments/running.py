@@ -75,7 +75,7 @@ class Experiment:
     def make(self, seed: int, size: Size) -> Any:
         """Set up the unfitted model of one run."""
         task = TASKS[self.task]
-        model = METHODS[self.method].make(Setting(task.n_components, seed, size, task.images))
+        model = METHODS[self.method].make(Setting(task.n_components, seed, size, task.kind))
         return make_tiny(model) if size == "smoke" else model
 
     def settings(self, size: Size) -> str:
@@ -217,7 +217,7 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
     record |= {
         "seconds": round(seconds, 1), "device": compute.device, "processor": _processor(compute.device),
         "threads": torch.get_num_threads(),
-        "precision": _precision(last, compute), "version": genmix.__version__, "torch": torch.__version__,
+        "precision": _precision(model, compute), "version": genmix.__version__, "torch": torch.__version__,
     }  # fmt: skip
     for name in ("n_iter", "weights", "criterion", "dead_components"):
         if hasattr(last, f"{name}_"):
@@ -268,10 +268,10 @@ def _processor(device: str) -> str:
 
 
 def _precision(model: Any, compute: Compute) -> str:
-    """Arithmetic of the fit."""
-    if "precision" not in model.get_params(deep=False):
-        return "float32"
-    return compute.precision
+    """Arithmetic of the fit; of a pipeline, that of the step that can choose."""
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    chosen = any("precision" in step.get_params(deep=False) for step in steps)
+    return compute.precision if chosen else "float32"
 
 
 def _scores(model: Any, last: Any, drawn: Draw, known: np.ndarray | None) -> Record:

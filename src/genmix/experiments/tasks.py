@@ -25,6 +25,8 @@ PER_CLASS = 1000
 FEW = 120
 #: How large an experiment is: a trial of the machinery, what two cores do in minutes, the papers' size.
 Size = Literal["smoke", "cpu", "full"]
+#: What the items of a task are: images, an autoencoder's codes of images, rows of measurements.
+Kind = Literal["images", "codes", "table"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Compute:
     Parameters
     ----------
     device : str
-        "cpu", "cuda", ...
+        "auto", "cpu", "cuda", ...
     precision : {"auto", "float32", "bfloat16"}
-        As in `DNNMixture`; "auto" becomes what it stands for here.
+        As in `DNNMixture`. Of both, "auto" becomes what it stands for here.
     """
 
     device: str = "cpu"
@@ -63,7 +65,9 @@ class Compute:
 
     def __post_init__(self) -> None:
         """Settle what "auto" is: a run that is stopped goes on in the arithmetic it began in."""
-        object.__setattr__(self, "precision", resolve_precision(self.precision, resolve_device(self.device)))
+        device = resolve_device(self.device)
+        object.__setattr__(self, "device", str(device))
+        object.__setattr__(self, "precision", resolve_precision(self.precision, device))
 
     def prepare(self, model: Any) -> Any:
         """Set what a model has of these arguments; a pipeline's steps each."""
@@ -115,8 +119,8 @@ class Task:
         Returns the data set that draws are made of.
     make : callable
         ``(source, case) -> Draw``.
-    images : bool
-        Whether items are images.
+    kind : {"images", "codes", "table"}
+        What the items are.
     may_show : bool
         Whether pictures made of the data may be published.
     """
@@ -125,7 +129,7 @@ class Task:
     n_components: int
     source: Callable[[], datasets.Dataset]
     make: Maker
-    images: bool = True
+    kind: Kind = "images"
     may_show: bool = True
 
     def draw(self, case: Case) -> Draw:
@@ -274,7 +278,7 @@ TASKS: dict[str, Task] = {
     ),
     "mnist-test-codes": Task(
         "MNIST, 10 codes of a stacked autoencoder of the 10,000 test images", 10, _MNIST_TEST,
-        partial(_codes, _whole), images=False,
+        partial(_codes, _whole), kind="codes",
     ),
     "mnist-60000": Task("MNIST, raw pixels, the published code's 60,000 images", 10, _MNIST, _ganmm_60000),
     "mnist-60000-half": Task(
@@ -285,16 +289,16 @@ TASKS: dict[str, Task] = {
     ),
     "mnist-60000-codes": Task(
         "MNIST, 10 codes of DEC's stacked autoencoder of the 60,000 images", 10, _MNIST,
-        partial(_codes, _ganmm_60000), images=False,
+        partial(_codes, _ganmm_60000), kind="codes",
     ),
     "image-segmentation": Task(
-        "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _SEGMENTATION, _unit_table, images=False
+        "Image Segmentation, 2,310 x 19, the paper's scaling", 7, _SEGMENTATION, _unit_table, kind="table"
     ),
     "artificial-characters-ganmm": Task(
-        "Artificial Characters, GANMM's version, 30,654 x 6", 10, _CHARACTERS_GANMM, _unit_table, images=False
+        "Artificial Characters, GANMM's version, 30,654 x 6", 10, _CHARACTERS_GANMM, _unit_table, kind="table"
     ),
     "artificial-characters": Task(
-        "Artificial Characters, OpenML's version, 10,218 x 7", 10, _CHARACTERS, _unit_table, images=False
+        "Artificial Characters, OpenML's version, 10,218 x 7", 10, _CHARACTERS, _unit_table, kind="table"
     ),
     "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _DIGITS, _whole),
     "mnist-0-4": _mnist_task(5),

@@ -35,8 +35,6 @@ CERTAINTY = (
     "Bars: share of all items. Dots: the median of each cluster, with its middle 80 %. Further right "
     "is surer."
 )
-SIZES = "Items assigned to each cluster."
-SIZES_WEIGHTS = " The dark tick marks its mixture weight."
 CLUSTER_TABLE = "Certainty is the largest membership of an item, averaged over the cluster."
 CLUSTER_PURITY = " Purity is the share of the majority class."
 CONFUSION = (
