@@ -168,6 +168,14 @@ _SEGMENTATION, _CHARACTERS_GANMM, _CHARACTERS = (
 )
 
 
+def _gaussian_groups(counts: tuple[int, ...] = (1500, 150, 50), distance: float = 6.0) -> datasets.Dataset:
+    """Spherical Gaussian groups, a column each: so many standard deviations from the first to the others."""
+    rng, k = np.random.RandomState(0), len(counts)
+    centers = distance * np.vstack([np.zeros(k), np.eye(k)[: k - 1]])
+    y = np.repeat(np.arange(k), counts)
+    return datasets.Dataset("gaussian-groups", centers[y] + rng.standard_normal((len(y), k)), y)
+
+
 def _whole(data: datasets.Dataset, case: Case) -> Draw:
     return Draw(np.asarray(data.X), np.asarray(data.y))
 
@@ -299,6 +307,10 @@ TASKS: dict[str, Task] = {
     ),
     "artificial-characters": Task(
         "Artificial Characters, OpenML's version, 10,218 x 7", 10, _CHARACTERS, _unit_table, kind="table"
+    ),
+    "gaussian-groups": Task(
+        "Gaussian groups of 1,500, 150 and 50 rows, 3 columns, 6 standard deviations apart", 3,
+        _gaussian_groups, _whole, kind="table",
     ),
     "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _DIGITS, _whole),
     "mnist-0-4": _mnist_task(5),
