@@ -298,6 +298,19 @@ def test_algorithm_1_line_6_is_the_cross_entropy() -> None:
     np.testing.assert_allclose(em.cross_entropy(logits, targets).numpy(), expected, atol=1e-12)
 
 
+def test_a_prior_counts_equal_numbers_of_items_as_if_drawn_by_it() -> None:
+    logits = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.tensor([[0, 0, 1, 1, 2, 2]] * 2)
+    prior = torch.tensor([[0.5, 0.3, 0.2], [0.0, 0.9, 0.1]], dtype=torch.float64)
+    losses = -logits.log_softmax(-1).gather(2, targets[..., None])[..., 0].view(2, 3, 2).mean(2)
+    found = em.cross_entropy(logits, targets, prior=prior)
+    torch.testing.assert_close(found, (prior * losses).sum(1))
+    even = torch.ones(2, 3, dtype=torch.float64) / 3
+    torch.testing.assert_close(
+        em.cross_entropy(logits, targets, prior=even), em.cross_entropy(logits, targets)
+    )
+
+
 def test_double_softmax_is_the_cross_entropy_of_probabilities() -> None:
     logits = torch.randn(3, 12, 5, generator=generator(), dtype=torch.float64)
     targets = torch.randint(5, (3, 12), generator=generator())

@@ -19,6 +19,7 @@ from genmix.nets import build_stack
 from genmix.starts import InformationStart, learn_information
 
 STEP = ClassifierEStep(steps=3, batch_size=8, real_batch_size=64)
+EVEN = torch.ones(1, 3) / 3
 
 
 def make_views(X: Any, seed: int = 0) -> Views:
@@ -55,7 +56,7 @@ def test_generated_items_leave_the_running_statistics_of_the_data_alone(
         classifier = make_classifier(views, replace(STEP, real=None))
         classifier.has_seen_data = seen
         before = running_statistics(classifier)
-        classifier.learn(far_away, views)
+        classifier.learn(far_away, views, EVEN)
         assert torch.equal(before, running_statistics(classifier)) is seen
 
 
@@ -64,7 +65,7 @@ def test_statistics_keep_up_with_weights_that_learn_from_generated_items_only(bl
     classifier = make_classifier(views, replace(STEP, real=None))
     classifier.has_seen_data = True
     before = running_statistics(classifier)
-    classifier.learn(far_away, views)
+    classifier.learn(far_away, views, EVEN)
     assert not torch.equal(before, running_statistics(classifier))
 
 
@@ -72,7 +73,7 @@ def test_real_items_move_the_running_statistics(blobs: Any) -> None:
     views = make_views(blobs[0])
     classifier = make_classifier(views, STEP)
     before = running_statistics(classifier)
-    classifier.learn(far_away, views)
+    classifier.learn(far_away, views, EVEN)
     after = running_statistics(classifier)
     assert not torch.equal(before, after)
     assert after.abs().max() < 20  # what the items 50 away give is larger
@@ -91,7 +92,7 @@ def test_algorithm_1_line_7_single_class_batches_take_a_step_each(
         count += 1
 
     classifier.optimizer.minimize = counted  # type: ignore[method-assign]
-    classifier.learn(far_away, views)
+    classifier.learn(far_away, views, EVEN)
     assert count == optimizer_steps
 
 
@@ -103,8 +104,52 @@ def test_algorithm_1_lines_5_to_7_the_classifier_learns_which_component_made_wha
         return groups[:, torch.randint(200, (n,), generator=views.run.generator)]
 
     classifier = make_classifier(views, replace(STEP, real=None, steps=80, rate=1e-2))
-    classifier.learn(generate, views)
+    classifier.learn(generate, views, EVEN)
     assert (classifier.log_posterior(views.items)[0].argmax(-1).numpy() == blobs[1]).mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"), [("equal", [1 / 3, 1 / 3, 1 / 3]), ("shares", [0.8, 0.15, 0.05])]
+)
+def test_algorithm_1_line_5_items_that_all_generators_make_are_assigned_by_the_prior(
+    blobs: Any, prior: Any, expected: list[float]
+) -> None:
+    views = make_views(blobs[0])
+
+    def alike(n: int) -> Tensor:
+        return torch.randn(3, n, 2, generator=views.run.generator)
+
+    step = replace(STEP, real=None, prior=prior, steps=200, batch_size=128, rate=1e-2)
+    classifier = make_classifier(views, step)
+    classifier.learn(alike, views, torch.tensor([[0.8, 0.15, 0.05]]))
+    found = classifier.log_posterior(alike(256).flatten(0, 1))[0].exp().mean(0)
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.05)
+
+
+def test_a_component_without_data_keeps_a_tenth_of_an_equal_share(blobs: Any) -> None:
+    views = make_views(blobs[0])
+    seen = []
+
+    def keep(self: Classifier, fakes: Tensor, targets: Tensor, prior: Tensor) -> Tensor:
+        seen.append(prior)
+        return self.logits(fakes).sum()
+
+    classifier = make_classifier(views, replace(STEP, real=None, prior="shares", steps=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "_generated_loss", keep)
+        classifier.learn(far_away, views, torch.tensor([[0.9, 0.1, 0.0]]))
+    torch.testing.assert_close(seen[0], torch.tensor([[0.9, 0.1, 0.1 / 3]]))
+
+
+def test_generated_items_weigh_as_much_beside_real_ones_as_asked(blobs: Any) -> None:
+    losses = {}
+    for weight in (0.0, 1.0, 0.3):
+        views = make_views(blobs[0])
+        classifier = make_classifier(views, replace(STEP, steps=1, generated_weight=weight))
+        losses[weight] = float(classifier.learn(far_away, views, EVEN))
+    generated = losses[1.0] - losses[0.0]
+    assert generated > 0.1
+    assert losses[0.3] - losses[0.0] == pytest.approx(0.3 * generated, rel=1e-3)
 
 
 def test_memberships_of_all_restarts_are_normalised_and_evaluated_without_dropping_to_training(

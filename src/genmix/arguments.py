@@ -9,22 +9,39 @@ import numpy as np
 
 from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors
 from genmix.checks import shown
+from genmix.estep import ClassifierEStep
 from genmix.nets import check_choice
 from genmix.starts import PARTITIONS, InformationStart
 
 
+def _are_images(item_shape: tuple[int, ...]) -> bool:
+    """Tell images from rows of a table, and from rows in the shape of images."""
+    return len(item_shape) == 3 and min(item_shape[1:]) > 1
+
+
 def default_augmentation(item_shape: tuple[int, ...]) -> Affine | ColorJitter | Neighbors:
     """Choose views that keep the component: of images, of colour photographs, of table rows."""
-    if len(item_shape) != 3 or min(item_shape[1:]) < 2:
+    if not _are_images(item_shape):
         return Neighbors()
     return ColorJitter() if item_shape[0] == 3 else Affine()
 
 
 def default_start(item_shape: tuple[int, ...]) -> InformationStart:
     """One network with several heads for images; for tables several networks, some of them taught first."""
-    if len(item_shape) == 3 and min(item_shape[1:]) > 1:
+    if _are_images(item_shape):
         return InformationStart(networks=3, trial_steps=400)
     return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
+
+
+def default_e_step(item_shape: tuple[int, ...]) -> ClassifierEStep:
+    """Let generated rows of a table count by the shares of the data, and less than real ones.
+
+    GANs make few rows of a group's tails. What generates the tails of a large group is then a neighbour's
+    generator, and with equal shares small components take from large ones in every iteration.
+    """
+    if _are_images(item_shape):
+        return ClassifierEStep()
+    return ClassifierEStep(generated_weight=0.3, prior="shares")
 
 
 def network_choices(networks: Any, roles: Sequence[str]) -> dict[str, Any]:

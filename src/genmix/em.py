@@ -158,7 +158,11 @@ def draw_batches(
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, kind: str = "cross_entropy", smoothing: float = 0.1
+    logits: Tensor,
+    targets: Tensor,
+    kind: str = "cross_entropy",
+    smoothing: float = 0.1,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """Loss of the moderate classifier on generated items (Algorithm 1, line 6), a mean over each batch.
 
@@ -173,6 +177,9 @@ def cross_entropy(
         stays within ``[log(e + K - 1) - 1, log(e + K - 1)]``, so that the classifier never becomes sure.
     smoothing : float
         For "label_smoothing", in [0, 1).
+    prior : Tensor [R, K], optional
+        Shares of the components in S. A batch with the same number of items of each counts as one drawn by
+        these shares: an item of component k weighs ``K prior_k``.
 
     Returns
     -------
@@ -184,7 +191,10 @@ def cross_entropy(
     losses = F.cross_entropy(
         logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=smooth
     )
-    return losses.view(targets.shape).mean(1)
+    losses = losses.view(targets.shape)
+    if prior is not None:
+        losses = losses * prior.shape[-1] * prior.gather(1, targets)
+    return losses.mean(1)
 
 
 def information_loss(

@@ -38,6 +38,12 @@ class ClassifierEStep(Settings):
         Adam, or RMSProp with TensorFlow 1's conventions.
     generated : bool
         Learn from generated items. False leaves `real` alone: the control without any GAN.
+    generated_weight : float
+        Weight of the loss on generated items beside that on real ones (>= 0).
+    prior : {"equal", "shares"}
+        Shares of the components in S, the generated items (Algorithm 1, line 5): equal ones, as in the
+        published code, or those of the data assigned to each, ``|D_i| / |D|``, as the algorithm is printed.
+        With "shares" a component keeps at least a tenth of an equal share, so that it can come back.
     augment_generated : bool
         Show the classifier augmented views of the generated items.
     real : {"information", "confident", None}
@@ -69,6 +75,8 @@ class ClassifierEStep(Settings):
     rate: float = 1e-4
     optimizer: Literal["adam", "rmsprop"] = "adam"
     generated: bool = True
+    generated_weight: float = 1.0
+    prior: Literal["equal", "shares"] = "equal"
     augment_generated: bool = True
     real: Literal["information", "confident"] | None = "information"
     real_batch_size: int = 256
@@ -185,16 +193,22 @@ class Classifier(Stateful):
             clean = self.logits(views.items[index])[:, :, 0].log_softmax(-1)
         return em.confident_loss(self.logits(both[1])[:, :, 0], em.balanced_memberships(clean, 0.95))[:, None]
 
-    def learn(self, generate: Callable[[int], Tensor], views: Views) -> Tensor:
-        """Lines 5-7: S is sampled equally from the generators and h_q learns it; returns the mean loss."""
+    def learn(self, generate: Callable[[int], Tensor], views: Views, shares: Tensor) -> Tensor:
+        """Lines 5-7: S is sampled from the generators and h_q learns it; returns the mean loss.
+
+        `shares` ``[R, K]``: of the data in each component.
+        """
         step, total = self.step, torch.zeros((), device=self.run.device)
+        prior = shares.clamp_min(0.1 / self.k) if step.prior == "shares" else None
         for _ in range(step.steps):
-            for loss in self._losses(generate, views):
+            for loss in self._losses(generate, views, prior):
                 self.optimizer.minimize(loss)
                 total += loss.detach()
         return total / max(step.steps, 1) / self.restarts
 
-    def _losses(self, generate: Callable[[int], Tensor], views: Views):  # type: ignore[no-untyped-def]
+    def _losses(
+        self, generate: Callable[[int], Tensor], views: Views, prior: Tensor | None
+    ) -> Iterator[Tensor]:
         step, r = self.step, self.restarts
         loss = torch.zeros((), device=self.run.device)
         if step.generated:
@@ -204,9 +218,9 @@ class Classifier(Stateful):
             targets = torch.arange(self.k, device=fakes.device).view(1, -1, 1).expand(r, -1, step.batch_size)
             if step.single_class:
                 for k in range(self.k):  # in turn, a step each: the published code's order
-                    yield self._generated_loss(fakes[:, k], targets[:, k])
+                    yield self._generated_loss(fakes[:, k], targets[:, k], prior)
                 return
-            loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2))
+            loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2), prior)
         if step.real is None and self.has_seen_data:
             self._refresh_statistics(views)
         if step.real == "information":
@@ -220,9 +234,11 @@ class Classifier(Stateful):
         """Show real items without learning from them, so that running statistics keep up with the weights."""
         self.network(views.items[views.draw_index(self.restarts, self.step.real_batch_size)])
 
-    def _generated_loss(self, fakes: Tensor, targets: Tensor) -> Tensor:
+    def _generated_loss(self, fakes: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
+        step = self.step
         with self.run.autocast(), kept_statistics(self.network, self.has_seen_data):
-            return em.cross_entropy(self.logits(fakes)[:, :, 0], targets, self.step.loss).sum()
+            loss = em.cross_entropy(self.logits(fakes)[:, :, 0], targets, step.loss, prior=prior).sum()
+        return step.generated_weight * loss
 
     @torch.no_grad()
     def log_posterior(self, items: Tensor, batch_size: int = 4096) -> Tensor:
@@ -292,7 +308,7 @@ class CriticJudge(Stateful):
     def __init__(self, components: Components, n_components: int, step: CriticEStep) -> None:
         self.components, self.k, self.step = components, n_components, step
 
-    def learn(self, generate: Callable[[int], Tensor], views: Views) -> Tensor:
+    def learn(self, generate: Callable[[int], Tensor], views: Views, shares: Tensor) -> Tensor:
         """Nothing is learned."""
         return torch.zeros((), device=views.items.device)
 

@@ -252,7 +252,8 @@ class GANMixture(BaseMixture):
         self.history_, labels = kept.resume({"gans": gans, "h_q": h_q}, labels)
         for t in self._until_converged(run, "epsilon-EM", plan.last_change + 1):  # lines 3-4
             epsilon = em.epsilon_at(t, plan.epsilon)
-            loss_h = h_q.learn(gans.generate, views)  # lines 5-7: S is sampled, h_q learns it
+            shares = em.component_shares(labels, K)
+            loss_h = h_q.learn(gans.generate, views, shares)  # lines 5-7: S is sampled, h_q learns it
             pool = plan.draw_pool(len(D), run)
             p = em.balanced_memberships(
                 h_q.log_posterior(D[pool]), plan.balance

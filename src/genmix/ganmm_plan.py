@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.arguments import check_augmentation, check_start, network_choices, resolve
+from genmix.arguments import check_augmentation, check_start, default_e_step, network_choices, resolve
 from genmix.augment import Augmentation
 from genmix.checks import shown
 from genmix.components import MStep
@@ -137,7 +137,8 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
         An argument out of range, or that does not go with the data.
     """
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
-    e_step = resolve("e_step", model.e_step, {"classifier": ClassifierEStep(), "critic": CriticEStep()})
+    known = {"classifier": default_e_step(preprocessing.item_shape), "critic": CriticEStep()}
+    e_step = resolve("e_step", model.e_step, known)
     if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):
         raise ValueError("e_step: generated=False and real=None leave the classifier nothing to learn from")
     m_step = resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})

@@ -114,6 +114,11 @@ def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
     return lambda s: GANMixture(s.n_components, random_state=s.seed, **arguments)
 
 
+def _generated_only(s: Setting) -> GANMixture:
+    e_step = ClassifierEStep(real=None, prior="equal" if s.kind == "images" else "shares")
+    return GANMixture(s.n_components, e_step=e_step, random_state=s.seed)
+
+
 #: The published networks of images with an eighth of their channels.
 _NARROW = {role: {"kind": "ganmm-2018", "channels": 8} for role in ROLES}
 #: The published networks of an autoencoder's codes.
@@ -257,7 +262,7 @@ GANMM = {
 #: One choice of the default undone at a time.
 GANMM_CHOICES = {
     "default-without-real-items": Method(
-        "default, but the E-step learns from generated items only", _ganmm(e_step=ClassifierEStep(real=None))
+        "default, but the E-step learns from generated items only", _generated_only
     ),
     "gan-only": Method(
         "GAN only: random start, nothing learned from real items",
