@@ -149,6 +149,14 @@ class Classifier(Stateful):
         make = TFRMSprop if self.step.optimizer == "rmsprop" else adam
         self.optimizer = FlatOptimizer(parameters, make, rate)
 
+    def teach(self, components: Tensor, views: Views, steps: int) -> None:
+        """Learn partitions ``[R, N]`` of the data, each network its own and with all its heads."""
+        for _ in range(steps):
+            index, both = views.draw(self.restarts, self.step.real_batch_size)
+            scores = self.logits(both[0])  # [R, B, H, K]
+            wanted = components.gather(1, index)[..., None].expand(scores.shape[:-1])
+            self.optimizer.minimize(em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum())
+
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Within it the network normalises by its running statistics, and leaves them alone."""

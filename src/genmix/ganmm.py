@@ -47,7 +47,8 @@ class GANMixture(BaseMixture):
     start : str, InformationStart or array of int [N]
         The partition to begin with (Algorithm 1, line 1): "auto"; "information" (the E-step classifier learns
         by information maximisation under augmentation; the default); "random" (the paper); "kmeans",
-        "gmm-full", "gmm-tied", "gmm-diag", "spectral"; or the components of all items.
+        "gmm-full", "gmm-tied", "gmm-diag", "spectral"; or the components of all items. An E-step classifier
+        that learns from real items begins with what was partitioned other than at random.
     e_step : {"classifier", "critic"}, ClassifierEStep or CriticEStep
         "critic" is the paper's ablation GANMM(EM).
     m_step : {"r1", "wgan", "wgan-gp"} or MStep
@@ -319,7 +320,13 @@ class GANMixture(BaseMixture):
             return judge, torch.empty(0)
         if fitted is not None or isinstance(plan.start, InformationStart):
             return judge, judge.log_posterior(views.items).argmax(-1)
-        return judge, start_components(plan.start, views, self.n_components, restarts)
+        labels = start_components(plan.start, views, self.n_components, restarts)
+        if plan.teaches_start and isinstance(judge, Classifier):
+            how = InformationStart()
+            judge.optimizer.set_rate(how.rate)
+            judge.teach(labels, views, how.teach_steps)
+            judge.reset_optimizer(judge.step.rate)
+        return judge, labels
 
     def _classifier_stack(self, n: int, heads: int, plan: Plan, run: Engine) -> nn.Module:
         choice, shape = plan.networks["classifier"], plan.item_shape

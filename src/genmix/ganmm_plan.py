@@ -121,6 +121,12 @@ class Plan:
         """First iteration from which epsilon stays as it is."""
         return self.epsilon[-2][0] if len(self.epsilon) > 1 else 0
 
+    @property
+    def teaches_start(self) -> bool:
+        """Whether the classifier learns the first partition: not at random, nor where only S teaches it."""
+        informed = isinstance(self.e_step, ClassifierEStep) and self.e_step.real is not None
+        return informed and not (isinstance(self.start, str) and self.start == "random")
+
     def draw_pool(self, n_items: int, run: Engine) -> Tensor | slice:
         """Items that this iteration classifies: all, or as many random ones as the E-step asks for."""
         if self.e_step.pool is None or self.e_step.pool >= n_items:

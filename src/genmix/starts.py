@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix import em
 from genmix.augment import Views
 from genmix.checks import Settings
 from genmix.engine import Engine
@@ -243,7 +242,9 @@ def learn_information(
     contenders = [learner]
     if taught:
         contenders.append(make(restarts * taught, start.heads, start.rate))
-        _teach(contenders[1], start, views, labels)
+        contenders[1].teach(
+            _partitions(start, restarts, views, n_components, labels), views, start.teach_steps
+        )
         move(
             contenders[1],
             torch.arange(restarts * taught, device=run.device),
@@ -293,18 +294,12 @@ def _learn(
         learner.optimizer.minimize(loss)
 
 
-def _teach(learner: Classifier, start: InformationStart, views: Views, labels: Labels | None) -> None:
-    """Cross-entropy on the classical partitions, one for each network."""
-    restarts = learner.restarts // len(start.partitions)
-    found = [
-        partition(n, views.items, learner.k, views.run) for _ in range(restarts) for n in start.partitions
-    ]
+def _partitions(
+    start: InformationStart, restarts: int, views: Views, n_components: int, labels: Labels | None
+) -> Tensor:
+    """Classical partitions ``[R * P, N]``, P for each restart."""
+    run = views.run
+    found = [partition(n, views.items, n_components, run) for _ in range(restarts) for n in start.partitions]
     if labels is not None:
         found = [labels.align(part) for part in found]
-    taught = torch.from_numpy(np.stack(found)).to(views.run.device)
-    for _ in range(start.teach_steps):
-        index, both = views.draw(learner.restarts, learner.step.real_batch_size)
-        scores = learner.logits(both[0])  # [RP, B, H, K]
-        wanted = taught.gather(1, index)[..., None].expand(scores.shape[:-1])
-        loss = em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum()
-        learner.optimizer.minimize(loss)
+    return torch.from_numpy(np.stack(found)).to(run.device)
