@@ -176,6 +176,20 @@ def _gaussian_groups(counts: tuple[int, ...] = (1500, 150, 50), distance: float 
     return datasets.Dataset("gaussian-groups", centers[y] + rng.standard_normal((len(y), k)), y)
 
 
+def _stretched_groups(
+    counts: tuple[int, ...] = (1000, 500, 300, 140, 60), columns: int = 6, distance: float = 7.0
+) -> datasets.Dataset:
+    """Gaussian groups with covariances of their own; the nearest two centres are `distance` apart."""
+    rng, k = np.random.RandomState(0), len(counts)
+    centers = rng.standard_normal((k, columns))
+    apart = np.linalg.norm(centers[:, None] - centers, axis=-1)
+    centers *= distance / apart[np.triu_indices(k, 1)].min()
+    shapes = np.eye(columns) + 0.35 * rng.standard_normal((k, columns, columns))
+    y = np.repeat(np.arange(k), counts)
+    X = centers[y] + np.einsum("ni,nij->nj", rng.standard_normal((len(y), columns)), shapes[y])
+    return datasets.Dataset("stretched-groups", X, y)
+
+
 def _whole(data: datasets.Dataset, case: Case) -> Draw:
     return Draw(np.asarray(data.X), np.asarray(data.y))
 
@@ -311,6 +325,10 @@ TASKS: dict[str, Task] = {
     "gaussian-groups": Task(
         "Gaussian groups of 1,500, 150 and 50 rows, 3 columns, 6 standard deviations apart", 3,
         _gaussian_groups, _whole, kind="table",
+    ),
+    "stretched-groups": Task(
+        "Gaussian groups of 1,000, 500, 300, 140 and 60 rows, 6 columns, each of its own shape", 5,
+        _stretched_groups, _whole, kind="table",
     ),
     "digits": Task("scikit-learn's digits, 1,797 images of 8 x 8", 10, _DIGITS, _whole),
     "mnist-0-4": _mnist_task(5),
