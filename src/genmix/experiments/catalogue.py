@@ -264,7 +264,7 @@ STUDIES = (
            "of views ends with a single group."),
     _study("study-imbalance-table", "Rows in groups of unequal size, far apart",
            ("gaussian-groups", "stretched-groups"), ["ganmm", "dnnmm-clusters", "gmm-full", "kmeans"],
-           discussion="The start of `GANMixture` has the groups by a Gaussian mixture, which it learned among "
+           discussion="The start of `GANMixture` has the groups by a Gaussian mixture, learned among "
            "others, and EM keeps them. It did not while generated rows of all components counted alike: "
            "small components then took from the large one until all were equal (ARI .05 on the first data). "
            "`DNNMixture` keeps the groups, or gives the smallest to the largest."),
