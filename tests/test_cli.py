@@ -153,7 +153,11 @@ def test_set_makes_settings_objects_of_tables(run, tmp_path, blobs):
     assert made.step == genmix.MinMaxStep(steps=40) and made.networks == {"encoder": {"kind": "mlp"}}
     made = models.build("dec", K, None, {"pretraining": {"hidden": [8], "steps": 3}})
     assert (made.pretraining.hidden, made.pretraining.steps) == ([8], 3)
-    for wrong, word in (('{type="Step"}', "expected one of"), ('{type="MStep", step=3}', "has no 'step'")):
+    for wrong, word in (
+        ('{type="Step"}', "expected one of"),
+        ('{type="MStep", step=3}', "has no 'step'"),
+        ("{steps=3}", "name what it is by type=..., one of "),
+    ):
         code, _, err = run(*command, "--set", f"m_step={wrong}")
         assert code == 2 and word in err
 

@@ -50,6 +50,7 @@ class GANMixture(BaseMixture):
         "gmm-full", "gmm-tied", "gmm-diag", "spectral"; or the components of all items. An E-step classifier
         that learns from real items begins with what was partitioned other than at random.
     e_step : {"classifier", "critic"}, ClassifierEStep or CriticEStep
+        "classifier" is ``ClassifierEStep()``, for tables with ``generated_weight=0.3, prior="shares"``;
         "critic" is the paper's ablation GANMM(EM).
     m_step : {"r1", "wgan", "wgan-gp"} or MStep
         How the GANs are trained.

@@ -105,8 +105,12 @@ def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
 
     known = kind._settings
     fitting = [one.__name__ for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
-    if not isinstance(value, Mapping) or not ("type" in value or fitting):
+    if not isinstance(value, Mapping) or (parameter == "networks" and "type" not in value):
         return value
+    if not ("type" in value or fitting):
+        raise ValueError(
+            f"{parameter}={shown(value)}: name what it is by type=..., one of {', '.join(sorted(known))}"
+        )
     name = value["type"] if "type" in value else fitting[0]
     if name not in known:
         raise ValueError(f"{parameter}: type={shown(name)}: expected one of {', '.join(known)}")
