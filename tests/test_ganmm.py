@@ -343,8 +343,9 @@ def test_what_the_classifier_learns_from(blobs: Any, real: str | None, generated
     step = ClassifierEStep(steps=2, real=real, generated=generated, balance=0.5)  # type: ignore[arg-type]
     model = small(e_step=step, max_iter=2)
     if not generated and real is None:
-        with pytest.raises(ValueError, match="nothing to learn from"):
-            model.fit(blobs[0])
+        for nothing in (step, replace(step, generated=True, generated_weight=0.0)):
+            with pytest.raises(ValueError, match="nothing to learn from"):
+                model.set_params(e_step=nothing).fit(blobs[0])
     else:
         assert metrics.accuracy(blobs[1], model.fit(blobs[0]).labels_) >= 0.9
 

@@ -145,8 +145,12 @@ def make_plan(model: GANMixture, X: np.ndarray) -> Plan:
     preprocessing = Preprocessing.fit(X, "range" if model.scaling == "auto" else model.scaling)
     known = {"classifier": default_e_step(preprocessing.item_shape), "critic": CriticEStep()}
     e_step = resolve("e_step", model.e_step, known)
-    if isinstance(e_step, ClassifierEStep) and e_step.steps and not (e_step.generated or e_step.real):
-        raise ValueError("e_step: generated=False and real=None leave the classifier nothing to learn from")
+    if isinstance(e_step, ClassifierEStep) and e_step.steps and not e_step.real:
+        if not (e_step.generated and e_step.generated_weight):
+            raise ValueError(
+                "e_step: generated=False, or generated_weight=0, and real=None leave the classifier nothing "
+                "to learn from"
+            )
     m_step = resolve("m_step", model.m_step, {name: MStep(name) for name in OBJECTIVES})
     return Plan(
         preprocessing,
