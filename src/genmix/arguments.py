@@ -36,8 +36,8 @@ def default_start(item_shape: tuple[int, ...]) -> InformationStart:
 def default_e_step(item_shape: tuple[int, ...]) -> ClassifierEStep:
     """Let generated rows of a table count by the shares of the data, and less than real ones.
 
-    GANs make few rows of a group's tails. What generates the tails of a large group is then a neighbour's
-    generator, and with equal shares small components take from large ones in every iteration.
+    GANs, as we think, make few rows of a group's tails. What generates the tails of a large group is then a
+    neighbour's generator, and with equal shares small components take from large ones in every iteration.
     """
     if _are_images(item_shape):
         return ClassifierEStep()
