@@ -188,7 +188,7 @@ GANMM_ITEMS = (
          "and often hold digits that neither method separates. Codes of one seed differ from processor to "
          "processor, and the scores with them: those of the same seeds on a Xeon had given ours .903, .829 "
          "and .848. Ours, the Gaussian mixtures and k-means stand on the same codes, where ours is above the "
-         "Gaussian mixture with every seed; the other rows are from the Xeon."),
+         "Gaussian mixtures with every seed; the other rows were made in other sessions."),
     Item("ganmm-table-4", "GANMM, Table 4", "Image Segmentation", "scores", ("image-segmentation",), _RAW,
          discussion="The preset stays below the paper's GANMM. It ran a twentieth of the published "
          "iterations. The paper's spread of runs, read as a variance, does not cover the difference: it is "
