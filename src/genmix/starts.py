@@ -50,8 +50,8 @@ class InformationStart(Settings):
     batch_size : int
         Items of a step, each in two views.
     trial_steps : int
-        After so many steps the best network of each restart goes on alone; 0 lets all learn to the end. Classical
-        partitions compete in the end as they were taught, too.
+        After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
+        Classical partitions compete in the end as they were taught, too.
     """
 
     steps: int = 1200
@@ -249,7 +249,7 @@ def learn_information(
     _learn(learner, views, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
     def best_head(*stacks: Classifier) -> Tensor:
-        """Number ``[R]`` of the head whose views agree best, of all heads of the restart."""
+        """Find whose views agree best: a number ``[R]`` among all heads of the restart."""
 
         def assign(items: Tensor) -> Tensor:  # [R, networks * heads, B]
             return torch.cat([s.head_labels(items).unflatten(0, (restarts, -1)) for s in stacks], 1)
@@ -267,7 +267,7 @@ def learn_information(
             first += own
         kept.head = number % start.heads
 
-    # Networks on trial compete with each other; the best of them learns on, and competes with those only taught.
+    # Networks on trial compete; the best one learns on, and competes with those that were only taught.
     number = best_head(learner) if start.trial_steps else best_head(learner, *only_taught)
     kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
