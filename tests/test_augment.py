@@ -214,6 +214,16 @@ def test_noise_has_the_size_of_a_neighbours_distance() -> None:
     assert moved.mean().item() == pytest.approx(0, abs=0.02 * distance)
 
 
+def test_noisier_views_are_of_the_same_items_and_leave_the_others_alone() -> None:
+    items = table()
+    views = Views(items, Neighbors(5, 0.8), Engine("cpu", 0))
+    noise, quiet = views.noise, views.noisier(0.25)
+    assert (quiet.noise, views.noise) == (noise / 4, noise)
+    assert quiet.neighbors is views.neighbors
+    still = torch.zeros(4000, 4)
+    assert quiet.perturb(still).std().item() == pytest.approx(noise / 4, rel=0.03)
+
+
 def test_no_augmentation_changes_nothing_and_seeks_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(genmix.augment, "nearest_neighbors", lambda *_: pytest.fail("neighbours were sought"))
     items, run = table(), Engine("cpu", 0)

@@ -161,6 +161,35 @@ def test_information_start_keeps_the_contender_that_the_views_prefer(
     assert torch.equal(found[1], seen[0][1, (pick + 1) % 12])
 
 
+@pytest.mark.parametrize("last", [0, 1, 2, 5])
+def test_after_a_trial_classical_partitions_compete_as_they_were_taught(
+    monkeypatch: pytest.MonkeyPatch, groups, last: int
+) -> None:
+    """First those that learn compete, then the heads of the best of them with what was only taught."""
+    items = groups[0]
+    seen: list[Tensor] = []
+
+    def judge(assign: Callable[[Tensor], Tensor], *_: object) -> Tensor:
+        seen.append(assign(items))
+        quality = torch.zeros(seen[-1].shape[:2])
+        quality[0, 5 if len(seen) == 1 else last] = 1
+        quality[1, 0 if len(seen) == 1 else 5 - last] = 1
+        return quality
+
+    monkeypatch.setattr(starts, "agreement", judge)
+    start = InformationStart(
+        steps=6, heads=2, networks=1, partitions=("random", "random"), teach_steps=3, trial_steps=3
+    )
+    h_q = informed(items, start, restarts=2)
+    # 2 heads of (2 taught and trained on + 1 new), then of (the best + 2 only taught)
+    assert [found.shape for found in seen] == [(2, 6, 150), (2, 6, 150)]
+    assert len({tuple(labels.tolist()) for labels in seen[1].flatten(0, 1)}) > 6
+    found = h_q.log_posterior(items).argmax(-1)
+    assert torch.equal(found[0], seen[1][0, last])
+    assert torch.equal(found[1], seen[1][1, 5 - last])
+    assert h_q.optimizer.optimizer.param_groups[0]["lr"] == STEP.rate
+
+
 def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -> None:
     items = groups[0]
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002

@@ -27,10 +27,11 @@ def default_augmentation(item_shape: tuple[int, ...]) -> Affine | ColorJitter | 
 
 
 def default_start(item_shape: tuple[int, ...]) -> InformationStart:
-    """One network with several heads for images; for tables several networks, some of them taught first."""
+    """Networks on trial, with several heads each; for tables more of them, and some taught first."""
     if _are_images(item_shape):
         return InformationStart(networks=3, trial_steps=400)
-    return InformationStart(steps=800, heads=1, networks=3, partitions=("kmeans", "gmm-full", "spectral"))
+    partitions = ("kmeans", "gmm-full", "spectral")
+    return InformationStart(steps=800, heads=3, networks=8, partitions=partitions, trial_steps=400)
 
 
 def default_e_step(item_shape: tuple[int, ...]) -> ClassifierEStep:

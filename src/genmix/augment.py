@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,6 +188,12 @@ class Views:
             self.noise = augmentation.noise * distance / math.sqrt(flat.shape[1])
             if augmentation.n_neighbors:
                 self.neighbors = torch.from_numpy(found).to(items.device)
+
+    def noisier(self, times: float) -> Views:
+        """Return views of the same items, and of the same neighbours, with so many times the noise."""
+        views = copy(self)
+        views.noise = self.noise * times
+        return views
 
     def perturb(self, x: Tensor) -> Tensor:
         """Return an augmented view of any items ``[..., *item_shape]``, or the items where none differs."""

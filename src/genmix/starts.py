@@ -24,6 +24,11 @@ Learner = TypeVar("Learner", bound=Classifier)
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
 
 
+#: Networks learn from views of tables with so much of the noise: with all of it, groups that touch look like
+#: one. What they found is judged, and EM goes on, under all of it: with less, very unequal groups are cut.
+_NOISE_WHILE_LEARNING = 0.5
+
+
 @dataclass(frozen=True)
 class InformationStart(Settings):
     """Train the E-step classifier by information maximisation under augmentation before the first E-step.
@@ -51,6 +56,7 @@ class InformationStart(Settings):
         Items of a step, each in two views.
     trial_steps : int
         After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
+        Classical partitions compete in the end as they were taught, too.
     """
 
     steps: int = 1200
@@ -209,7 +215,8 @@ def learn_information(
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
     For each restart compete P networks that know a classical partition, the same P after information
-    maximisation, and networks that learnt by it from random weights. `agreement` of their views decides.
+    maximisation, and networks that learnt by it from random weights. `agreement` of their views decides. With
+    `InformationStart.trial_steps` it first decides which one of those that learn goes on.
 
     Parameters
     ----------
@@ -237,39 +244,44 @@ def learn_information(
         copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
 
     each = taught + start.networks
+    quiet = views.noisier(_NOISE_WHILE_LEARNING)
     learner = make(restarts * each, start.heads, start.rate)
-    grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
-    contenders = [learner]
-    if taught:
-        contenders.append(make(restarts * taught, start.heads, start.rate))
-        contenders[1].teach(
-            _partitions(start, restarts, views, n_components, labels), views, start.teach_steps
-        )
-        move(
-            contenders[1],
-            torch.arange(restarts * taught, device=run.device),
-            learner,
-            grid[:, :taught].flatten(),
-        )
-    _learn(learner, views, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
+    only_taught = [make(restarts * taught, start.heads, start.rate)] if taught else []
+    for stack in only_taught:
+        stack.teach(_partitions(start, restarts, views, n_components, labels), views, start.teach_steps)
+        grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
+        every = torch.arange(restarts * taught, device=run.device)
+        move(stack, every, learner, grid[:, :taught].flatten())
+    _learn(learner, quiet, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
-    def assign(items: Tensor) -> Tensor:  # [R, contenders * heads, B]
-        return torch.cat([c.head_labels(items).unflatten(0, (restarts, -1)) for c in contenders], 1)
+    def best_head(seen: Views, *stacks: Classifier) -> Tensor:
+        """Find whose views agree best: a number ``[R]`` among all heads of the restart."""
 
-    best = agreement(assign, views, n_components).argmax(1)
+        def assign(items: Tensor) -> Tensor:  # [R, networks * heads, B]
+            return torch.cat([s.head_labels(items).unflatten(0, (restarts, -1)) for s in stacks], 1)
+
+        return agreement(assign, seen, n_components).argmax(1)
+
+    def keep(number: Tensor, *stacks: Classifier) -> None:
+        """Copy to `kept` the networks of these heads."""
+        network, place, first = number // start.heads, torch.arange(restarts, device=run.device), 0
+        for stack in stacks:
+            own = stack.restarts // restarts
+            chosen = place[(first <= network) & (network < first + own)]
+            if stack is not kept:
+                move(stack, chosen * own + network[chosen] - first, kept, chosen)
+            first += own
+        kept.head = number % start.heads
+
+    # Networks on trial compete; the best one learns on, and competes with those that were only taught.
+    number = best_head(quiet, learner) if start.trial_steps else best_head(views, learner, *only_taught)
     kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
-    for r, number in enumerate((best // start.heads).tolist()):
-        place = torch.tensor([r], device=run.device)
-        if number < each:
-            move(learner, grid[r, number : number + 1], kept, place)
-        else:
-            move(contenders[1], place * taught + number - each, kept, place)
-    kept.head = best % start.heads
+    keep(number, learner, *only_taught)
     if start.trial_steps:
-        kept.head = None  # all heads of the best networks learn on
-        _learn(kept, views, start, start.steps - start.trial_steps, labels, falling=True)
-        kept.head = agreement(kept.head_labels, views, n_components).view(restarts, -1).argmax(1)
+        kept.head = None  # all its heads learn on
+        _learn(kept, quiet, start, start.steps - start.trial_steps, labels, falling=True)
+        keep(best_head(views, kept, *only_taught), kept, *only_taught)
         kept.reset_optimizer(rate)
     return kept
 
