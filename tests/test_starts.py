@@ -137,57 +137,56 @@ def test_information_start_can_begin_with_a_classical_partition(groups) -> None:
     assert adjusted_rand_score(partition("kmeans", items, 3, Engine("cpu", 0)), labels) > 0.95
 
 
-@pytest.mark.parametrize("pick", [0, 3, 5, 8, 10, 11])
+class Judge:
+    """Prefers what it is told to, and notes what it was shown: of each call the labels and the noise."""
+
+    def __init__(self, items: Tensor, *preferred: tuple[int, int]) -> None:
+        self.items, self.preferred = items, preferred
+        self.seen: list[Tensor] = []
+        self.noise: list[float] = []
+
+    def __call__(self, assign: Callable[[Tensor], Tensor], views: Views, *_: object) -> Tensor:
+        quality = torch.zeros((labels := assign(self.items)).shape[:2])
+        quality[torch.arange(2), torch.tensor(self.preferred[len(self.seen)])] = 1
+        self.seen.append(labels)
+        self.noise.append(views.noise)
+        return quality
+
+
+@pytest.mark.parametrize("trial", [0, 3])
+@pytest.mark.parametrize("last", [(0, 0), (0, 4), (2, 0), (3, 1)])
 def test_information_start_keeps_the_contender_that_the_views_prefer(
-    monkeypatch: pytest.MonkeyPatch, groups, pick: int
+    monkeypatch: pytest.MonkeyPatch, groups, last: tuple[int, int], trial: int
 ) -> None:
-    """Whichever contender is best: for each restart its own network and head go on, and answer as it did."""
+    """Those that learn compete first, then the best one with those only taught: it goes on as it answered."""
     items = groups[0]
-    seen: list[Tensor] = []
-
-    def judge(assign: Callable[[Tensor], Tensor], *_: object) -> Tensor:
-        seen.append(assign(items))
-        quality = torch.zeros(seen[0].shape[:2])
-        quality[0, pick] = quality[1, (pick + 1) % 12] = 1
-        return quality
-
-    monkeypatch.setattr(starts, "agreement", judge)
-    start = InformationStart(steps=3, heads=2, networks=2, partitions=("random", "random"), teach_steps=3)
-    h_q = informed(items, start, restarts=2)
-    assert seen[0].shape == (2, 12, 150)  # (2 taught and trained on + 2 new + 2 taught) networks x 2 heads
-    assert len({tuple(labels.tolist()) for labels in seen[0].flatten(0, 1)}) > 12
-    found = h_q.log_posterior(items).argmax(-1)
-    assert torch.equal(found[0], seen[0][0, pick])
-    assert torch.equal(found[1], seen[0][1, (pick + 1) % 12])
-
-
-@pytest.mark.parametrize("last", [0, 1, 2, 5])
-def test_after_a_trial_classical_partitions_compete_as_they_were_taught(
-    monkeypatch: pytest.MonkeyPatch, groups, last: int
-) -> None:
-    """First those that learn compete, then the heads of the best of them with what was only taught."""
-    items = groups[0]
-    seen: list[Tensor] = []
-
-    def judge(assign: Callable[[Tensor], Tensor], *_: object) -> Tensor:
-        seen.append(assign(items))
-        quality = torch.zeros(seen[-1].shape[:2])
-        quality[0, 5 if len(seen) == 1 else last] = 1
-        quality[1, 0 if len(seen) == 1 else 5 - last] = 1
-        return quality
-
+    learned, heads = (3, 6), [(1, 0)] if trial else []
+    judge = Judge(items, learned, *heads, last)
     monkeypatch.setattr(starts, "agreement", judge)
     start = InformationStart(
-        steps=6, heads=2, networks=1, partitions=("random", "random"), teach_steps=3, trial_steps=3
+        steps=6, heads=2, networks=2, partitions=("random", "random"), teach_steps=3, trial_steps=trial
     )
     h_q = informed(items, start, restarts=2)
-    # 2 heads of (2 taught and trained on + 1 new), then of (the best + 2 only taught)
-    assert [found.shape for found in seen] == [(2, 6, 150), (2, 6, 150)]
-    assert len({tuple(labels.tolist()) for labels in seen[1].flatten(0, 1)}) > 6
+    # 2 heads of 2 taught + 2 new networks that learn; both of the best one; its own + 2 x 2 of those only taught
+    assert [found.shape[1] for found in judge.seen] == [8, 2, 5] if trial else [8, 5]
+    assert judge.noise[:-1] == [judge.noise[-1] / 2] * (len(judge.noise) - 1)
+    assert len({tuple(labels.tolist()) for found in judge.seen for labels in found.flatten(0, 1)}) > 12
+    before, chosen = (judge.seen[-2], heads[0] if trial else learned)
     found = h_q.log_posterior(items).argmax(-1)
-    assert torch.equal(found[0], seen[1][0, last])
-    assert torch.equal(found[1], seen[1][1, 5 - last])
+    for restart in range(2):
+        assert torch.equal(judge.seen[-1][restart, 0], before[restart, chosen[restart]])
+        assert torch.equal(found[restart], judge.seen[-1][restart, last[restart]])
     assert h_q.optimizer.optimizer.param_groups[0]["lr"] == STEP.rate
+
+
+def test_without_partitions_the_best_network_has_no_other_to_meet(
+    monkeypatch: pytest.MonkeyPatch, groups
+) -> None:
+    items = groups[0]
+    judge = Judge(items, (3, 1))
+    monkeypatch.setattr(starts, "agreement", judge)
+    found = informed(items, InformationStart(steps=3, heads=2, networks=2), restarts=2).log_posterior(items)
+    assert torch.equal(found.argmax(-1), judge.seen[0][[0, 1], [3, 1]])
 
 
 def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -> None:

@@ -24,8 +24,9 @@ Learner = TypeVar("Learner", bound=Classifier)
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
 
 
-#: Networks learn from views of tables with so much of the noise: with all of it, groups that touch look like
-#: one. What they found is judged, and EM goes on, under all of it: with less, very unequal groups are cut.
+#: Networks learn, and compete, under views of tables with so much of the noise: with all of it, groups that
+#: touch look like one. Classical partitions compete, and EM goes on, under all of it: with less, very unequal
+#: groups are cut.
 _NOISE_WHILE_LEARNING = 0.5
 
 
@@ -214,9 +215,9 @@ def learn_information(
 ) -> Learner:
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
-    For each restart compete P networks that know a classical partition, the same P after information
-    maximisation, and networks that learnt by it from random weights. `agreement` of their views decides. With
-    `InformationStart.trial_steps` it first decides which one of those that learn goes on.
+    For each restart P networks that know a classical partition, and others of random weights, learn by
+    information maximisation. The one whose views agree best then competes with the P as they were taught. All
+    is judged by `agreement`.
 
     Parameters
     ----------
@@ -254,35 +255,39 @@ def learn_information(
         move(stack, every, learner, grid[:, :taught].flatten())
     _learn(learner, quiet, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
-    def best_head(seen: Views, *stacks: Classifier) -> Tensor:
+    def best(seen: Views, *stacks: Classifier) -> Tensor:
         """Find whose views agree best: a number ``[R]`` among all heads of the restart."""
 
-        def assign(items: Tensor) -> Tensor:  # [R, networks * heads, B]
+        def assign(items: Tensor) -> Tensor:  # [R, heads of all networks, B]
             return torch.cat([s.head_labels(items).unflatten(0, (restarts, -1)) for s in stacks], 1)
 
         return agreement(assign, seen, n_components).argmax(1)
 
     def keep(number: Tensor, *stacks: Classifier) -> None:
         """Copy to `kept` the networks of these heads."""
-        network, place, first = number // start.heads, torch.arange(restarts, device=run.device), 0
+        place, head, first = torch.arange(restarts, device=run.device), torch.zeros_like(number), 0
         for stack in stacks:
-            own = stack.restarts // restarts
-            chosen = place[(first <= network) & (network < first + own)]
+            own, heads = stack.restarts // restarts, stack.n_heads if stack.head is None else 1
+            here = place[(first <= number) & (number < first + own * heads)]
+            network, one = (number[here] - first) // heads, (number[here] - first) % heads
             if stack is not kept:
-                move(stack, chosen * own + network[chosen] - first, kept, chosen)
-            first += own
-        kept.head = number % start.heads
+                move(stack, here * own + network, kept, here)
+            head[here] = one if stack.head is None else stack.head[here]
+            first += own * heads
+        kept.head = head
 
-    # Networks on trial compete; the best one learns on, and competes with those that were only taught.
-    number = best_head(quiet, learner) if start.trial_steps else best_head(views, learner, *only_taught)
+    # Those that learn compete under the views they learn from, the best with those only taught under all noise.
+    number = best(quiet, learner)
     kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
-    keep(number, learner, *only_taught)
+    keep(number, learner)
     if start.trial_steps:
         kept.head = None  # all its heads learn on
         _learn(kept, quiet, start, start.steps - start.trial_steps, labels, falling=True)
-        keep(best_head(views, kept, *only_taught), kept, *only_taught)
+        keep(best(quiet, kept), kept)
         kept.reset_optimizer(rate)
+    if taught:
+        keep(best(views, kept, *only_taught), kept, *only_taught)
     return kept
 
 
