@@ -276,7 +276,7 @@ def learn_information(
             first += own * heads
         kept.head = head
 
-    # Those that learn compete under the views they learn from; then the best, under all noise, with the others.
+    # Those that learn compete under the views they learn from; the best then meets those only taught.
     number = best(quiet, learner)
     kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
