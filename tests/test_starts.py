@@ -169,7 +169,7 @@ def test_information_start_keeps_the_contender_that_the_views_prefer(
     h_q = informed(items, start, restarts=2)
     # 2 heads of 2 taught + 2 new networks; both of the best one; its own + 2 x 2 of those only taught
     assert [found.shape[1] for found in judge.seen] == [8, 2, 5] if trial else [8, 5]
-    assert judge.noise[:-1] == [judge.noise[-1] / 2] * (len(judge.noise) - 1)
+    assert {noise * 2 for noise in judge.noise[:-1]} == {judge.noise[-1]}
     assert len({tuple(labels.tolist()) for found in judge.seen for labels in found.flatten(0, 1)}) > 12
     before, chosen = (judge.seen[-2], heads[0] if trial else learned)
     found = h_q.log_posterior(items).argmax(-1)

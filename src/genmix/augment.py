@@ -113,7 +113,7 @@ class Neighbors(Settings):
     """
 
     n_neighbors: int = 10
-    noise: float = 1.0
+    noise: float = 0.5
 
 
 #: Neighbours are sought among at most so many random items, so that the cost grows linearly with the data.

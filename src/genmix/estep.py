@@ -43,7 +43,8 @@ class ClassifierEStep(Settings):
     prior : {"equal", "shares"}
         Shares of the components in S, the generated items (Algorithm 1, line 5): equal ones, as in the
         published code, or those of the data assigned to each, ``|D_i| / |D|``, as the algorithm is printed.
-        With "shares" a component keeps at least a tenth of an equal share, so that it can come back.
+        Real items are expected to have the same shares (`em.information_loss`). With "shares" a component
+        keeps at least a tenth of an equal share, so that it can come back.
     augment_generated : bool
         Show the classifier augmented views of the generated items.
     real : {"information", "confident", None}
@@ -52,8 +53,8 @@ class ClassifierEStep(Settings):
     real_batch_size : int
         Real items in a step.
     information_balance : float
-        Weight of the entropy of the shares in `em.information_loss`. 1 is mutual information; more asks for
-        components of near-equal size.
+        Weight of the entropy of the shares in `em.information_loss`, or of how far they are from those of
+        `prior`. 1 is mutual information; more asks for components of near-equal size.
     balance : float
         Pull of the assignment of the data towards equal shares, 0 to 1 (`em.balanced_memberships`).
     extras : {"highest", "proportional"}
@@ -232,7 +233,8 @@ class Classifier(Stateful):
         if step.real is None and self.has_seen_data:
             self._refresh_statistics(views)
         if step.real == "information":
-            loss = loss + self.information(views, step.information_balance).sum()
+            expected = None if prior is None else prior[:, None]  # the same for every head
+            loss = loss + self.information(views, step.information_balance, prior=expected).sum()
         elif step.real == "confident":
             loss = loss + self.confident(views).sum()
         yield loss

@@ -24,10 +24,9 @@ Learner = TypeVar("Learner", bound=Classifier)
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
 
 
-#: Networks learn, and compete, under views of tables with so much of the noise: with all of it, groups that
-#: touch look like one. Classical partitions compete, and EM goes on, under all of it: with less, very unequal
-#: groups are cut.
-_NOISE_WHILE_LEARNING = 0.5
+#: Views under which networks that learned compete with those only taught have so many times the noise:
+#: under less, groups of very unequal size are cut.
+_NOISIER = 2.0
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,8 @@ def learn_information(
     """Train stacks of classifiers by information maximisation and keep the best one for each restart.
 
     For each restart P networks that know a classical partition, and others of random weights, learn by
-    information maximisation. The one whose views agree best then competes with the P as they were taught. All
-    is judged by `agreement`.
+    information maximisation. The one whose views agree best then competes with the P as they were taught,
+    under noisier views. All is judged by `agreement`.
 
     Parameters
     ----------
@@ -245,7 +244,6 @@ def learn_information(
         copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
 
     each = taught + start.networks
-    quiet = views.noisier(_NOISE_WHILE_LEARNING)
     learner = make(restarts * each, start.heads, start.rate)
     only_taught = [make(restarts * taught, start.heads, start.rate)] if taught else []
     for stack in only_taught:
@@ -253,7 +251,7 @@ def learn_information(
         grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
         every = torch.arange(restarts * taught, device=run.device)
         move(stack, every, learner, grid[:, :taught].flatten())
-    _learn(learner, quiet, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
+    _learn(learner, views, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
     def best(seen: Views, *stacks: Classifier) -> Tensor:
         """Find whose views agree best: a number ``[R]`` among all heads of the restart."""
@@ -276,18 +274,18 @@ def learn_information(
             first += own * heads
         kept.head = head
 
-    # Those that learn compete under the views they learn from; the best then meets those only taught.
-    number = best(quiet, learner)
+    # Those that learn compete with each other; the best then meets those only taught.
+    number = best(views, learner)
     kept = make(restarts, start.heads, rate)
     kept.has_seen_data = True
     keep(number, learner)
     if start.trial_steps:
         kept.head = None  # all its heads learn on
-        _learn(kept, quiet, start, start.steps - start.trial_steps, labels, falling=True)
-        keep(best(quiet, kept), kept)
+        _learn(kept, views, start, start.steps - start.trial_steps, labels, falling=True)
+        keep(best(views, kept), kept)
         kept.reset_optimizer(rate)
     if taught:
-        keep(best(views, kept, *only_taught), kept, *only_taught)
+        keep(best(views.noisier(_NOISIER), kept, *only_taught), kept, *only_taught)
     return kept
 
 
