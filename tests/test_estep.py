@@ -126,6 +126,19 @@ def test_algorithm_1_line_5_items_that_all_generators_make_are_assigned_by_the_p
     np.testing.assert_allclose(found.numpy(), expected, atol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("prior", "expected"), [("equal", [1 / 3, 1 / 3, 1 / 3]), ("shares", [0.7, 0.2, 0.1])]
+)
+def test_real_items_without_groups_are_cut_by_the_prior(prior: Any, expected: list[float]) -> None:
+    X = np.random.RandomState(0).uniform(-1, 1, (600, 2)).astype(np.float32)
+    views = make_views(X)
+    step = replace(STEP, generated=False, prior=prior, information_balance=3.0, steps=300, rate=1e-2)
+    classifier = make_classifier(views, step)
+    classifier.learn(far_away, views, torch.tensor([[0.7, 0.2, 0.1]]))
+    found = classifier.log_posterior(views.items)[0].exp().mean(0)
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.06)
+
+
 def test_a_component_without_data_keeps_a_tenth_of_an_equal_share(blobs: Any) -> None:
     views = make_views(blobs[0])
     seen = []
