@@ -184,9 +184,9 @@ GANMM_ITEMS = (
          full=_FULL, elsewhere={"dec": "mnist-test"},
          discussion="DEC's row is that of the images: it begins with the autoencoder that makes the codes. "
          "Codes of one seed differ from processor to processor, and the scores with them: ours, the Gaussian "
-         "mixtures and k-means stand on the same codes; the other rows were made in other sessions. The noise "
-         "of our views of tables (half the distance to a neighbour; the whole one gave .855, .775 and .823 "
-         "here) and the number of networks on trial were chosen on small tables of scikit-learn, on groups "
+         "mixtures and k-means stand on the same codes; the other rows were made in other sessions. The "
+         "noise of our views of tables (half the distance to a neighbour; the whole one gave .855, .775 and "
+         ".823 here) and the number of networks on trial were chosen on small tables of scikit-learn, on groups "
          "made by hand and on codes like these, whose labels were seen; those of Tables 4 and 5 were not."),
     Item("ganmm-table-4", "GANMM, Table 4", "Image Segmentation", "scores", ("image-segmentation",), _RAW,
          discussion="The preset stays below the paper's GANMM. It ran a twentieth of the published "
