@@ -186,8 +186,9 @@ GANMM_ITEMS = (
          "Codes of one seed differ from processor to processor, and the scores with them: ours, the Gaussian "
          "mixtures and k-means stand on the same codes; the other rows were made in other sessions. The "
          "noise of our views of tables (half the distance to a neighbour; the whole one gave .855, .775 and "
-         ".823 here) and the number of networks on trial were chosen on small tables of scikit-learn, on groups "
-         "made by hand and on codes like these, whose labels were seen; those of Tables 4 and 5 were not."),
+         ".823 here) and the number of networks on trial were chosen on small tables of scikit-learn, on "
+         "groups made by hand and on codes like these, whose labels were seen; those of Tables 4 and 5 were "
+         "not."),
     Item("ganmm-table-4", "GANMM, Table 4", "Image Segmentation", "scores", ("image-segmentation",), _RAW,
          discussion="The preset stays below the paper's GANMM. It ran a twentieth of the published "
          "iterations. The paper's spread of runs, read as a variance, does not cover the difference: it is "
