@@ -45,7 +45,8 @@ class InformationStart(Settings):
     networks : int
         Networks that learn from random initial weights, in one stack.
     partitions : sequence of str
-        Further networks first learn these classical partitions (see `PARTITIONS`) for `teach_steps` steps.
+        Further networks first learn these classical partitions (see `PARTITIONS`) for `teach_steps` steps. In
+        the end the partitions also compete as they were taught.
     teach_steps : int
         Steps on each classical partition.
     rate : float
@@ -56,7 +57,6 @@ class InformationStart(Settings):
         Items of a step, each in two views.
     trial_steps : int
         After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
-        Classical partitions compete in the end as they were taught, too.
     """
 
     steps: int = 1200
