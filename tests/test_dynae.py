@@ -212,12 +212,13 @@ def test_conflicts_fade_until_hardly_any_are_left() -> None:
 
 def test_drawing_to_centres_tightens_the_clusters() -> None:
     X, y = make_blobs(300, n_features=6, centers=3, cluster_std=2.0, random_state=1)
-    inside = []
+    views, inside = Neighbors(noise=1.0), []
     for steps in (1, 20):
-        z = quick(update_interval=steps, tol=0.0, max_iter=30 if steps > 1 else 1).fit(X).transform(X)
+        model = quick(update_interval=steps, tol=0.0, max_iter=30 if steps > 1 else 1, augmentation=views)
+        z = model.fit(X).transform(X)
         means = np.stack([z[y == k].mean(0) for k in range(3)])
         inside.append(((z - means[y]) ** 2).sum() / ((z - z.mean(0)) ** 2).sum())
-    assert inside[1] < 0.85 * inside[0]
+    assert inside[1] < 0.7 * inside[0]
 
 
 def test_divergence_is_said(blobs: Any) -> None:

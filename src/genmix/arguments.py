@@ -39,6 +39,7 @@ def default_e_step(item_shape: tuple[int, ...]) -> ClassifierEStep:
 
     GANs, as we think, make few rows of a group's tails. What generates the tails of a large group is then a
     neighbour's generator, and with equal shares small components take from large ones in every iteration.
+    Real rows are expected in the same shares, for the same end.
     """
     if _are_images(item_shape):
         return ClassifierEStep()

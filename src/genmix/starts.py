@@ -245,12 +245,13 @@ def learn_information(
 
     each = taught + start.networks
     learner = make(restarts * each, start.heads, start.rate)
-    only_taught = [make(restarts * taught, start.heads, start.rate)] if taught else []
-    for stack in only_taught:
+    only_taught: list[Classifier] = []
+    if taught:
+        stack = make(restarts * taught, start.heads, start.rate)
         stack.teach(_partitions(start, restarts, views, n_components, labels), views, start.teach_steps)
-        grid = torch.arange(restarts * each, device=run.device).view(restarts, each)
-        every = torch.arange(restarts * taught, device=run.device)
-        move(stack, every, learner, grid[:, :taught].flatten())
+        places = torch.arange(restarts * each, device=run.device).view(restarts, each)[:, :taught].flatten()
+        move(stack, torch.arange(restarts * taught, device=run.device), learner, places)
+        only_taught = [stack]
     _learn(learner, views, start, start.trial_steps or start.steps, labels, falling=not start.trial_steps)
 
     def best(seen: Views, *stacks: Classifier) -> Tensor:
@@ -284,7 +285,7 @@ def learn_information(
         _learn(kept, views, start, start.steps - start.trial_steps, labels, falling=True)
         keep(best(views, kept), kept)
         kept.reset_optimizer(rate)
-    if taught:
+    if only_taught:
         keep(best(views.noisier(_NOISIER), kept, *only_taught), kept, *only_taught)
     return kept
 

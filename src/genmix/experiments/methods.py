@@ -277,7 +277,8 @@ GANMM_CHOICES = {
     "start-random": Method("`start='random'`", _ganmm(start="random")),
     "start-kmeans": Method("`start='kmeans'`", _ganmm(start="kmeans")),
     "start-without-partitions": Method(
-        "start without classical partitions", _ganmm(start=InformationStart(steps=800, heads=1, networks=6))
+        "start without classical partitions",
+        _ganmm(start=InformationStart(steps=800, heads=3, networks=11, trial_steps=400)),
     ),
     "no-neighbors": Method(
         "noise, but no neighbours, as views", _ganmm(augmentation=Neighbors(n_neighbors=0))
