@@ -205,9 +205,8 @@ DNNMM_ITEMS = (
     Item("dnnmm-figure-2", "DNN-MM, Figure 2", "MNIST, five and seven digits, against the share of labels",
          "curves", ("mnist-0-4", "mnist-0-6"), _SS, alphas=(0.1, 0.3, 0.5, 0.7, 0.9),
          reduced=f"5 subsets instead of 15; {_WITHOUT_G}",
-         discussion=f"{_MERGING} Where FixMatch, ClusterGAN_ss or the labels alone are above our default, it "
-         "is by fewer than three of the 500 to 2,500 items without a label, in the mean of the subsets. "
-         "While ClusterGAN_ss has fewer seeds than ours the means are not of the same subsets."),
+         discussion=f"{_MERGING} Where FixMatch or the labels alone are above our default, it is by fewer "
+         "than three of the 500 to 2,500 items without a label, in the mean of the subsets."),
     Item("dnnmm-figure-3", "DNN-MM, Figure 3", "Encodings of MNIST digits, t-SNE", "maps", ("mnist-0-4",),
          _GENERATING, alphas=(0.1, 0.5), seeds=1, discussion=_MERGING),
     Item("dnnmm-figure-4", "DNN-MM, Figure 4", "From the mean of digit 1 to that of digit 3", "walks",
