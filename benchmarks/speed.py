@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 import genmix
-from genmix.components import Components, MStep
-from genmix.engine import Engine
-from genmix.gan import OBJECTIVES, Adversarial, clip_weights
+from genmix.ganmm.m_step import Components, MStep
+from genmix.nn.adversarial import OBJECTIVES, Adversarial, clip_weights
+from genmix.training.engine import Engine
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "published networks, WGAN": {
@@ -50,7 +50,7 @@ def mlp(widths: list[int], slope: float) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def minimize(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     """One step, gradients of its own parameters only, as in genmix."""
     parameters = optimizer.param_groups[0]["params"]
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -64,8 +64,8 @@ def looped(k: int, d: int, steps: int, *, step: MStep, hidden: Any, slope: float
     latent, batch = step.latent_dim or 32, step.batch_size
     generators = [mlp([latent, *hidden[0], d], 0.0) for _ in range(k)]
     critics = [mlp([d, *hidden[1], 1], slope) for _ in range(k)]
-    g_optimizers = [objective.make_optimizer(g.parameters(), objective.generator_rate) for g in generators]
-    c_optimizers = [objective.make_optimizer(c.parameters(), objective.critic_rate) for c in critics]
+    g_optimizers = [objective.make_optimizer(g.parameters(), objective.generator_lr) for g in generators]
+    c_optimizers = [objective.make_optimizer(c.parameters(), objective.critic_lr) for c in critics]
     data, unused = torch.randn(2000, d), torch.Generator()
     begun = time.perf_counter()
     for _ in range(steps):
@@ -76,12 +76,12 @@ def looped(k: int, d: int, steps: int, *, step: MStep, hidden: Any, slope: float
             def scores(x: torch.Tensor, c: nn.Module = c) -> torch.Tensor:
                 return c(x[0]).T
 
-            minimize(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
+            step(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
             for number in range(objective.critic_steps):
                 real = data[torch.randint(len(data), (batch,))][None]
                 with torch.no_grad():
                     fake = g(torch.randn(batch, latent))[None]
-                minimize(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
+                step(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
                 if objective.clip is not None:
                     for parameter in c.parameters():
                         clip_weights(parameter, objective.clip)

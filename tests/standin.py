@@ -29,7 +29,7 @@ class StandIn(BaseEstimator):
                 "iteration": i,
                 "changed": float(np.exp(-i / 3)),
                 "seconds": 0.5 * i,
-                "revived": [2] if i == 3 else [],
+                "reinitialized": [2] if i == 3 else [],
                 "critic_loss": -0.4 - 0.1 * np.sin(i),
                 "generator_loss": 0.2 + 0.05 * np.cos(i),
                 "classifier_loss": 2.2 * float(np.exp(-i / 4)),

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import genmix.augment
-from genmix.augment import Affine, ColorJitter, Neighbors, Views, nearest_neighbors
-from genmix.engine import Engine
+import genmix.training.augment
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, nearest_neighbors
+from genmix.training.engine import Engine
 
 STILL = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, "shear": 0.0}
 
@@ -23,7 +23,7 @@ def images(*shape: int, seed: int = 0) -> Tensor:
 
 
 def draws(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    """Let `torch.rand` in `genmix.augment` return these constants, one after the other."""
+    """Let `torch.rand` in `genmix.training.augment` return these constants, one after the other."""
     queue = iter(values)
     monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), next(queue)))
 
@@ -169,7 +169,7 @@ def test_few_rows_have_few_neighbours() -> None:
 
 
 def test_large_data_have_neighbours_among_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(genmix.augment, "REFERENCE_LIMIT", 30)
+    monkeypatch.setattr(genmix.training.augment, "REFERENCE_LIMIT", 30)
     x = np.random.default_rng(2).normal(size=(100, 3))
     index, _ = nearest_neighbors(x, 4, np.random.RandomState(5))
     reference = np.random.RandomState(5).permutation(100)[:30]
@@ -190,10 +190,10 @@ def table(n: int = 60, d: int = 4) -> Tensor:
 
 def test_partners_are_neighbours() -> None:
     items, run = table(), Engine("cpu", 0)
-    views = Views(items, Neighbors(3, 0.0), run)
+    views = AugmentedData(items, NeighborSwap(3, 0.0), run)
     nearest = nearest_neighbors(items.numpy(), 3, np.random.RandomState(0))[0]
     index = torch.arange(60).expand(50, 60)
-    partners = views.partners(index)
+    partners = views.sample_neighbors(index)
     for i in range(60):
         assert set(partners[:, i].tolist()) == set(nearest[i])  # each of the three in 50 draws
 
@@ -201,13 +201,13 @@ def test_partners_are_neighbours() -> None:
 def test_views_that_do_not_differ_are_the_items_and_draw_nothing() -> None:
     items, run = torch.rand(8, 4), Engine("cpu", 0)
     before = run.generator.get_state()
-    assert Views(items, Neighbors(0, 0.0), run).perturb(items) is items
+    assert AugmentedData(items, NeighborSwap(0, 0.0), run).perturb(items) is items
     assert torch.equal(run.generator.get_state(), before)
 
 
 def test_noise_has_the_size_of_a_neighbours_distance() -> None:
     items, run = table(), Engine("cpu", 0)
-    views = Views(items, Neighbors(5, 0.5), run)
+    views = AugmentedData(items, NeighborSwap(5, 0.5), run)
     distance = nearest_neighbors(items.numpy(), 5, np.random.RandomState(0))[1]
     moved = views.perturb(items.expand(300, 60, 4)) - items
     assert moved.square().sum(-1).mean().sqrt().item() == pytest.approx(0.5 * distance, rel=0.02)
@@ -216,8 +216,8 @@ def test_noise_has_the_size_of_a_neighbours_distance() -> None:
 
 def test_noisier_views_are_of_the_same_items_and_leave_the_others_alone() -> None:
     items = table()
-    views = Views(items, Neighbors(5, 0.8), Engine("cpu", 0))
-    noise, quiet = views.noise, views.noisier(0.25)
+    views = AugmentedData(items, NeighborSwap(5, 0.8), Engine("cpu", 0))
+    noise, quiet = views.noise, views.with_noise(0.25)
     assert (quiet.noise, views.noise) == (noise / 4, noise)
     assert quiet.neighbors is views.neighbors
     still = torch.zeros(4000, 4)
@@ -225,9 +225,11 @@ def test_noisier_views_are_of_the_same_items_and_leave_the_others_alone() -> Non
 
 
 def test_no_augmentation_changes_nothing_and_seeks_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(genmix.augment, "nearest_neighbors", lambda *_: pytest.fail("neighbours were sought"))
+    monkeypatch.setattr(
+        genmix.training.augment, "nearest_neighbors", lambda *_: pytest.fail("neighbours were sought")
+    )
     items, run = table(), Engine("cpu", 0)
-    views = Views(items, Neighbors(0, 0.0), run)
+    views = AugmentedData(items, NeighborSwap(0, 0.0), run)
     index, both = views.draw(2, 16)
     assert torch.equal(both[0], items[index])
     assert torch.equal(both[1], items[index])
@@ -236,16 +238,16 @@ def test_no_augmentation_changes_nothing_and_seeks_no_neighbours(monkeypatch: py
 @pytest.mark.parametrize(
     ("items", "augmentation"),
     [
-        (table(), Neighbors()),
+        (table(), NeighborSwap()),
         (images(30, 1, 8, 8), Affine()),
-        (images(30, 1, 8, 8), Neighbors(2)),
+        (images(30, 1, 8, 8), NeighborSwap(2)),
         (table(), lambda x, g: x * 2),
     ],
     ids=["table", "images", "images with neighbours", "callable"],
 )
 def test_drawn_views_belong_to_their_items(items: Tensor, augmentation) -> None:
-    index, both = Views(items, augmentation, Engine("cpu", 0)).draw(3, 20)
-    again = Views(items, augmentation, Engine("cpu", 0)).draw(3, 20)
+    index, both = AugmentedData(items, augmentation, Engine("cpu", 0)).draw(3, 20)
+    again = AugmentedData(items, augmentation, Engine("cpu", 0)).draw(3, 20)
     assert index.shape == (3, 20)
     assert both.shape == (2, 3, 20, *items.shape[1:])
     assert torch.equal(index, again[0])
@@ -259,7 +261,7 @@ def test_drawn_views_belong_to_their_items(items: Tensor, augmentation) -> None:
 def test_views_leave_the_data_alone() -> None:
     items = table()
     before = items.clone()
-    views = Views(items, Neighbors(), Engine("cpu", 0))
+    views = AugmentedData(items, NeighborSwap(), Engine("cpu", 0))
     views.draw(2, 30)
     views.perturb(items)
     assert torch.equal(items, before)

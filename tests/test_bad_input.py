@@ -34,19 +34,19 @@ from genmix import (
     CriticEStep,
     DNNMixture,
     GANMixture,
-    InformationStart,
+    InfoMaxInit,
     MinMaxStep,
     MStep,
-    Neighbors,
+    NeighborSwap,
 )
+from genmix.base.preprocessing import Preprocessing, as_array
 from genmix.baselines import ACAI, KMeans, Pretraining, StackedAutoencoder
 from genmix.cli import main
 from genmix.cli.labels import read_labels
-from genmix.data import Preprocessing, as_array
 from genmix.datasets import load
-from genmix.engine import Engine
-from genmix.nets import build_stack
-from genmix.supervision import check_sample_weight, encode_labels
+from genmix.nn.build import build_stack
+from genmix.training.engine import Engine
+from genmix.training.supervision import check_sample_weight, encode_labels
 from test_baselines import NEED_LABELS, TINY, TINY_MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # dead components, no convergence: odd data have them
@@ -159,8 +159,8 @@ def test_wrong_arguments_of_models_are_named(name: str, data: st.DataObject) -> 
 
 @pytest.mark.parametrize(
     "kind",
-    [Adversarial, Affine, ClassifierEStep, ColorJitter, CriticEStep, InformationStart, MinMaxStep, MStep,
-     Neighbors, Pretraining, ACAI],
+    [Adversarial, Affine, ClassifierEStep, ColorJitter, CriticEStep, InfoMaxInit, MinMaxStep, MStep,
+     NeighborSwap, Pretraining, ACAI],
 )  # fmt: skip
 @cases(SETTINGS)
 @given(st.data())
@@ -172,7 +172,7 @@ def test_wrong_settings_are_named(kind: Any, data: st.DataObject) -> None:
 @cases(OPTIONS)
 @given(
     st.sampled_from(["encoder", "generator"]),
-    st.sampled_from(["kind", "hidden", "slope", "norm", "squash", "channels"]),
+    st.sampled_from(["kind", "hidden", "slope", "norm", "sigmoid_output", "channels"]),
     NONSENSE,
 )
 def test_wrong_options_of_networks_are_named(role: str, option: str, value: Any) -> None:

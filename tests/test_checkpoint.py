@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import genmix
-from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, checkpoint
-from genmix.augment import Neighbors
+from genmix import DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep
+from genmix.base.persistence import ModelFileError
 from genmix.baselines import (
     ACAI,
     DCN,
@@ -32,10 +32,11 @@ from genmix.baselines import (
     acai,
     autoencoder,
 )
-from genmix.checkpoint import CheckpointWarning
-from genmix.persistence import ModelFileError
+from genmix.training import checkpoint
+from genmix.training.augment import NeighborSwap
+from genmix.training.checkpoint import CheckpointWarning
 
-START = InformationStart(steps=10, networks=1)
+START = InfoMaxInit(steps=10, networks=1)
 GANS = MStep(steps=2, pretrain_steps=2)
 STEP = MinMaxStep(steps=3, encoder_pretraining=5, generator_pretraining=5)
 MODELS: dict[str, Callable[..., Any]] = {
@@ -71,7 +72,7 @@ def without_seconds(model: Any) -> list[dict[str, Any]]:
 def assert_equal_fits(one: Any, other: Any) -> None:
     assert without_seconds(one) == without_seconds(other)
     np.testing.assert_array_equal(one.labels_, other.labels_)
-    assert getattr(one, "criterion_", None) == getattr(other, "criterion_", None)
+    assert getattr(one, "selection_score_", None) == getattr(other, "selection_score_", None)
     tensors, others = one._tensors(), other._tensors()
     assert tensors.keys() == others.keys()
     for key, tensor in tensors.items():
@@ -97,7 +98,7 @@ def test_a_finished_fit_is_not_done_again(
     blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make().fit(blobs[0], checkpoint=tmp_path)
-    monkeypatch.setattr("genmix.components.Components.train", None)
+    monkeypatch.setattr("genmix.ganmm.m_step.Components.train", None)
     again = make().fit(blobs[0], checkpoint=tmp_path)
     assert_equal_fits(again, first)
     assert again.history_ == first.history_
@@ -286,7 +287,7 @@ def test_nothing_is_unpickled(blobs: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_warm_start_goes_on_from_checkpoints_as_well(blobs: Any, tmp_path: Path) -> None:
     def twice(kept: Path | None, n: int) -> Any:
-        model = make(max_iter=1, warm_start=True, augmentation=Neighbors()).fit(blobs[0])
+        model = make(max_iter=1, warm_start=True, augmentation=NeighborSwap()).fit(blobs[0])
         return model.set_params(max_iter=n).fit(blobs[0], checkpoint=kept)
 
     twice(tmp_path, 2)
@@ -344,15 +345,15 @@ AUTOENCODER = Pretraining((16,), 2, steps=9)
 
 def refuse_pretraining(patch: pytest.MonkeyPatch, after: int = 0) -> None:
     """Stop at a step of pretraining end to end, as Ctrl-C does."""
-    set_rate = autoencoder.set_falling_rate
+    set_lr = autoencoder.set_falling_lr
 
     def stop(optimizer: Any, how: Any, step: int, total: int) -> None:
         if total == AUTOENCODER.steps and step >= after:
             raise KeyboardInterrupt
-        set_rate(optimizer, how, step, total)
+        set_lr(optimizer, how, step, total)
 
     for module in (autoencoder, acai):
-        patch.setattr(module, "set_falling_rate", stop)
+        patch.setattr(module, "set_falling_lr", stop)
 
 
 @pytest.mark.parametrize(("kind", "pretraining"), [(DEC, Pretraining), (VaDE, Pretraining), (DynAE, ACAI)])

@@ -11,7 +11,8 @@ from sklearn import mixture, semi_supervised
 from sklearn.cluster import KMeans as Lloyd
 from sklearn.datasets import load_digits, make_blobs
 
-from genmix import Affine, ColorJitter, Neighbors, metrics
+from genmix import Affine, ColorJitter, NeighborSwap, metrics
+from genmix.base.preprocessing import Preprocessing
 from genmix.baselines import (
     FixMatch,
     GaussianMixture,
@@ -22,7 +23,6 @@ from genmix.baselines import (
     SupervisedOnly,
 )
 from genmix.baselines.supervised import strengthen
-from genmix.data import Preprocessing
 
 SEMI = [LabelSpreading, SelfTraining, SupervisedOnly, FixMatch]
 
@@ -190,7 +190,7 @@ def test_fixmatch_learns_from_sure_predictions_only(blobs: Any) -> None:
 
 def test_strong_views_are_twice_as_strong() -> None:
     assert strengthen(Affine(0.1, 0.2, 0.1, 0.1)) == Affine(0.2, 0.4, 0.2, 0.2)
-    assert strengthen(Neighbors(5, 0.5)) == Neighbors(5, 1.0)
+    assert strengthen(NeighborSwap(5, 0.5)) == NeighborSwap(5, 1.0)
     assert strengthen(ColorJitter()).affine.flip and strengthen(ColorJitter()).contrast == 0.6
     own = lambda x, generator: x  # noqa: E731
     assert strengthen(own) is own

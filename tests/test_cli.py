@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, make_blobs
 
 import genmix
-from genmix import models
+from genmix.base import registry as models
 from genmix.cli import main
 from genmix.cli.verbs import fit
 

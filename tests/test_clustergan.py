@@ -19,9 +19,9 @@ import genmix
 from genmix import metrics
 from genmix.baselines import ClusterGAN
 from genmix.baselines.clustergan_training import ROLES, LatentSpace, Training, make_networks
-from genmix.engine import Engine
-from genmix.gan import Adversarial
-from genmix.stacks import StackedConv, StackedLinear
+from genmix.nn.adversarial import Adversarial
+from genmix.nn.stacked import StackedConv, StackedLinear
+from genmix.training.engine import Engine
 
 TINY = {"latent_dim": 3, "batch_size": 16, "steps_per_iteration": 3, "max_iter": 2}
 SPACE = LatentSpace(4, 3, 0.1)
@@ -280,7 +280,7 @@ def test_a_loaded_model_goes_on(blobs: Any, tmp_path: Path) -> None:
 def test_a_warm_start_takes_new_rates(blobs: Any) -> None:
     model = tiny(warm_start=True).fit(blobs[0])
     before = model.transform(blobs[0])
-    still = Adversarial(generator_rate=1e-12, critic_rate=1e-12)
+    still = Adversarial(generator_lr=1e-12, critic_lr=1e-12)
     model.set_params(objective=still, average=0.0).fit(blobs[0])
     moved = np.abs(model.transform(blobs[0]) - before).max()
     assert model.n_iter_ == 4 and 0 < moved < 1
@@ -329,7 +329,7 @@ def test_says_which_argument_is_wrong(wrong: dict[str, Any], blobs: Any) -> None
 
 def test_divergence_is_an_error(blobs: Any) -> None:
     with pytest.raises(FloatingPointError, match="diverged in iteration"):
-        tiny(objective=Adversarial(generator_rate=1e18, critic_rate=1e18), max_iter=20).fit(blobs[0])
+        tiny(objective=Adversarial(generator_lr=1e18, critic_lr=1e18), max_iter=20).fit(blobs[0])
 
 
 def test_the_preset_is_the_published_training(squares: Any) -> None:
@@ -349,7 +349,7 @@ def test_the_preset_is_the_published_training(squares: Any) -> None:
         10,
         1,
     )
-    assert (how.generator_rate, how.critic_rate, how.betas, how.critic_steps) == (1e-4, 1e-4, (0.5, 0.9), 5)
+    assert (how.generator_lr, how.critic_lr, how.betas, how.critic_steps) == (1e-4, 1e-4, (0.5, 0.9), 5)
     short = ClusterGAN.preset(
         "clustergan-2019", 2, max_iter=1, steps_per_iteration=1, random_state=0, device="cpu"
     )

@@ -12,11 +12,12 @@ import pytest
 from sklearn.datasets import make_blobs
 
 import genmix
-from genmix import compare as module
-from genmix import metrics, models, plots
+from genmix import metrics, plots
+from genmix.base import registry as models
 from genmix.cli import main
 from genmix.cli.comparing import read_model_settings
-from genmix.compare import compare
+from genmix.evaluation import compare as module
+from genmix.evaluation.compare import compare
 from genmix.report import write_comparison, write_report
 
 FAST = ("kmeans", "label-spreading")

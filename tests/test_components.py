@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genmix import em, gan
-from genmix.components import Components, MStep
-from genmix.engine import AveragedNetwork, Engine
-from genmix.gan import OBJECTIVES, Adversarial
-from genmix.ganmm_plan import PRESETS
-from genmix.nets import copy_networks
+from genmix.ganmm import em
+from genmix.ganmm.m_step import Components, MStep
+from genmix.ganmm.presets import PRESETS
+from genmix.nn import adversarial as gan
+from genmix.nn.adversarial import OBJECTIVES, Adversarial
+from genmix.nn.build import copy_networks
+from genmix.training.engine import AveragedNetwork, Engine
 
 N = 3
 TABLE = {
@@ -24,8 +25,8 @@ TABLE = {
     "critic": {"kind": "mlp", "hidden": (7,)},
 }
 PUBLISHED = dict.fromkeys(("generator", "critic"), "ganmm-2018")
-R1 = Adversarial(penalty_every=2, generator_rate=1e-2, critic_rate=1e-2)
-WGAN = replace(OBJECTIVES["wgan"], critic_steps=2, clip=0.2, generator_rate=1e-2, critic_rate=1e-2)
+R1 = Adversarial(penalty_every=2, generator_lr=1e-2, critic_lr=1e-2)
+WGAN = replace(OBJECTIVES["wgan"], critic_steps=2, clip=0.2, generator_lr=1e-2, critic_lr=1e-2)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -180,15 +181,13 @@ def test_published_m_steps_are_the_published_numbers() -> None:
     assert step.objective.critic_steps == 5
     assert step.objective.clip == 0.01
     assert step.objective.optimizer == "rmsprop"
-    assert step.objective.generator_rate == step.objective.critic_rate == 5e-5
+    assert step.objective.generator_lr == step.objective.critic_lr == 5e-5
 
 
 def test_losses_are_means_over_components_and_steps() -> None:
     """A critic that is zero everywhere and stays so: 2 log 2 for it, log 2 for its generator."""
     items, own = data()
-    components = make(
-        objective=Adversarial(penalty=None, generator_rate=0.0, critic_rate=0.0, critic_steps=3)
-    )
+    components = make(objective=Adversarial(penalty=None, generator_lr=0.0, critic_lr=0.0, critic_steps=3))
     for parameter in components.critic.parameters():
         parameter.data.zero_()
     critic_loss, generator_loss = components.train(items, own, own, 0.0, 5)
@@ -235,7 +234,7 @@ def test_gans_learn_their_own_data() -> None:
         "generator": {"kind": "mlp", "hidden": (32,)},
         "critic": {"kind": "mlp", "hidden": (32,), "slope": 0.2},
     }
-    objective = replace(R1, generator_rate=5e-3, critic_rate=5e-3)
+    objective = replace(R1, generator_lr=5e-3, critic_lr=5e-3)
     components = make(networks=networks, objective=objective, batch_size=32)
     components.train(items, own, own, 0.0, 300)
     for averaged in (False, True):
@@ -321,7 +320,7 @@ def test_critic_scores_equal_a_loop_whatever_the_batches() -> None:
 def test_critic_units_are_mean_and_deviation_of_their_own_samples() -> None:
     components = make()
     components.run.generator.manual_seed(3)
-    mean, deviation = components.critic_units(50)
+    mean, deviation = components.critic_score_stats(50)
     components.run.generator.manual_seed(3)
     scores = components.critic(components.generate(50)).detach()
     torch.testing.assert_close(mean[:, 0], scores.mean(1))
@@ -364,7 +363,7 @@ def test_revival_gives_the_collapsed_gan_alone_a_fresh_start(objective: str) -> 
     silence(components, 1)
     before = [both(components, k) for k in range(N)]
     averages = [weights(components.averaged.network, k) for k in range(N)]
-    assert components.revive_collapsed(items, own).tolist() == [False, True, False]
+    assert components.reinitialize_collapsed(items, own).tolist() == [False, True, False]
     for k in (0, 2):
         assert torch.equal(both(components, k), before[k])
         assert torch.equal(weights(components.averaged.network, k), averages[k])
@@ -386,7 +385,7 @@ def test_a_gan_with_broken_weights_is_revived_and_trains_on() -> None:
             for value in state.values():
                 if value.dim():
                     value[:] = math.nan
-    assert components.revive_collapsed(items, own).tolist() == [False, True, False]
+    assert components.reinitialize_collapsed(items, own).tolist() == [False, True, False]
     losses = components.train(items, own, own, 0.0, 3)
     assert all(loss.isfinite() for loss in losses)
     assert both(components, 1).isfinite().all()
@@ -397,7 +396,7 @@ def test_nothing_global_is_touched() -> None:
     before = torch.get_rng_state()
     components = make(networks={"generator": "auto", "critic": lambda s, o: torch.nn.Linear(s[0], o)})
     components.train(items, own, own, 0.0, 2)
-    components.revive(torch.tensor([True, False, False]))
+    components.reinitialize(torch.tensor([True, False, False]))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from genmix.data import Preprocessing, as_array, is_images, pixel_range
+from genmix.base.preprocessing import Preprocessing, as_array, is_images, pixel_range
 
 LAYOUTS = {
     "table": (12, 5),

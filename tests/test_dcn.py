@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from genmix.baselines import DCN, Pretraining
 from genmix.baselines.autoencoder import Autoencoder, shuffled
 from genmix.baselines.dcn import follow_codes, log_membership, squared_distance
-from genmix.engine import Engine
+from genmix.training.engine import Engine
 from test_baselines import QUICK, TINY
 
 

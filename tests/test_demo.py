@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genmix import datasets
-from genmix.demo import Result, best_cells, plain_input, run_demo, text_table
+from genmix.cli.demo import Result, best_cells, plain_input, run_demo, text_table
 from standin import StandIn
 
 

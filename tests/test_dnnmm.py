@@ -26,11 +26,11 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import genmix
-from genmix import Adversarial, Affine, DeadComponentWarning, DNNMixture, InformationStart, Neighbors, metrics
-from genmix.augment import Views
-from genmix.dnnmm_plan import PRESETS
-from genmix.engine import Engine
-from genmix.minmax import MinMaxStep
+from genmix import Adversarial, Affine, DeadComponentWarning, DNNMixture, InfoMaxInit, NeighborSwap, metrics
+from genmix.dnnmm.networks import MinMaxStep
+from genmix.dnnmm.presets import PRESETS
+from genmix.training.augment import AugmentedData
+from genmix.training.engine import Engine
 from surroundings import global_state
 
 DENSE = {"kind": "mlp", "hidden": (24,)}
@@ -40,14 +40,14 @@ STEP = MinMaxStep(
     batch_size=32,
     labelled_batch_size=16,
     generated_batch_size=32,
-    encoder_rate=5e-3,
+    encoder_lr=5e-3,
     encoder_pretraining=60,
     generator_pretraining=10,
     discriminator_pretraining=0,
 )
 #: Learns separated groups.
 SMALL: dict[str, Any] = {
-    "start": InformationStart(steps=60, heads=1, networks=1, rate=5e-3, batch_size=64),
+    "start": InfoMaxInit(steps=60, heads=1, networks=1, rate=5e-3, batch_size=64),
     "step": STEP,
     "networks": NETWORKS,
     "generate": False,
@@ -59,7 +59,7 @@ SMALL: dict[str, Any] = {
 #: Learns next to nothing, in next to no time.
 QUICK: dict[str, Any] = {
     **SMALL,
-    "start": InformationStart(steps=2, heads=2, networks=1, batch_size=32),
+    "start": InfoMaxInit(steps=2, heads=2, networks=1, batch_size=32),
     "step": replace(
         STEP, steps=1, batch_size=8, labelled_batch_size=4, generated_batch_size=8, encoder_pretraining=2,
         generator_pretraining=2, discriminator_pretraining=1,
@@ -143,7 +143,7 @@ def test_finds_separated_groups(fitted: DNNMixture, blobs: Any) -> None:
 
 
 def test_finds_groups_of_images(squares: Any) -> None:
-    start = InformationStart(steps=60, heads=2, batch_size=64)
+    start = InfoMaxInit(steps=60, heads=2, batch_size=64)
     model = small(2, start=start, augmentation=Affine(shift=0.03)).fit(squares[0])
     assert metrics.accuracy(squares[1], model.labels_) >= 0.98
 
@@ -326,7 +326,7 @@ def test_convolutional_networks_of_every_size(shape: tuple[int, ...], conditiona
 
 def test_tables_come_back_in_their_units_and_dtype(blobs: Any) -> None:
     X = (blobs[0] * [1, 1000] + [5, -3000]).astype(np.float32)
-    step = replace(STEP, encoder_pretraining=120, generator_pretraining=250, generator_rate=5e-3)
+    step = replace(STEP, encoder_pretraining=120, generator_pretraining=250, generator_lr=5e-3)
     model = small(generate=True, start="kmeans", step=step).fit(X)
     for k in range(3):
         made, component = model.sample(200, component=k)
@@ -451,7 +451,7 @@ def test_classes_without_labels_are_discovered(blobs: Any, start: Any) -> None:
     y = np.where(truth == 2, 7, -1)
     y[200:] = -1
     if start == "information":  # beside k-means: all labels say the same
-        start = replace(SMALL["start"], partitions=("kmeans",), teach_steps=40)
+        start = replace(SMALL["start"], partitions=("kmeans",), partition_steps=40)
     model = small(start=start, step=replace(STEP, encoder_pretraining=150)).fit(X, y)
     assert model.classes_.tolist() == [7]
     assert metrics.accuracy(truth, model.predict(X)) >= 0.95
@@ -582,10 +582,10 @@ def test_labels_without_weight_are_not_learned(blobs: Any) -> None:
 
 def test_neighbours_without_weight_stand_in_for_nobody(blobs: Any) -> None:
     weights = torch.from_numpy(np.arange(600) % 2).float()
-    views = Views(torch.from_numpy(blobs[0]).float(), Neighbors(5), Engine("cpu", 0), weights)
+    views = AugmentedData(torch.from_numpy(blobs[0]).float(), NeighborSwap(5), Engine("cpu", 0), weights)
     index = views.draw_index(1, 200)
     assert (weights[index] == 1).all()
-    assert (weights[views.partners(index)] == 1).all()
+    assert (weights[views.sample_neighbors(index)] == 1).all()
 
 
 def test_labels_that_all_weigh_nothing_are_refused_or_unknown(blobs: Any) -> None:
@@ -624,7 +624,7 @@ def test_the_bound_rises_from_one_e_step_to_the_next() -> None:
     Batches are large and the encoder has no batch normalisation, so that little noise is left.
     """
     X, _ = make_blobs(600, centers=[[0, 0], [8, 0], [0, 8]], random_state=0)
-    step = replace(STEP, steps=8, batch_size=1200, encoder_rate=2e-3, augment=False, encoder_pretraining=5)
+    step = replace(STEP, steps=8, batch_size=1200, encoder_lr=2e-3, augment=False, encoder_pretraining=5)
     networks = {"encoder": {"kind": "mlp", "hidden": (32,), "norm": None}}
     model = small(
         em="epoch", step=step, augmentation=None, start="kmeans", networks=networks, max_iter=12,
@@ -689,7 +689,7 @@ def test_every_start(blobs: Any, start: str, known: int) -> None:
     X, y = blobs[0][:60], blobs[1][:60]
     if (start, known) == ("labels", 0):
         return
-    given = {"given": y, "auto": InformationStart(steps=2, networks=1, partitions=("kmeans",), teach_steps=2)}
+    given = {"given": y, "auto": InfoMaxInit(steps=2, networks=1, partitions=("kmeans",), partition_steps=2)}
     model = quick(start=given.get(start, start), max_iter=1).fit(X, few(y, known))
     assert set(model.labels_) <= {0, 1, 2}
     np.testing.assert_array_equal(model.labels_[:known], y[:known])
@@ -722,7 +722,7 @@ def test_the_preset_runs_the_published_procedure(blobs: Any) -> None:
     shorter = replace(
         published,
         encoder_pretraining=100,
-        encoder_rate=5e-3,
+        encoder_lr=5e-3,
         generator_pretraining=5,
         discriminator_pretraining=5,
     )
@@ -743,7 +743,7 @@ def test_unknown_presets_are_refused() -> None:
 def test_restarts_ride_on_one_batch_and_the_most_informative_is_kept(blobs: Any) -> None:
     model = small(n_init=2, generate=True).fit(blobs[0])
     assert metrics.accuracy(blobs[1], model.labels_) >= 0.98
-    assert 0.8 * np.log(3) <= model.criterion_ <= np.log(3) + 1e-6
+    assert 0.8 * np.log(3) <= model.selection_score_ <= np.log(3) + 1e-6
     assert model.weights_.shape == (3,) and model.sample(4)[0].shape == (4, 2)
     assert {len(layer.weight) for layer in model._networks["encoder"].layers} == {1}
     np.testing.assert_array_equal(model.labels_, model.predict(blobs[0]))
@@ -825,7 +825,7 @@ def test_dead_components_are_named(blobs: Any) -> None:
 
 def test_divergence_is_an_error(blobs: Any) -> None:
     with pytest.raises(FloatingPointError, match="lower the learning rates"):
-        small(step=replace(STEP, encoder_rate=1e30), start="random").fit(blobs[0])
+        small(step=replace(STEP, encoder_lr=1e30), start="random").fit(blobs[0])
 
 
 # ---------------------------------------------------------------- files, copies, scikit-learn's tools
@@ -843,7 +843,7 @@ def test_saved_models_answer_the_same_bits(blobs: Any, tmp_path: Any) -> None:
     for name in ("labels_", "weights_", "means_", "classes_"):
         np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
     assert again.history_ == model.history_ and again.fingerprint_ == model.fingerprint_
-    assert again.get_params() == model.get_params() and again.criterion_ == model.criterion_
+    assert again.get_params() == model.get_params() and again.selection_score_ == model.selection_score_
     assert json.loads((folder / "model.json").read_text())["class"] == "DNNMixture"
     assert same_model(again, model)
 

@@ -12,8 +12,8 @@ import pytest
 from genmix.cli.verbs import app
 
 MODULES = [
-    "genmix", "genmix.baselines", "genmix.metrics", "genmix.datasets", "genmix.plots", "genmix.report",
-    "genmix.tuning",
+    "genmix", "genmix.baselines", "genmix.evaluation.metrics", "genmix.datasets", "genmix.plots", "genmix.report",
+    "genmix.evaluation.tuning",
 ]  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from sklearn.datasets import make_blobs
 
 import genmix
 from genmix import metrics
-from genmix.augment import Affine, Neighbors, Views
 from genmix.baselines import ACAI, DynAE, Pretraining
 from genmix.baselines.acai import Critic, InterpolatingAutoencoder, critic_loss, mix
 from genmix.baselines.autoencoder import Autoencoder
@@ -32,8 +31,9 @@ from genmix.baselines.dynae import (
     voted_parts,
     weighted_error,
 )
-from genmix.checkpoint import Checkpoint
-from genmix.engine import Engine
+from genmix.training.augment import Affine, AugmentedData, NeighborSwap
+from genmix.training.checkpoint import Checkpoint
+from genmix.training.engine import Engine
 from test_baselines import ACAI_QUICK, QUICK
 
 
@@ -79,7 +79,7 @@ def test_the_critic_averages_its_outputs() -> None:
 
 def pretrained(how: Pretraining, X: np.ndarray, cls: type[Autoencoder] = InterpolatingAutoencoder) -> Any:
     run = Engine("cpu", 0)
-    views = Views(torch.from_numpy(X).float(), Neighbors(0, 0.0), run)
+    views = AugmentedData(torch.from_numpy(X).float(), NeighborSwap(0, 0.0), run)
     net = cls(X.shape[1:], tuple(how.hidden), how.latent_dim, run.cpu_generator)
     net.pretrain(views, how, Checkpoint(None, DynAE(2), (), run))
     return net
@@ -212,7 +212,7 @@ def test_conflicts_fade_until_hardly_any_are_left() -> None:
 
 def test_drawing_to_centres_tightens_the_clusters() -> None:
     X, y = make_blobs(300, n_features=6, centers=3, cluster_std=2.0, random_state=1)
-    views, inside = Neighbors(noise=1.0), []
+    views, inside = NeighborSwap(noise=1.0), []
     for steps in (1, 20):
         model = quick(update_interval=steps, tol=0.0, max_iter=30 if steps > 1 else 1, augmentation=views)
         z = model.fit(X).transform(X)

@@ -14,17 +14,17 @@ from scipy.stats import chisquare
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
 
-from genmix import em
-from genmix.ganmm_plan import PRESETS
+from genmix.ganmm import em
+from genmix.ganmm.presets import PRESETS
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_log_posterior(n: int, k: int, seed: int, sharpness: float = 3.0) -> torch.Tensor:
+def random_log_posterior(n: int, k: int, seed: int, conditional_entropy_weight: float = 3.0) -> torch.Tensor:
     """Log memberships in float64 that prefer the first components."""
-    scores = torch.randn(n, k, generator=generator(seed), dtype=torch.float64) * sharpness
+    scores = torch.randn(n, k, generator=generator(seed), dtype=torch.float64) * conditional_entropy_weight
     return (scores - 0.4 * torch.arange(k)).log_softmax(-1)
 
 
@@ -357,7 +357,7 @@ def test_label_smoothing_equals_torch(smoothing: float) -> None:
 # ---------------------------------------------------------------- information
 
 
-def numpy_information(logits: np.ndarray, sharpness: float, balance: float) -> float:
+def numpy_information(logits: np.ndarray, conditional_entropy_weight: float, balance: float) -> float:
     """The loss of one head, written out for two views [2, B, K]."""
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
@@ -365,7 +365,7 @@ def numpy_information(logits: np.ndarray, sharpness: float, balance: float) -> f
     agreement = -sum(p[v, i] @ np.log(p[1 - v, i]) for v in range(2) for i in range(b)) / (2 * b)
     sure = -sum(p[v, i] @ np.log(p[v, i]) for v in range(2) for i in range(b)) / (2 * b)
     mean = p.reshape(-1, p.shape[-1]).mean(0)
-    return float(agreement + sharpness * sure + balance * mean @ np.log(mean))
+    return float(agreement + conditional_entropy_weight * sure + balance * mean @ np.log(mean))
 
 
 def test_information_loss_equals_plain_numpy_for_every_head() -> None:

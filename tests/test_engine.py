@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, resolve_device
+from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, resolve_device
 
 
 def draws(run: Engine) -> list[object]:
@@ -59,7 +59,7 @@ def test_nothing_global_is_touched() -> None:
         ]
 
     warm = nn.Linear(1, 1)  # torch's own lazy imports add warning filters at the first step of any optimiser
-    FlatOptimizer(warm.parameters(), torch.optim.Adam, 1e-3).minimize(warm(torch.ones(1, 1)).sum())
+    FusedOptimizer(warm.parameters(), torch.optim.Adam, 1e-3).step(warm(torch.ones(1, 1)).sum())
     before = state()
     run = Engine("cpu", 5, precision="bfloat16")
     draws(run)
@@ -67,7 +67,7 @@ def test_nothing_global_is_touched() -> None:
     middle = state()[1:]  # the layer above was ours: it drew its weights
     with run.autocast():
         loss = layer(torch.ones(1, 2)).float().sum()
-    FlatOptimizer(layer.parameters(), torch.optim.Adam, 1e-3).minimize(loss)
+    FusedOptimizer(layer.parameters(), torch.optim.Adam, 1e-3).step(loss)
     assert list(run.progress(3, "x")) == [0, 1, 2]
     assert middle == before[1:] == state()[1:]
     torch_state = torch.get_rng_state()
@@ -134,7 +134,7 @@ def test_minimize_gives_gradients_to_its_own_parameters_only() -> None:
     z = torch.ones(3, 2)
     expected = torch.autograd.grad(critic(generator(z)).mean(), list(generator.parameters()))
     moved = [p.detach() - 0.1 * g for p, g in zip(generator.parameters(), expected, strict=True)]
-    FlatOptimizer(generator.parameters(), torch.optim.SGD, 0.1).minimize(critic(generator(z)).mean())
+    FusedOptimizer(generator.parameters(), torch.optim.SGD, 0.1).step(critic(generator(z)).mean())
     for parameter, wanted in zip(generator.parameters(), moved, strict=True):
         torch.testing.assert_close(parameter.detach(), wanted)
     for parameter, start in zip(critic.parameters(), before, strict=True):
@@ -144,15 +144,15 @@ def test_minimize_gives_gradients_to_its_own_parameters_only() -> None:
 
 def test_minimize_keeps_no_gradient_of_the_step_before() -> None:
     parameter = nn.Parameter(torch.zeros(1))
-    optimizer = FlatOptimizer([parameter], torch.optim.SGD, 1.0)
+    optimizer = FusedOptimizer([parameter], torch.optim.SGD, 1.0)
     for _ in range(3):
-        optimizer.minimize(parameter.sum())
+        optimizer.step(parameter.sum())
     assert parameter.item() == -3
 
 
 def test_minimize_leaves_what_the_loss_does_not_know() -> None:
     used, unused = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    FlatOptimizer([used, unused], torch.optim.Adam, 0.1).minimize(used.sum())
+    FusedOptimizer([used, unused], torch.optim.Adam, 0.1).step(used.sum())
     assert used.item() < 1
     assert unused.item() == 1
 
@@ -160,13 +160,13 @@ def test_minimize_leaves_what_the_loss_does_not_know() -> None:
 def test_a_flat_optimiser_steps_like_one_of_separate_parameters() -> None:
     flat, separate = (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(2))
     separate.load_state_dict(flat.state_dict())
-    ours = FlatOptimizer(flat.parameters(), torch.optim.Adam, 0.01)
+    ours = FusedOptimizer(flat.parameters(), torch.optim.Adam, 0.01)
     theirs = torch.optim.Adam(separate.parameters(), 0.01)
     x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     for rate in (0.01, 0.1, 0.1):
-        ours.set_rate(rate)
+        ours.set_lr(rate)
         theirs.param_groups[0]["lr"] = rate
-        ours.minimize(flat(x).square().mean())
+        ours.step(flat(x).square().mean())
         theirs.zero_grad()
         separate(x).square().mean().backward()
         theirs.step()
@@ -177,7 +177,7 @@ def test_a_flat_optimiser_steps_like_one_of_separate_parameters() -> None:
 
 def test_parameters_stay_views_of_the_flat_tensor() -> None:
     layer = nn.Linear(3, 2)
-    optimizer = FlatOptimizer(layer.parameters(), torch.optim.SGD, 0.1)
+    optimizer = FusedOptimizer(layer.parameters(), torch.optim.SGD, 0.1)
     layer.load_state_dict({"weight": torch.full((2, 3), 2.0), "bias": torch.full((2,), 3.0)})
     assert optimizer.flat.tolist() == [2.0] * 6 + [3.0] * 2
     optimizer.flat.data.zero_()
@@ -186,13 +186,13 @@ def test_parameters_stay_views_of_the_flat_tensor() -> None:
 
 def test_a_flat_optimiser_forgets() -> None:
     parameter = nn.Parameter(torch.zeros(1))
-    optimizer = FlatOptimizer([parameter], torch.optim.Adam, 0.1)
+    optimizer = FusedOptimizer([parameter], torch.optim.Adam, 0.1)
     steps = []
     for _ in range(3):
         before = parameter.item()
-        optimizer.minimize((parameter - 10 * parameter.detach() - 1).sum() * len(steps))
+        optimizer.step((parameter - 10 * parameter.detach() - 1).sum() * len(steps))
         steps.append(parameter.item() - before)
-        optimizer.forget()
+        optimizer.reset_state()
     assert steps == pytest.approx([0.0, -0.1, -0.1], abs=1e-6)  # a first step of Adam is as long as its rate
 
 
@@ -222,11 +222,11 @@ def test_progress_may_be_left_early(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_average_follows_parameters_and_running_statistics_slowly() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    averaged = AveragedNetwork(network, FlatOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.75)
+    averaged = AveragedNetwork(network, FusedOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.75)
     expected = {name: value.clone() for name, value in network.state_dict().items()}
     x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
     for step in range(6):
-        averaged.optimizer.minimize(network(x * (step + 1)).square().sum())
+        averaged.optimizer.step(network(x * (step + 1)).square().sum())
         averaged.update()
         share = max(0.25, 1 / (step + 2))  # the plain mean so far, until the factor takes over
         for name, value in network.state_dict().items():
@@ -240,8 +240,8 @@ def test_the_average_follows_parameters_and_running_statistics_slowly() -> None:
 
 def test_an_average_that_forgets_at_once_is_the_network() -> None:
     network = nn.Linear(2, 3)
-    averaged = AveragedNetwork(network, FlatOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.0)
-    averaged.optimizer.minimize(network(torch.ones(4, 2)).square().sum())
+    averaged = AveragedNetwork(network, FusedOptimizer(network.parameters(), torch.optim.SGD, 0.1), 0.0)
+    averaged.optimizer.step(network(torch.ones(4, 2)).square().sum())
     assert not torch.equal(averaged.network.weight, network.weight)
     averaged.update()
     assert torch.equal(averaged.network.weight, network.weight)

@@ -11,24 +11,31 @@ import torch
 from torch import Tensor
 
 from genmix import metrics
-from genmix.augment import Neighbors, Views
-from genmix.components import Components, MStep
-from genmix.engine import Engine
-from genmix.estep import DOUBT, Classifier, ClassifierEStep, CriticEStep, CriticJudge, agreement
-from genmix.nets import build_stack
-from genmix.starts import InformationStart, learn_information
+from genmix.ganmm.e_step import (
+    DISAGREEMENT_PENALTY,
+    Classifier,
+    ClassifierEStep,
+    CriticAssigner,
+    CriticEStep,
+    agreement,
+)
+from genmix.ganmm.m_step import Components, MStep
+from genmix.nn.build import build_stack
+from genmix.training.augment import AugmentedData, NeighborSwap
+from genmix.training.engine import Engine
+from genmix.training.infomax import InfoMaxInit, pretrain_infomax
 
 STEP = ClassifierEStep(steps=3, batch_size=8, real_batch_size=64)
 EVEN = torch.ones(1, 3) / 3
 
 
-def make_views(X: Any, seed: int = 0) -> Views:
+def make_views(X: Any, seed: int = 0) -> AugmentedData:
     items = torch.from_numpy((X - X.mean(0)) / X.std(0)).float()
-    return Views(items, Neighbors(), Engine("cpu", seed))
+    return AugmentedData(items, NeighborSwap(), Engine("cpu", seed))
 
 
 def make_classifier(
-    views: Views, step: ClassifierEStep, k: int = 3, restarts: int = 1, heads: int = 1
+    views: AugmentedData, step: ClassifierEStep, k: int = 3, restarts: int = 1, heads: int = 1
 ) -> Classifier:
     shape = tuple(views.items.shape[1:])
     network = build_stack("classifier", "auto", restarts, shape, (heads * k,), views.run.cpu_generator)
@@ -91,7 +98,7 @@ def test_algorithm_1_line_7_single_class_batches_take_a_step_each(
         nonlocal count
         count += 1
 
-    classifier.optimizer.minimize = counted  # type: ignore[method-assign]
+    classifier.optimizer.step = counted  # type: ignore[method-assign]
     classifier.learn(far_away, views, EVEN)
     assert count == optimizer_steps
 
@@ -132,7 +139,7 @@ def test_algorithm_1_line_5_items_that_all_generators_make_are_assigned_by_the_p
 def test_real_items_without_groups_are_cut_by_the_prior(prior: Any, expected: list[float]) -> None:
     X = np.random.RandomState(0).uniform(-1, 1, (600, 2)).astype(np.float32)
     views = make_views(X)
-    step = replace(STEP, generated=False, prior=prior, information_balance=3.0, steps=300, rate=1e-2)
+    step = replace(STEP, generated=False, prior=prior, marginal_entropy_weight=3.0, steps=300, rate=1e-2)
     classifier = make_classifier(views, step)
     classifier.learn(far_away, views, torch.tensor([[0.7, 0.2, 0.1]]))
     found = classifier.log_posterior(views.items)[0].exp().mean(0)
@@ -192,21 +199,21 @@ def test_agreement_prefers_the_true_groups_to_a_cut_and_to_chance() -> None:
     assert true > cut > chance and true > single
     shares = np.array([1000, 100]) / 1100
     np.testing.assert_allclose(true, -(shares * np.log(shares)).sum(), atol=0.03)
-    assert chance == pytest.approx(-DOUBT * np.log(2), abs=0.05) and single == 0
+    assert chance == pytest.approx(-DISAGREEMENT_PENALTY * np.log(2), abs=0.05) and single == 0
 
 
 @pytest.mark.parametrize("trial", [0, 30])
 def test_the_start_finds_groups_with_and_without_a_trial(blobs: Any, trial: int) -> None:
     views = make_views(blobs[0])
-    start = InformationStart(
-        steps=90, heads=2, networks=3, trial_steps=trial, partitions=("kmeans",), teach_steps=20
+    start = InfoMaxInit(
+        steps=90, heads=2, networks=3, screening_steps=trial, partitions=("kmeans",), partition_steps=20
     )
 
     def make(n: int, heads: int, rate: float) -> Classifier:
         stack = build_stack("classifier", "auto", n, (2,), (heads * 3,), views.run.cpu_generator)
         return Classifier(stack, 3, replace(STEP, rate=rate), views.run, restarts=n, n_heads=heads)
 
-    classifier = learn_information(start, make, views, 3, 2, STEP.rate)
+    classifier = pretrain_infomax(start, make, views, 3, 2, STEP.rate)
     assert classifier.restarts == 2 and classifier.head is not None and classifier.head.shape == (2,)
     for labels in classifier.log_posterior(views.items).argmax(-1):
         assert metrics.accuracy(blobs[1], labels.numpy()) > 0.98
@@ -217,11 +224,11 @@ def test_critics_judge_by_their_scores_raw_or_in_units_of_their_own_samples(blob
     views = make_views(blobs[0])
     networks = {"generator": "auto", "critic": "auto"}
     gans = Components(6, (2,), MStep(batch_size=8), networks, views.run)
-    raw = CriticJudge(gans, 3, CriticEStep()).log_posterior(views.items)
+    raw = CriticAssigner(gans, 3, CriticEStep()).log_posterior(views.items)
     scores = gans.critic_scores(views.items).view(2, 3, 600).transpose(1, 2)
     torch.testing.assert_close(raw, scores.log_softmax(-1))
     with torch.no_grad():
         gans.critic.layers[-1].bias[0] += 1000  # WGAN critics have arbitrary offsets: raw falls for it
-    raw = CriticJudge(gans, 3, CriticEStep()).log_posterior(views.items)
-    centred = CriticJudge(gans, 3, CriticEStep(centred=True)).log_posterior(views.items)
+    raw = CriticAssigner(gans, 3, CriticEStep()).log_posterior(views.items)
+    centred = CriticAssigner(gans, 3, CriticEStep(centred=True)).log_posterior(views.items)
     assert (raw[0].argmax(-1) == 0).all() and not (centred[0].argmax(-1) == 0).all()

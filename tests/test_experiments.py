@@ -20,7 +20,7 @@ from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, _processor, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
 from genmix.experiments.tasks import Case, Compute
-from genmix.ganmm_plan import ROLES
+from genmix.ganmm.presets import ROLES
 
 SIZE = "smoke"
 PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
@@ -135,7 +135,7 @@ def test_methods_with_one_autoencoder_train_it_once(
     runs: Runs, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run_one(Experiment("digits", "dec"), 0, SIZE, runs)
-    monkeypatch.setattr("genmix.baselines.autoencoder.set_falling_rate", None)  # every step calls it
+    monkeypatch.setattr("genmix.baselines.autoencoder.set_falling_lr", None)  # every step calls it
     for method in ("dcn", "sae-gmm"):
         assert run_one(Experiment("digits", method), 0, SIZE, runs)["n"] == first["n"]
     with pytest.raises(TypeError):  # another seed has its own

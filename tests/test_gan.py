@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genmix import gan
-from genmix.gan import OBJECTIVES, Adversarial
-from genmix.stacks import StackedMLP, StackedNorm
+from genmix.nn import adversarial as gan
+from genmix.nn.adversarial import OBJECTIVES, Adversarial
+from genmix.nn.stacked import StackedMLP, StackedNorm
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -270,8 +270,8 @@ def test_rmsprop_skips_what_has_no_gradient() -> None:
 def test_objectives_have_the_published_numbers() -> None:
     wgan, gp = OBJECTIVES["wgan"], OBJECTIVES["wgan-gp"]
     assert (wgan.loss, wgan.clip, wgan.critic_steps) == ("wasserstein", 0.01, 5)
-    assert wgan.generator_rate == wgan.critic_rate == 5e-5
-    optimizer = wgan.make_optimizer([nn.Parameter(torch.zeros(1))], wgan.critic_rate)
+    assert wgan.generator_lr == wgan.critic_lr == 5e-5
+    optimizer = wgan.make_optimizer([nn.Parameter(torch.zeros(1))], wgan.critic_lr)
     assert isinstance(optimizer, gan.TFRMSprop)
     assert optimizer.param_groups[0]["decay"] == 0.9
     assert optimizer.param_groups[0]["eps"] == 1e-10

@@ -28,17 +28,17 @@ from genmix import (
     CriticEStep,
     DeadComponentWarning,
     GANMixture,
-    InformationStart,
+    InfoMaxInit,
     MStep,
     metrics,
 )
-from genmix.components import Components
-from genmix.estep import Classifier
-from genmix.ganmm_plan import PRESETS
+from genmix.ganmm.e_step import Classifier
+from genmix.ganmm.m_step import Components
+from genmix.ganmm.presets import PRESETS
 from surroundings import global_state
 
 SMALL: dict[str, Any] = {
-    "start": InformationStart(steps=60, heads=1, networks=1, partitions=("kmeans",), teach_steps=30),
+    "start": InfoMaxInit(steps=60, heads=1, networks=1, partitions=("kmeans",), partition_steps=30),
     "e_step": ClassifierEStep(steps=3, real_batch_size=64),
     "m_step": MStep(steps=5, pretrain_steps=5, batch_size=16),
     "epsilon": ((1, 0.1), (2, 0.0)),
@@ -71,7 +71,7 @@ def fitted(blobs: Any) -> GANMixture:
 
 @pytest.fixture(scope="module")
 def fitted_images(squares: Any) -> GANMixture:
-    start = InformationStart(steps=60, heads=2)
+    start = InfoMaxInit(steps=60, heads=2)
     return small(2, start=start, augmentation=Affine(shift=0.03)).fit(squares[0])
 
 
@@ -187,7 +187,7 @@ def test_single_precision_finds_the_same_groups(fitted: GANMixture, blobs: Any) 
 )
 def test_images_of_every_layout(squares: Any, layout: Any) -> None:
     X = layout(squares[0][:60])
-    model = small(2, max_iter=1, start=InformationStart(steps=5, heads=2)).fit(X)
+    model = small(2, max_iter=1, start=InfoMaxInit(steps=5, heads=2)).fit(X)
     made, component = model.sample(7)
     assert made.shape == (7, *X.shape[1:]) and str(made.dtype) in str(X.dtype) and component.shape == (7,)
     low, high = (0, 255) if "uint8" in str(X.dtype) else (float(X.min()), float(X.max()))
@@ -204,7 +204,7 @@ def test_images_of_every_size(shape: tuple[int, ...]) -> None:
     step = ClassifierEStep(steps=1, batch_size=2, real_batch_size=8)
     m_step = MStep(steps=1, pretrain_steps=1, batch_size=4)
     model = small(2, max_iter=1, m_step=m_step, e_step=step, networks=networks,
-                  start=InformationStart(steps=1, heads=1)).fit(X)  # fmt: skip
+                  start=InfoMaxInit(steps=1, heads=1)).fit(X)  # fmt: skip
     assert model.sample(3, component=1)[0].shape == (3, *shape)
 
 
@@ -357,7 +357,7 @@ def test_groups_of_unequal_size_that_the_start_found_are_kept(given: bool) -> No
     rng, sizes = np.random.default_rng(0), [900, 60, 60]
     y = np.repeat([0, 1, 2], sizes)
     X = rng.normal(0, 1, (1020, 4)) + 6 * np.eye(4)[[3, 0, 1]][y] * (y > 0)[:, None]
-    learned = InformationStart(steps=50, heads=1, networks=0, partitions=("gmm-full",), teach_steps=200)
+    learned = InfoMaxInit(steps=50, heads=1, networks=0, partitions=("gmm-full",), partition_steps=200)
     model = GANMixture(3, start=y if given else learned, max_iter=8, tol=None, random_state=0, device="cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -371,8 +371,8 @@ def test_groups_of_unequal_size_that_the_start_found_are_kept(given: bool) -> No
 def test_restarts_ride_on_one_batch_and_the_most_informative_is_kept(blobs: Any) -> None:
     model = small(n_init=3, max_iter=3).fit(blobs[0])
     assert metrics.accuracy(blobs[1], model.labels_) >= 0.99
-    assert model._tensors()["critic_units"].shape == (3, 2)
-    assert 0.9 * np.log(3) <= model.criterion_ <= np.log(3) + 1e-6
+    assert model._tensors()["critic_score_stats"].shape == (3, 2)
+    assert 0.9 * np.log(3) <= model.selection_score_ <= np.log(3) + 1e-6
 
 
 def test_warm_start_continues(blobs: Any) -> None:
@@ -421,7 +421,7 @@ def _two_of_three(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
 def test_divergence_is_an_error(blobs: Any) -> None:
     from genmix import Adversarial
 
-    wild = Adversarial("wasserstein", None, generator_rate=1e12, critic_rate=1e12)
+    wild = Adversarial("wasserstein", None, generator_lr=1e12, critic_lr=1e12)
     with pytest.raises(FloatingPointError, match="learning rates"):
         small(m_step=MStep(wild, steps=50), max_iter=5).fit(blobs[0])
 
@@ -505,7 +505,7 @@ def test_works_in_a_pipeline_and_a_grid_search(blobs: Any) -> None:
     assert metrics.accuracy(blobs[1], pipeline.fit_predict(blobs[0])) >= 0.95
 
     def information(estimator: GANMixture, X: Any, y: Any = None) -> float:
-        return estimator.criterion_
+        return estimator.selection_score_
 
     search = GridSearchCV(small(max_iter=1), {"n_components": [2, 3]}, scoring=information, cv=2).fit(
         blobs[0]

@@ -15,15 +15,15 @@ from genmix import (
     DNNMixture,
     DuplicateComponentWarning,
     GANMixture,
-    InformationStart,
+    InfoMaxInit,
     MinMaxStep,
     MStep,
 )
-from genmix._base import LOSS_LIMIT, check_losses, share_items
+from genmix.base.estimator import LOSS_LIMIT, check_losses, share_items
 from genmix.baselines import DEC, Pretraining
-from genmix.gan import Adversarial
+from genmix.nn.adversarial import Adversarial
 
-START = InformationStart(steps=10, networks=1)
+START = InfoMaxInit(steps=10, networks=1)
 STEP = MinMaxStep(steps=2, encoder_pretraining=2, generator_pretraining=2)
 
 
@@ -102,7 +102,7 @@ def test_losses_out_of_bounds_are_named(value: float) -> None:
 def test_an_exploding_gan_is_noticed_in_its_iteration(
     bad: float, blobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from genmix.components import Components
+    from genmix.ganmm.m_step import Components
 
     real, calls = Components.train, []
 
@@ -121,10 +121,10 @@ def test_an_exploding_gan_is_noticed_in_its_iteration(
 @pytest.mark.filterwarnings("ignore")
 def test_absurd_learning_rates_end_in_our_error(blobs: Any) -> None:
     X = blobs[0]
-    wild = Adversarial(generator_rate=1e12, critic_rate=1e12)
+    wild = Adversarial(generator_lr=1e12, critic_lr=1e12)
     models = [
         GANMixture(3, start="kmeans", m_step=MStep(wild, steps=9, pretrain_steps=9), random_state=0),
-        DNNMixture(3, start="kmeans", step=MinMaxStep(steps=9, encoder_rate=1e12), random_state=0),
+        DNNMixture(3, start="kmeans", step=MinMaxStep(steps=9, encoder_lr=1e12), random_state=0),
         DEC(3, pretraining=Pretraining((16,), 2, steps=9, rate=1e12), random_state=0),
     ]
     for model in models:

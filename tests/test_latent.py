@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from torch import Tensor
 
-from genmix import latent
+from genmix.dnnmm import latent
 
 K, L, N = 3, 5, 7
 

@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from genmix import Neighbors, em, latent
-from genmix.augment import Views
-from genmix.engine import Engine
-from genmix.gan import OBJECTIVES, Adversarial
-from genmix.minmax import Batch, Decoder, Encoder, MinMaxStep
-from genmix.nets import build_stack
-from genmix.supervision import Labels
+from genmix import NeighborSwap
+from genmix.dnnmm import latent
+from genmix.dnnmm.networks import Batch, Decoder, Encoder, MinMaxStep
+from genmix.ganmm import em
+from genmix.nn.adversarial import OBJECTIVES, Adversarial
+from genmix.nn.build import build_stack
+from genmix.training.augment import AugmentedData
+from genmix.training.engine import Engine
+from genmix.training.supervision import Labels
 
 R, K, L, D = 2, 3, 5, 4
 SMALL = {"kind": "mlp", "hidden": (8,)}
@@ -217,7 +219,7 @@ def test_the_same_seed_draws_the_same() -> None:
     assert torch.equal(weights(decoder().generator), weights(decoder().generator))
 
 
-# ---------------------------------------------------------------- the verdict
+# ---------------------------------------------------------------- the discriminate
 
 
 def test_a_conditional_verdict_is_of_the_component_that_the_item_belongs_to() -> None:
@@ -226,17 +228,17 @@ def test_a_conditional_verdict_is_of_the_component_that_the_item_belongs_to() ->
     assert outputs.shape == (R, 6, K)
     for k in range(K):
         one_hot = F.one_hot(torch.full((R, 6), k), K).float()
-        torch.testing.assert_close(made.verdict(x, one_hot), outputs[..., k])
+        torch.testing.assert_close(made.discriminate(x, one_hot), outputs[..., k])
     expected = sum(gamma[..., k] * outputs[..., k] for k in range(K))
-    torch.testing.assert_close(made.verdict(x, gamma), expected)
+    torch.testing.assert_close(made.discriminate(x, gamma), expected)
 
 
 def test_an_unconditional_verdict_does_not_know_the_component() -> None:
     made, x = decoder(conditional=False), normal(R, 6, D)
-    verdict = made.verdict(x, normal(R, 6, K).softmax(-1))
-    assert verdict.shape == (R, 6)
-    assert torch.equal(verdict, made.verdict(x, normal(R, 6, K, seed=1).softmax(-1)))
-    assert torch.equal(verdict, made.discriminator(x))
+    discriminate = made.discriminate(x, normal(R, 6, K).softmax(-1))
+    assert discriminate.shape == (R, 6)
+    assert torch.equal(discriminate, made.discriminate(x, normal(R, 6, K, seed=1).softmax(-1)))
+    assert torch.equal(discriminate, made.discriminator(x))
 
 
 # ---------------------------------------------------------------- one step of each
@@ -322,7 +324,7 @@ def test_the_price_of_recognition_is_paid_by_the_generator_only_where_asked() ->
 
 
 def test_the_generator_learns_to_be_recognised() -> None:
-    made, e = decoder(adversarial=0.0, cycle=0.0, generator_rate=1e-2), encoder()
+    made, e = decoder(adversarial=0.0, cycle=0.0, generator_lr=1e-2), encoder()
 
     def certainty() -> float:
         k, y = drawn(made, seed=999)
@@ -337,7 +339,7 @@ def test_the_generator_learns_to_be_recognised() -> None:
 
 
 def test_the_cycle_error_falls_when_it_alone_is_trained() -> None:
-    made, e = decoder(adversarial=0.0, recognition=0.0, cycle=1.0, generator_rate=1e-2), encoder()
+    made, e = decoder(adversarial=0.0, recognition=0.0, cycle=1.0, generator_lr=1e-2), encoder()
     errors = [float(learn(made, *drawn(made, seed), e)[0]) for seed in range(150)]
     assert np.mean(errors[-10:]) < 0.8 * np.mean(errors[:10])
 
@@ -382,8 +384,8 @@ def test_slopes_are_running_means_of_what_each_component_gains() -> None:
     with torch.no_grad(), evaluating(e.network):
         fake = copy.deepcopy(made.generator)(y)
         errors = ((y - e.encode(fake)) ** 2).sum(-1)
-        verdict = made.discriminator(fake).gather(2, k[..., None])[..., 0]
-    gain = -0.3 * errors + 0.7 * F.logsigmoid(verdict)
+        discriminate = made.discriminator(fake).gather(2, k[..., None])[..., 0]
+    gain = -0.3 * errors + 0.7 * F.logsigmoid(discriminate)
     made.slopes = torch.full((R, K), -1.0)
     learn(made, k, y, e)
     for r in range(R):
@@ -449,14 +451,14 @@ def test_the_encoders_restarts_do_not_see_each_other() -> None:
             x = normal(R, 16, D, seed=step)
             x[1] = normal(16, D, seed=70 + seed)
             loss = -latent.log_likelihood(made.joint(x)).mean(1).sum()
-            made.optimizer.minimize(loss)
+            made.optimizer.step(loss)
         ends.append(weights(made.network))
     torch.testing.assert_close(ends[0][0], ends[1][0], atol=1e-6, rtol=1e-5)
     assert not torch.isclose(ends[0][1], ends[1][1]).all()
 
 
-def views(run: Engine) -> Views:
-    return Views(normal(80, D, seed=6), Neighbors(0, 0.0), run)
+def views(run: Engine) -> AugmentedData:
+    return AugmentedData(normal(80, D, seed=6), NeighborSwap(0, 0.0), run)
 
 
 @pytest.mark.parametrize("information", [0.0, 2.0])
@@ -464,7 +466,7 @@ def views(run: Engine) -> Views:
 def test_a_batch_has_random_items_labelled_ones_and_a_second_view(information: float, augment: bool) -> None:
     run = Engine("cpu", 0)
     items = normal(80, D, seed=6)
-    data = Views(items, Neighbors(0, 0.5), run)
+    data = AugmentedData(items, NeighborSwap(0, 0.5), run)
     component = torch.full((80,), -1)
     component[[3, 9, 11]] = torch.tensor([0, 1, 2])
     step = replace(STEP, batch_size=5, labelled_batch_size=4, information=information, augment=augment)
@@ -503,7 +505,7 @@ def test_pretraining_teaches_the_generator_to_undo_the_encoder() -> None:
     e = encoder()
     losses = []
     for steps in (1, 300):
-        made = decoder(generator_pretraining=steps, discriminator_pretraining=0, generator_rate=1e-2)
+        made = decoder(generator_pretraining=steps, discriminator_pretraining=0, generator_lr=1e-2)
         before = weights(made.discriminator)
         data = views(made.run)
         with unmoved(e.network):
@@ -521,7 +523,7 @@ def test_pretraining_teaches_the_generator_to_undo_the_encoder() -> None:
 def test_pretraining_teaches_the_discriminator_to_tell_generated_items() -> None:
     """Eq. 16: real items score higher than generated ones, and the generator stays as it is."""
     e, made = encoder(), decoder(generator_pretraining=0, discriminator_pretraining=150,
-                                 discriminator_rate=1e-2)  # fmt: skip
+                                 discriminator_lr=1e-2)  # fmt: skip
     data = views(made.run)
     before = weights(made.generator)
     with unmoved(e.network):
@@ -531,8 +533,8 @@ def test_pretraining_teaches_the_discriminator_to_tell_generated_items() -> None
         k, y = drawn(made)
         one_hot = F.one_hot(k, K).float()
         items = data.items.expand(R, -1, -1)
-        on_real = made.verdict(items, latent.memberships(e.clean_joint(items))).mean(1)
-        assert (on_real > made.verdict(made.generate(y), one_hot).mean(1) + 0.5).all()
+        on_real = made.discriminate(items, latent.memberships(e.clean_joint(items))).mean(1)
+        assert (on_real > made.discriminate(made.generate(y), one_hot).mean(1) + 0.5).all()
 
 
 def test_a_discriminator_that_normalises_batches_sees_real_and_generated_items_apart() -> None:
@@ -558,7 +560,7 @@ def test_images_are_generated_in_their_shape_and_range() -> None:
     k, y = made.draw(torch.full((R, K), 1 / 3))
     fake = made.generate(y)
     assert fake.shape == (R, 3, 3, 6, 5) and fake.min() >= 0 and fake.max() <= 1
-    assert made.verdict(fake, F.one_hot(k, K).float()).shape == (R, 3)
+    assert made.discriminate(fake, F.one_hot(k, K).float()).shape == (R, 3)
 
 
 def test_nothing_global_is_touched() -> None:

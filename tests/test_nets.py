@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from genmix.nets import build_stack, copy_networks, dense_output
-from genmix.stacks import StackedConvGenerator, StackedConvNet, StackedMLP, StackedNorm
+from genmix.nn.build import build_stack, copy_networks, dense_output
+from genmix.nn.stacked import StackedConvGenerator, StackedConvNet, StackedMLP, StackedNorm
 from test_stacks import N, generator, normal, shaken, user_factory
 
 # ---------------------------------------------------------------- the choice of networks
@@ -56,7 +56,7 @@ def test_published_uci_networks(role: str, in_shape, out_shape, shapes) -> None:
     stack = build_stack(role, "ganmm-2018", 7, in_shape, out_shape, generator())
     assert [tuple(layer.weight.shape) for layer in stack.layers] == shapes
     assert not len(stack.norms)
-    assert not stack.squash
+    assert not stack.sigmoid_output
     assert stack.slope == 0
 
 

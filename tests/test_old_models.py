@@ -28,12 +28,12 @@ def write() -> None:
     given = {"max_iter": 3, "random_state": 0, "device": "cpu"}
     gans = genmix.GANMixture(
         3, networks=dict.fromkeys(("generator", "critic", "classifier"), dense),
-        start=genmix.InformationStart(steps=300, rate=1e-2, heads=1, networks=1),
+        start=genmix.InfoMaxInit(steps=300, rate=1e-2, heads=1, networks=1),
         m_step=genmix.MStep(steps=5, pretrain_steps=20), **given,
     )  # fmt: skip
     deep = genmix.DNNMixture(
         3, networks=dict.fromkeys(("encoder", "generator", "discriminator"), dense), latent_dim=4,
-        start="kmeans", step=genmix.MinMaxStep(steps=10, encoder_rate=5e-3, encoder_pretraining=200), **given,
+        start="kmeans", step=genmix.MinMaxStep(steps=10, encoder_lr=5e-3, encoder_pretraining=200), **given,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -53,7 +53,7 @@ def test_kept_models_answer_as_they_did(folder: Path) -> None:
     np.testing.assert_array_equal(model.predict(X), answers["labels"])
     np.testing.assert_allclose(model.predict_proba(X), answers["memberships"], atol=1e-5)
     np.testing.assert_allclose(model.score_samples(X), answers["scores"], rtol=1e-4, atol=1e-4)
-    assert genmix.metrics.accuracy(answers["y"], model.labels_) >= 0.9
+    assert genmix.evaluation.metrics.accuracy(answers["y"], model.labels_) >= 0.9
     made, component = model.sample(9)
     assert made.shape == (9, 2) and np.isfinite(made).all() and set(component) <= {0, 1, 2}
     again = model.set_params(max_iter=1, tol=None).fit(X)

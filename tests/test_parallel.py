@@ -14,10 +14,10 @@ import pytest
 from sklearn.model_selection import GridSearchCV
 
 import genmix
-from genmix import DNNMixture, GANMixture, InformationStart, MinMaxStep, MStep, metrics
+from genmix import DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
-START = InformationStart(steps=10, networks=1)
+START = InfoMaxInit(steps=10, networks=1)
 MODELS: dict[str, Callable[..., Any]] = {
     "GANMixture": lambda seed: GANMixture(
         3, start=START, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2, random_state=seed

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import genmix
-from genmix import persistence
-from genmix.persistence import ModelFileError, load, save
+from genmix.base import persistence
+from genmix.base.persistence import ModelFileError, load, save
 
 
 class FakeModel:

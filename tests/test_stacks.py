@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genmix.nets import build_stack
-from genmix.stacks import (
+from genmix.nn.build import build_stack
+from genmix.nn.stacked import (
     StackedConv,
     StackedConvGenerator,
     StackedConvNet,
@@ -93,7 +93,7 @@ def loop_mlp(stack: StackedMLP, n: int) -> list[nn.Sequential]:
                 if len(stack.norms):
                     layers.append(one_norm(stack.norms[index], k, n, 2))
                 layers.append(nn.LeakyReLU(stack.slope))
-        layers += [nn.Sigmoid()] * stack.squash
+        layers += [nn.Sigmoid()] * stack.sigmoid_output
         made.append(
             nn.Sequential(*layers, nn.Unflatten(1, stack.out_shape) if stack.out_shape else nn.Flatten(0))
         )
@@ -160,12 +160,21 @@ def check_equal(stack: nn.Module, networks: list[nn.Sequential], x: Tensor) -> N
 
 @pytest.mark.parametrize("norm", [None, "batch", "running"])
 @pytest.mark.parametrize("hidden", [(), (5,), (7, 4)])
-@pytest.mark.parametrize(("slope", "squash"), [(0.0, False), (0.2, True)])
+@pytest.mark.parametrize(("slope", "sigmoid_output"), [(0.0, False), (0.2, True)])
 def test_dense_stack_equals_a_loop(
-    hidden: tuple[int, ...], norm: str | None, slope: float, squash: bool
+    hidden: tuple[int, ...], norm: str | None, slope: float, sigmoid_output: bool
 ) -> None:
     stack = shaken(
-        StackedMLP(N, (2, 3), (2, 2), generator(), hidden=hidden, norm=norm, slope=slope, squash=squash)
+        StackedMLP(
+            N,
+            (2, 3),
+            (2, 2),
+            generator(),
+            hidden=hidden,
+            norm=norm,
+            slope=slope,
+            sigmoid_output=sigmoid_output,
+        )
     )
     check_equal(stack, loop_mlp(stack, N), normal(N, 6, 2, 3))
 

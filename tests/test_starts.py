@@ -13,12 +13,12 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from genmix import starts
-from genmix.augment import Neighbors, Views
-from genmix.engine import Engine, FlatOptimizer
-from genmix.estep import Classifier, ClassifierEStep
-from genmix.nets import build_stack
-from genmix.starts import PARTITIONS, InformationStart, learn_information, partition
+from genmix.ganmm.e_step import Classifier, ClassifierEStep
+from genmix.nn.build import build_stack
+from genmix.training import infomax as starts
+from genmix.training.augment import AugmentedData, NeighborSwap
+from genmix.training.engine import Engine, FusedOptimizer
+from genmix.training.infomax import PARTITIONS, InfoMaxInit, partition, pretrain_infomax
 
 CENTRES = [[0, 0], [1, 0], [0, 1]]
 
@@ -106,21 +106,21 @@ def test_unknown_partitions_are_refused_with_their_name(name: str) -> None:
 STEP = ClassifierEStep(real_batch_size=64)
 
 
-def informed(items: Tensor, start: InformationStart, restarts: int = 1, seed: int = 0, noise: float = 1.0):
+def informed(items: Tensor, start: InfoMaxInit, restarts: int = 1, seed: int = 0, noise: float = 1.0):
     run = Engine("cpu", seed)
-    views = Views(items, Neighbors(8, noise), run)
+    views = AugmentedData(items, NeighborSwap(8, noise), run)
 
     def make(n: int, heads: int, rate: float) -> Classifier:
         choice, shape = {"kind": "mlp", "hidden": (16,), "norm": "running"}, tuple(items.shape[1:])
         stack = build_stack("classifier", choice, n, shape, (heads * 3,), run.cpu_generator)
         return Classifier(stack, 3, replace(STEP, rate=rate), run, restarts=n, n_heads=heads)
 
-    return learn_information(start, make, views, 3, restarts, STEP.rate)
+    return pretrain_infomax(start, make, views, 3, restarts, STEP.rate)
 
 
 def test_information_start_finds_separated_groups_without_labels(groups) -> None:
     items, truth = groups
-    start = InformationStart(steps=150, heads=3, networks=2, rate=1e-2)
+    start = InfoMaxInit(steps=150, heads=3, networks=2, rate=1e-2)
     h_q = informed(items, start, restarts=2)
     posterior = h_q.log_posterior(items)
     assert posterior.shape == (2, 150, 3)
@@ -132,7 +132,7 @@ def test_information_start_finds_separated_groups_without_labels(groups) -> None
 def test_information_start_can_begin_with_a_classical_partition(groups) -> None:
     """Taught only, the classifier repeats its teacher, whose errors included."""
     items = groups[0]
-    start = InformationStart(steps=0, heads=2, networks=0, partitions=("kmeans",), teach_steps=150, rate=1e-2)
+    start = InfoMaxInit(steps=0, heads=2, networks=0, partitions=("kmeans",), partition_steps=150, rate=1e-2)
     labels = informed(items, start).log_posterior(items).argmax(-1)[0]
     assert adjusted_rand_score(partition("kmeans", items, 3, Engine("cpu", 0)), labels) > 0.95
 
@@ -145,7 +145,7 @@ class Judge:
         self.seen: list[Tensor] = []
         self.noise: list[float] = []
 
-    def __call__(self, assign: Callable[[Tensor], Tensor], views: Views, *_: object) -> Tensor:
+    def __call__(self, assign: Callable[[Tensor], Tensor], views: AugmentedData, *_: object) -> Tensor:
         quality = torch.zeros((labels := assign(self.items)).shape[:2])
         quality[torch.arange(2), torch.tensor(self.preferred[len(self.seen)])] = 1
         self.seen.append(labels)
@@ -163,8 +163,13 @@ def test_information_start_keeps_the_contender_that_the_views_prefer(
     learned, heads = (3, 6), [(1, 0)] if trial else []
     judge = Judge(items, learned, *heads, last)
     monkeypatch.setattr(starts, "agreement", judge)
-    start = InformationStart(
-        steps=6, heads=2, networks=2, partitions=("random", "random"), teach_steps=3, trial_steps=trial
+    start = InfoMaxInit(
+        steps=6,
+        heads=2,
+        networks=2,
+        partitions=("random", "random"),
+        partition_steps=3,
+        screening_steps=trial,
     )
     h_q = informed(items, start, restarts=2)
     # 2 heads of 2 taught + 2 new networks; both of the best one; its own + 2 x 2 of those only taught
@@ -185,14 +190,14 @@ def test_without_partitions_the_best_network_has_no_other_to_meet(
     items = groups[0]
     judge = Judge(items, (3, 1))
     monkeypatch.setattr(starts, "agreement", judge)
-    found = informed(items, InformationStart(steps=3, heads=2, networks=2), restarts=2).log_posterior(items)
+    found = informed(items, InfoMaxInit(steps=3, heads=2, networks=2), restarts=2).log_posterior(items)
     assert torch.equal(found.argmax(-1), judge.seen[0][[0, 1], [3, 1]])
 
 
 def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -> None:
     items = groups[0]
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    start = InformationStart(steps=5, heads=2, networks=1, partitions=("random",), teach_steps=2)
+    start = InfoMaxInit(steps=5, heads=2, networks=1, partitions=("random",), partition_steps=2)
     first, again, other = (informed(items, start, seed=seed).log_posterior(items) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -202,7 +207,7 @@ def test_information_start_follows_the_seed_and_touches_nothing_global(groups) -
 
 def test_the_e_step_goes_on_at_its_own_rate(groups) -> None:
     """The start's learning rate ends near zero; the classifier that is handed on has a fresh optimiser."""
-    h_q = informed(groups[0], InformationStart(steps=4, heads=1, networks=1, rate=0.5))
+    h_q = informed(groups[0], InfoMaxInit(steps=4, heads=1, networks=1, rate=0.5))
     assert h_q.optimizer.optimizer.param_groups[0]["lr"] == STEP.rate
     assert not h_q.optimizer.optimizer.state
     assert {id(p) for p in h_q.optimizer.parameters} == {id(p) for p in h_q.network.parameters()}
@@ -210,14 +215,14 @@ def test_the_e_step_goes_on_at_its_own_rate(groups) -> None:
 
 def test_the_learning_rate_falls_along_a_cosine(monkeypatch: pytest.MonkeyPatch, groups) -> None:
     rates: list[float] = []
-    original = FlatOptimizer.set_rate
+    original = FusedOptimizer.set_lr
 
-    def spy(self: FlatOptimizer, rate: float) -> None:
+    def spy(self: FusedOptimizer, rate: float) -> None:
         rates.append(rate)
         original(self, rate)
 
-    monkeypatch.setattr(FlatOptimizer, "set_rate", spy)
-    informed(groups[0], InformationStart(steps=9, heads=1, networks=1, rate=0.1))
+    monkeypatch.setattr(FusedOptimizer, "set_lr", spy)
+    informed(groups[0], InfoMaxInit(steps=9, heads=1, networks=1, rate=0.1))
     expected = 0.1 * (0.51 + 0.49 * np.cos(np.pi * np.arange(9) / 9))
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
     assert rates[0] == pytest.approx(0.1)
@@ -226,5 +231,5 @@ def test_the_learning_rate_falls_along_a_cosine(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("trial", [-1, 10, 11])
 def test_a_trial_has_to_end_before_the_last_step(trial: int) -> None:
-    with pytest.raises(ValueError, match=f"trial_steps={trial}: expected"):
-        InformationStart(steps=10, trial_steps=trial)
+    with pytest.raises(ValueError, match=f"screening_steps={trial}: expected"):
+        InfoMaxInit(steps=10, screening_steps=trial)

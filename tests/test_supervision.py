@@ -11,9 +11,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from genmix import metrics
-from genmix.augment import Neighbors, Views
-from genmix.engine import Engine
-from genmix.supervision import Labels, encode_labels, seeded_kmeans
+from genmix.training.augment import AugmentedData, NeighborSwap
+from genmix.training.engine import Engine
+from genmix.training.supervision import Labels, encode_labels, seeded_kmeans
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -142,7 +142,7 @@ def test_loss_is_the_mean_cross_entropy_summed_over_restarts_and_heads() -> None
     component = [0, -1, 2, 1]
     items = torch.tensor([[1.0], [50.0], [-2.0], [3.0]])
     slopes = torch.randn(2, 3, 3, generator=generator(1))
-    views = Views(items, Neighbors(0, 0.0), Engine("cpu", 0))
+    views = AugmentedData(items, NeighborSwap(0, 0.0), Engine("cpu", 0))
     drawn = labels_of(component, 3).draw_index(2, 20, Engine("cpu", 0).generator)
     found = labels_of(component, 3).loss(FixedLearner(slopes), views, batch_size=20)
     expected = 0.0

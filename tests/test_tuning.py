@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from genmix import DNNMixture, GANMixture, MinMaxStep
-from genmix.tuning import hold_out, tune
+from genmix.evaluation.tuning import hold_out, tune
 
 STEP = MinMaxStep(steps=20, batch_size=32, encoder_pretraining=60, generator_pretraining=0)
 QUICK = {"start": "kmeans", "max_iter": 2, "min_iter": 0, "tol": None, "step": STEP, "device": "cpu"}

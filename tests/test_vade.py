@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 import genmix
 from genmix.baselines import Pretraining, VaDE
 from genmix.baselines.variational import START_SHARE, VariationalAutoencoder, divergence, log_gaussian
-from genmix.engine import Engine
+from genmix.training.engine import Engine
 from test_baselines import QUICK, TINY
 
 B, K, L = 5, 3, 2

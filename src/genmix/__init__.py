@@ -6,39 +6,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genmix import datasets, metrics
-    from genmix._base import DeadComponentWarning, DuplicateComponentWarning
-    from genmix.augment import Affine, ColorJitter, Neighbors
-    from genmix.components import MStep
-    from genmix.dnnmm import DNNMixture
-    from genmix.estep import ClassifierEStep, CriticEStep
-    from genmix.gan import Adversarial
-    from genmix.ganmm import GANMixture
-    from genmix.minmax import MinMaxStep
-    from genmix.persistence import ModelFileError, load
-    from genmix.starts import InformationStart
+    from genmix import datasets
+    from genmix.base.estimator import DeadComponentWarning, DuplicateComponentWarning
+    from genmix.base.persistence import ModelFileError, load
+    from genmix.dnnmm.model import DNNMixture
+    from genmix.dnnmm.networks import MinMaxStep
+    from genmix.evaluation import metrics
+    from genmix.ganmm.e_step import ClassifierEStep, CriticEStep
+    from genmix.ganmm.m_step import MStep
+    from genmix.ganmm.model import GANMixture
+    from genmix.nn.adversarial import Adversarial
+    from genmix.training.augment import Affine, ColorJitter, NeighborSwap
+    from genmix.training.infomax import InfoMaxInit
 
 __version__ = "0.1.0"
 
 #: Public names and where they live; loaded when first used, so that importing genmix stays quick.
 _HOMES = {
-    "GANMixture": "ganmm",
-    "DNNMixture": "dnnmm",
-    "MinMaxStep": "minmax",
-    "ClassifierEStep": "estep",
-    "CriticEStep": "estep",
-    "MStep": "components",
-    "Adversarial": "gan",
-    "InformationStart": "starts",
-    "Affine": "augment",
-    "ColorJitter": "augment",
-    "Neighbors": "augment",
-    "DeadComponentWarning": "_base",
-    "DuplicateComponentWarning": "_base",
-    "load": "persistence",
-    "ModelFileError": "persistence",
+    "GANMixture": "ganmm.model",
+    "DNNMixture": "dnnmm.model",
+    "MinMaxStep": "dnnmm.networks",
+    "ClassifierEStep": "ganmm.e_step",
+    "CriticEStep": "ganmm.e_step",
+    "MStep": "ganmm.m_step",
+    "Adversarial": "nn.adversarial",
+    "InfoMaxInit": "training.infomax",
+    "Affine": "training.augment",
+    "ColorJitter": "training.augment",
+    "NeighborSwap": "training.augment",
+    "DeadComponentWarning": "base.estimator",
+    "DuplicateComponentWarning": "base.estimator",
+    "load": "base.persistence",
+    "ModelFileError": "base.persistence",
 }
-_MODULES = ("datasets", "metrics")
+#: Modules by the name under which they are public.
+_MODULES = {
+    "datasets": "datasets",
+    "metrics": "evaluation.metrics",
+    "tuning": "evaluation.tuning",
+    "compare": "evaluation.compare",
+}
 
 __all__ = [
     "Adversarial",
@@ -50,11 +57,11 @@ __all__ = [
     "DeadComponentWarning",
     "DuplicateComponentWarning",
     "GANMixture",
-    "InformationStart",
+    "InfoMaxInit",
     "MStep",
     "MinMaxStep",
     "ModelFileError",
-    "Neighbors",
+    "NeighborSwap",
     "datasets",
     "load",
     "metrics",
@@ -65,7 +72,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(f"genmix.{_HOMES[name]}"), name)
     elif name in _MODULES:
-        value = import_module(f"genmix.{name}")
+        value = import_module(f"genmix.{_MODULES[name]}")
     else:
         raise AttributeError(f"module 'genmix' has no attribute {name!r}")
     globals()[name] = value

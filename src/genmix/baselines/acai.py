@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.augment import Views
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
     corrupt,
     optimizer_maker,
-    set_falling_rate,
+    set_falling_lr,
 )
-from genmix.checkpoint import Checkpoint, Learner
-from genmix.engine import Engine, FlatOptimizer
-from genmix.stacks import StackedMLP
+from genmix.nn.stacked import StackedMLP
+from genmix.training.augment import AugmentedData
+from genmix.training.checkpoint import Checkpoint, Learner
+from genmix.training.engine import Engine, FusedOptimizer
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Critic(StackedMLP):
 class InterpolatingAutoencoder(Autoencoder):
     """An autoencoder that learns by `ACAI`, or by a plain `Pretraining` as any other."""
 
-    def _pretrain_whole(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
+    def _pretrain_whole(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
         """Learn to rebuild the items, and by `ACAI` to pass mixtures of codes off as items."""
         if not isinstance(how, ACAI):
             super()._pretrain_whole(views, how, kept)
@@ -100,13 +100,13 @@ class InterpolatingAutoencoder(Autoencoder):
         critic = Critic(1, shape, (how.latent_dim,), run.cpu_generator, hidden=how.hidden)
         run.place(critic)
         make = optimizer_maker(how.optimizer)
-        learner = FlatOptimizer(self.parameters(), make, how.rate)
-        judge = FlatOptimizer(critic.parameters(), make, how.rate)
+        learner = FusedOptimizer(self.parameters(), make, how.rate)
+        judge = FusedOptimizer(critic.parameters(), make, how.rate)
         learners: dict[str, Learner] = {"networks": self, "critic": critic}
         learners |= {"optimizer": learner, "critic_optimizer": judge}
         for t in kept.count(how.steps, "autoencoder", learners):
             for optimizer in (learner, judge):
-                set_falling_rate(optimizer, how, t, how.steps)
+                set_falling_lr(optimizer, how, t, how.steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             goal = x if how.rebuild == "item" else seen
@@ -115,12 +115,12 @@ class InterpolatingAutoencoder(Autoencoder):
             made, between = self.decode(torch.cat([z, mix(z, alpha)])).chunk(2)
             with self.autocast():
                 fooled = critic.judge(between).float().square().mean()
-            learner.minimize(F.mse_loss(made, goal) + how.weight * fooled)
+            learner.step(F.mse_loss(made, goal) + how.weight * fooled)
             # Reconstructions count as unmixed too, so that the critic does not just look for blur.
             unmixed = torch.lerp(made, goal, 0.5 * _uniform(run)).detach()
             with self.autocast():
                 answers = critic.judge(torch.cat([between.detach(), unmixed])).float()
-            judge.minimize(critic_loss(answers[: len(x)], answers[len(x) :], alpha, how.target))
+            judge.step(critic_loss(answers[: len(x)], answers[len(x) :], alpha, how.target))
 
 
 def _uniform(run: Engine, *shape: int) -> Tensor:

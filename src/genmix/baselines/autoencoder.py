@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from genmix.augment import Views
-from genmix.checkpoint import Checkpoint
-from genmix.checks import Settings
-from genmix.engine import Engine, FlatOptimizer
-from genmix.gan import adam
-from genmix.stacks import StackedMLP
+from genmix.base.validation import Settings
+from genmix.nn.adversarial import adam
+from genmix.nn.stacked import StackedMLP
+from genmix.training.augment import AugmentedData
+from genmix.training.checkpoint import Checkpoint
+from genmix.training.engine import Engine, FusedOptimizer
 
 
 def optimizer_maker(name: str) -> Any:
@@ -144,53 +144,53 @@ class Autoencoder(nn.Module):
         with torch.no_grad():
             return torch.cat([self.encode(x) for x in items.split(batch_size)])
 
-    def pretrain(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
+    def pretrain(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
         """Learn to rebuild the items, layer by layer first where asked; go on where `kept` was stopped."""
         if how.layer_steps and not kept.exists:
             self._pretrain_layers(views, how)
         self._pretrain_whole(views, how, kept)
 
-    def _pretrain_whole(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
-        optimizer = FlatOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
+    def _pretrain_whole(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
+        optimizer = FusedOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
         steps = how.count_steps(len(views.items))
         for t in kept.count(steps, "autoencoder", {"networks": self, "optimizer": optimizer}):
-            set_falling_rate(optimizer, how, t, steps)
+            set_falling_lr(optimizer, how, t, steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             z = self.encode(corrupt(seen, how.corruption, views.run))
-            optimizer.minimize(self.error(z, x).mean())
+            optimizer.step(self.error(z, x).mean())
 
     def freeze(self) -> None:
         """Learn no more, and answer in full precision."""
         self.requires_grad_(False)
         self.autocast = nullcontext
 
-    def _pretrain_layers(self, views: Views, how: Pretraining) -> None:
+    def _pretrain_layers(self, views: AugmentedData, how: Pretraining) -> None:
         """Each layer learns, with its mirror image, to rebuild what the layers before it give it."""
         depth = len(self.encoder.layers)
         inputs = views.items.flatten(1)[None]
         for number, layer in enumerate(self.encoder.layers):
             mirror, last, first = self.decoder.layers[depth - 1 - number], number == depth - 1, number == 0
-            optimizer = FlatOptimizer(
+            optimizer = FusedOptimizer(
                 [*layer.parameters(), *mirror.parameters()], optimizer_maker(how.optimizer), how.rate
             )
             for t in views.run.progress(how.layer_steps, f"layer {number + 1}"):
-                set_falling_rate(optimizer, how, t, how.layer_steps)
+                set_falling_lr(optimizer, how, t, how.layer_steps)
                 x = inputs[:, views.draw_index(1, how.batch_size)[0]]
                 with self.autocast():
                     h = layer(corrupt(x, how.layer_corruption, views.run))
                     h = corrupt(h if last else h.relu(), how.layer_corruption, views.run)
                     made = mirror(h).float()
-                optimizer.minimize(((made if first else made.relu()) - x).square().sum(-1).mean())
+                optimizer.step(((made if first else made.relu()) - x).square().sum(-1).mean())
             with torch.no_grad():
                 inputs = torch.cat([layer(x) for x in inputs.split(2048, 1)], 1)
                 inputs = inputs if last else inputs.relu()
 
 
-def set_falling_rate(optimizer: FlatOptimizer, how: Pretraining, step: int, steps: int) -> None:
+def set_falling_lr(optimizer: FusedOptimizer, how: Pretraining, step: int, steps: int) -> None:
     """Learning rate of a step: constant, or falling along a cosine."""
     fall = 0.505 + 0.495 * math.cos(math.pi * step / steps) if how.falling else 1.0
-    optimizer.set_rate(how.rate * fall)
+    optimizer.set_lr(how.rate * fall)
 
 
 def reconstruction_error(made: Tensor, x: Tensor) -> Tensor:
@@ -218,6 +218,6 @@ __all__ = [
     "corrupt",
     "optimizer_maker",
     "reconstruction_error",
-    "set_falling_rate",
+    "set_falling_lr",
     "shuffled",
 ]

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix._base import BaseMixture
-from genmix.baselines.rival import Rival
-from genmix.data import Preprocessing
-from genmix.engine import Engine
-from genmix.supervision import seeded_centers, seeded_kmeans
+from genmix.base.estimator import BaseMixture
+from genmix.base.preprocessing import Preprocessing
+from genmix.baselines.baseline import Baseline
+from genmix.training.engine import Engine
+from genmix.training.supervision import seeded_centers, seeded_kmeans
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 
 
-class Flat(Rival):
+class Flat(Baseline):
     """A classical model of flattened items, of their principal components where there are many numbers."""
 
     _arrays: dict[str, np.ndarray]
@@ -343,7 +343,7 @@ class GaussianMixture(Flat, BaseMixture):
     #: For `sample`, which asks for them.
     device, precision = "cpu", "float32"
 
-    _fitted_names = (*Rival._fitted_names, "covariance_type_", "bic_")
+    _fitted_names = (*Baseline._fitted_names, "covariance_type_", "bic_")
 
 
 __all__ = ["Flat", "GaussianMixture", "KMeans", "SemiSupervisedKMeans"]

@@ -18,21 +18,21 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from genmix._base import BaseMixture, check_codes
-from genmix.arguments import check_augmentation, network_choices
-from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.base.estimator import BaseMixture, check_codes
+from genmix.base.preprocessing import Preprocessing
+from genmix.baselines.baseline import Baseline
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
-from genmix.baselines.rival import Rival
-from genmix.checkpoint import Checkpoint, give_tensors, take_tensors
-from genmix.data import Preprocessing
-from genmix.engine import Engine
-from genmix.gan import Adversarial
-from genmix.nets import network_outputs, recalibrate
-from genmix.supervision import Labels
+from genmix.nn.adversarial import Adversarial
+from genmix.nn.build import network_outputs, recalibrate
+from genmix.training.arguments import check_augmentation, network_choices
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.checkpoint import Checkpoint, give_tensors, take_tensors
+from genmix.training.engine import Engine
+from genmix.training.supervision import Labels
 
 
-class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseMixture):
+class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, BaseMixture):
     """Clusters of the latent space of a GAN, found by an encoder that inverts the generator.
 
     Without labels the clusters are those of k-means among the codes ``[z_n, softmax(z_c)]`` of the data, as
@@ -73,7 +73,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
         ``(in_shape, out_dim) -> nn.Module`` for "generator", "encoder" and "critic".
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views of the labelled items, from which the encoder learns the classes; no other item is perturbed.
     warm_start : bool
         Go on from the fitted networks when `fit` is called again on items of the same shape: twice ten
@@ -112,7 +112,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
     """
 
     _settings: ClassVar[dict[str, type]] = {
-        kind.__name__: kind for kind in (Adversarial, Affine, ColorJitter, Neighbors)
+        kind.__name__: kind for kind in (Adversarial, Affine, ColorJitter, NeighborSwap)
     }
 
     #: The published settings for MNIST.
@@ -123,8 +123,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
                 "gradient",
                 10.0,
                 1,
-                generator_rate=1e-4,
-                critic_rate=1e-4,
+                generator_lr=1e-4,
+                critic_lr=1e-4,
                 betas=(0.5, 0.9),
                 critic_steps=5,
             ),
@@ -211,7 +211,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
         preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         items = preprocessing.apply(X).to(run.device)
         chosen = check_augmentation(self.augmentation, preprocessing.item_shape)
-        views = Views(items, chosen if known is not None else Neighbors(0, 0.0), run)
+        views = AugmentedData(items, chosen if known is not None else NeighborSwap(0, 0.0), run)
         labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
         players = self._begin(preprocessing.item_shape, run)
         before = len(self.history_)
@@ -238,7 +238,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rival, BaseM
 
     # ------------------------------------------------------------------ before and after the training
 
-    def _draw_known(self, views: Views, labels: Labels | None) -> tuple[Tensor, Tensor] | None:
+    def _draw_known(self, views: AugmentedData, labels: Labels | None) -> tuple[Tensor, Tensor] | None:
         """Draw views of labelled items and their components."""
         if labels is None:
             return None

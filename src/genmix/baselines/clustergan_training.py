@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer, Stateful
-from genmix.gan import Adversarial, clip_weights
-from genmix.nets import build_stack, normalizes_batches
-from genmix.stacks import Shape, StackedConv, StackedConvGenerator, StackedLinear, StackedNorm
+from genmix.nn.adversarial import Adversarial, clip_weights
+from genmix.nn.build import build_stack, normalizes_batches
+from genmix.nn.stacked import Shape, StackedConv, StackedConvGenerator, StackedLinear, StackedNorm
+from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, Stateful
 
 ROLES = ("generator", "encoder", "critic")
 
@@ -192,8 +192,8 @@ class Training(Stateful):
         self.learners = nn.ModuleDict({role: networks[role] for role in ("generator", "encoder")})
         make = objective.make_optimizer
         # Generator and encoder minimise one loss, by one optimiser.
-        self.optimizer = FlatOptimizer(self.learners.parameters(), make, objective.generator_rate)
-        self.critic_optimizer = FlatOptimizer(self.critic.parameters(), make, objective.critic_rate)
+        self.optimizer = FusedOptimizer(self.learners.parameters(), make, objective.generator_lr)
+        self.critic_optimizer = FusedOptimizer(self.critic.parameters(), make, objective.critic_lr)
         self.averaged = AveragedNetwork(self.learners, self.optimizer, average)
         self.joint = not normalizes_batches(self.critic)
         self.critic_steps = 0
@@ -220,7 +220,7 @@ class Training(Stateful):
         with torch.no_grad():
             fake = self.generate()[2]
         loss = self.objective.critic_loss(self.judge, real, fake, self.critic_steps, draw, joint=self.joint)
-        self.critic_optimizer.minimize(loss)
+        self.critic_optimizer.step(loss)
         if self.objective.clip is not None:
             clip_weights(self.critic_optimizer.flat, self.objective.clip)
         self.critic_steps += 1
@@ -237,7 +237,7 @@ class Training(Stateful):
         labels = torch.zeros_like(adversarial)
         if known is not None:
             labels = F.cross_entropy(self.encode(known[0])[0, :, self.space.dims :], known[1])
-        self.optimizer.minimize(adversarial + self.beta_n * errors[0] + self.beta_c * (errors[1] + labels))
+        self.optimizer.step(adversarial + self.beta_n * errors[0] + self.beta_c * (errors[1] + labels))
         self.averaged.update()
         return torch.stack([adversarial, *errors, labels]).detach()
 

@@ -12,14 +12,14 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from genmix._base import BaseModel, check_codes, fingerprint
-from genmix.arguments import check_augmentation
-from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.base.estimator import BaseModel, check_codes, fingerprint
+from genmix.base.preprocessing import Preprocessing
 from genmix.baselines.autoencoder import DEC_PAPER, Autoencoder, Pretraining, reconstruction_error
-from genmix.baselines.rival import Rival
-from genmix.checkpoint import Checkpoint
-from genmix.data import Preprocessing
-from genmix.engine import Engine
+from genmix.baselines.baseline import Baseline
+from genmix.training.arguments import check_augmentation
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.checkpoint import Checkpoint
+from genmix.training.engine import Engine
 
 Folder = str | os.PathLike[str] | None
 
@@ -28,7 +28,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
     """A model with an autoencoder: `transform`, `inverse_transform`, its part of a folder."""
 
     _settings: ClassVar[dict[str, type]] = {
-        t.__name__: t for t in (Pretraining, Affine, ColorJitter, Neighbors)
+        t.__name__: t for t in (Pretraining, Affine, ColorJitter, NeighborSwap)
     }
 
     #: What ``pretraining=None`` stands for.
@@ -39,7 +39,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _begin(
         self, X: Any, augmentation: Any = None, checkpoint: Folder = None, known: np.ndarray | None = None
-    ) -> tuple[np.ndarray, Views, Checkpoint, float]:
+    ) -> tuple[np.ndarray, AugmentedData, Checkpoint, float]:
         """Validate, scale and place the data; make the networks and pretrain them, or take those of a folder.
 
         Returns the data, their views, where to keep what follows, and when the fit began, by the clock of
@@ -52,7 +52,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = self.preprocessing_.item_shape
         chosen = check_augmentation(augmentation, shape)
-        views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
+        views = AugmentedData(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
         self._networks.autocast = run.autocast
@@ -150,8 +150,8 @@ class StackedAutoencoder(Coder):
     pretraining : Pretraining or None
         Widths, length and manner of training, None for ``Pretraining()``;
         ``StackedAutoencoder.preset("dec-2016")`` has the DEC paper's.
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
-        Views for ``Pretraining(augment=True)``.
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
+        AugmentedData for ``Pretraining(augment=True)``.
     scaling : str
         As in `DNNMixture`.
     random_state : None, int or numpy.random.RandomState
@@ -241,7 +241,7 @@ class StackedAutoencoder(Coder):
     _fitted_names = (*BaseModel._fitted_names, "reconstruction_error_")
 
 
-class CodeClusterer(Coder, Rival):
+class CodeClusterer(Coder, Baseline):
     """A clusterer whose clusters are centres among the codes of an autoencoder.
 
     Subclasses have the argument `pretraining` and implement `fit` and `_scores`.
@@ -253,7 +253,7 @@ class CodeClusterer(Coder, Rival):
         return np.asarray(self._centers.cpu().double().numpy())
 
     def _conclude_codes(
-        self, X: np.ndarray, views: Views, centers: Tensor, known: np.ndarray | None = None
+        self, X: np.ndarray, views: AugmentedData, centers: Tensor, known: np.ndarray | None = None
     ) -> None:
         self._centers = centers.detach().cpu()
         self._networks.freeze()

@@ -15,8 +15,8 @@ from genmix.baselines.autoencoder import (
     shuffled,
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
-from genmix.checkpoint import Learner
-from genmix.engine import Engine, FlatOptimizer, Stateful
+from genmix.training.checkpoint import Learner
+from genmix.training.engine import Engine, FusedOptimizer, Stateful
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.
 START_COUNT = 100
@@ -113,7 +113,7 @@ class DCN(CodeClusterer):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None never.
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views that the autoencoder sees (Guo et al. 2018); "auto" suits images, and adds noise to rows.
     scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
@@ -227,7 +227,7 @@ class DCN(CodeClusterer):
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
         found = Clusters(*kmeans_centers(net.encode_all(items), self.n_components, run), run)
-        optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "clusters": found}
         self.history_, _ = kept.resume(learners, None)
         self.converged_ = False
@@ -236,7 +236,7 @@ class DCN(CodeClusterer):
             for index in shuffled(len(items), self.batch_size, run):
                 x, s = items[index], found.assigned[index]
                 loss = self._loss(net, views.perturb(x), x, found.centers[s])
-                optimizer.minimize(loss)
+                optimizer.step(loss)
                 with torch.no_grad():
                     distance = found.follow(net.encode(x), index)
                     sums += torch.stack([loss * len(x), distance.sum()])

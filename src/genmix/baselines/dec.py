@@ -13,8 +13,8 @@ from genmix.baselines.autoencoder import (
     optimizer_maker,
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
-from genmix.checkpoint import Learner
-from genmix.engine import FlatOptimizer
+from genmix.training.checkpoint import Learner
+from genmix.training.engine import FusedOptimizer
 
 
 def log_similarity(z: Tensor, centers: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class DEC(CodeClusterer):
         centers, _ = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)
         learned = [*net.encoder.parameters(), centers]
-        optimizer = FlatOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer}
         learners["centers"] = torch.nn.ParameterList([centers])
         self.history_, _ = kept.resume(learners, None)
@@ -160,7 +160,7 @@ class DEC(CodeClusterer):
             p = target_distribution(log_q.exp())  # of all items, and frozen until the next refresh
             for _ in range(self.update_interval):
                 index = views.draw_index(1, self.batch_size)[0]
-                optimizer.minimize(divergence(p[index], log_similarity(net.encode(items[index]), centers)))
+                optimizer.step(divergence(p[index], log_similarity(net.encode(items[index]), centers)))
             before, log_q = log_q.argmax(1), self._log_similarity(items, centers)
             changed = float((log_q.argmax(1) != before).float().mean())
             self._record(begun, changed=changed, loss=float(divergence(p, log_q)))

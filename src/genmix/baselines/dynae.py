@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.augment import Affine, ColorJitter, Neighbors, Views
+from genmix.base.preprocessing import as_array, is_images
 from genmix.baselines.acai import ACAI, DYNAE_PAPER, InterpolatingAutoencoder
 from genmix.baselines.autoencoder import (
     Pretraining,
@@ -19,10 +19,10 @@ from genmix.baselines.autoencoder import (
 )
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.baselines.dec import log_similarity
-from genmix.checkpoint import Learner
-from genmix.data import as_array, is_images
-from genmix.engine import Engine, FlatOptimizer, Stateful
-from genmix.supervision import Labels, seeded_kmeans
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.checkpoint import Learner
+from genmix.training.engine import Engine, FusedOptimizer, Stateful
+from genmix.training.supervision import Labels, seeded_kmeans
 
 #: The published views of images: shifts by a tenth of the side, turns by ten degrees.
 SHIFT_AND_TURN = Affine(shift=0.1, rotate=0.1745, scale=0, shear=0)
@@ -178,7 +178,7 @@ class DynAE(CodeClusterer):
         K.
     pretraining : Pretraining or None
         The autoencoder's, None for ``ACAI()``; any `Pretraining` does.
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views of the items; "auto" takes the published shifts and turns for images, noise for tables.
     kappa : float
         An item is unconflicted if its largest membership exceeds kappa / K, and the second by kappa / (2 K).
@@ -229,7 +229,7 @@ class DynAE(CodeClusterer):
     """
 
     _settings: ClassVar[dict[str, type]] = {
-        kind.__name__: kind for kind in (Pretraining, ACAI, Affine, ColorJitter, Neighbors)
+        kind.__name__: kind for kind in (Pretraining, ACAI, Affine, ColorJitter, NeighborSwap)
     }
     _pretraining: ClassVar[Pretraining] = ACAI()
 
@@ -315,7 +315,7 @@ class DynAE(CodeClusterer):
         net, items, run = self._networks, views.items, views.run
         given = np.full(len(X), -1) if component is None else component
         labels = Labels(torch.from_numpy(given).to(run.device), self.n_components)
-        optimizer = FlatOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         course = Course(self.kappa, self._find_centers(items, component, run), run)
         course.share = self._conflicted_share(items, course, labels.component)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "course": course}
@@ -341,8 +341,8 @@ class DynAE(CodeClusterer):
 
     def _train(
         self,
-        optimizer: FlatOptimizer,
-        views: Views,
+        optimizer: FusedOptimizer,
+        views: AugmentedData,
         labels: Labels,
         course: Course,
     ) -> float:
@@ -361,7 +361,7 @@ class DynAE(CodeClusterer):
             z = net.encode(views.perturb(x))
             loss = weighted_error(z, code, weight)
             loss = loss + self.gamma * weighted_error(net.decode(z), image, weight)
-            optimizer.minimize(loss)
+            optimizer.step(loss)
             total += loss.detach()
         return float(total) / self.update_interval
 

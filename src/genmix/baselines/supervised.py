@@ -12,24 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix.arguments import check_augmentation
-from genmix.augment import Affine, Augmentation, ColorJitter, Neighbors, Views
+from genmix.base.preprocessing import Preprocessing
+from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Folder
-from genmix.baselines.rival import Rival
-from genmix.checkpoint import Checkpoint, Learner
-from genmix.data import Preprocessing
-from genmix.engine import AveragedNetwork, Engine, FlatOptimizer
-from genmix.nets import build_stack, network_outputs
-from genmix.supervision import Labels
+from genmix.nn.build import build_stack, network_outputs
+from genmix.training.arguments import check_augmentation
+from genmix.training.augment import Affine, Augmentation, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.checkpoint import Checkpoint, Learner
+from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer
+from genmix.training.supervision import Labels
 
 #: What a fit begins with: data, views, labels, components of the labelled items, what is kept.
-Begun = tuple[np.ndarray, Views, Labels, np.ndarray, Checkpoint]
+Begun = tuple[np.ndarray, AugmentedData, Labels, np.ndarray, Checkpoint]
 
 
-class _NetworkClassifier(Rival):
+class _NetworkClassifier(Baseline):
     """A network from items to K logits; component k stands for ``classes_[k]``."""
 
-    _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, Neighbors)}
+    _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, NeighborSwap)}
     _intervals: ClassVar[dict[str, str]] = {"steps": "[1, inf)"}
 
     def _begin(self, X: Any, y: Any, checkpoint: Folder) -> Begun:
@@ -40,7 +40,7 @@ class _NetworkClassifier(Rival):
         kept = Checkpoint(checkpoint, self, (X, known), run)
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         chosen = check_augmentation(self.augmentation, self.preprocessing_.item_shape)
-        views = Views(self.preprocessing_.apply(X).to(run.device), chosen, run)
+        views = AugmentedData(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._network = run.place(self._make_network(run.cpu_generator))
         return X, views, Labels(torch.from_numpy(known).to(run.device), self.n_components), known, kept
 
@@ -48,13 +48,13 @@ class _NetworkClassifier(Rival):
         shape = self.preprocessing_.item_shape
         return build_stack("encoder", self.networks, 1, shape, (self.n_components,), generator)
 
-    def _make_optimizer(self) -> FlatOptimizer:
+    def _make_optimizer(self) -> FusedOptimizer:
         def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
             return torch.optim.AdamW(parameters, rate, weight_decay=self.weight_decay)
 
-        return FlatOptimizer(self._network.parameters(), adam, self.rate)
+        return FusedOptimizer(self._network.parameters(), adam, self.rate)
 
-    def _train(self, views: Views, labels: Labels, kept: Checkpoint, begun: float) -> None:
+    def _train(self, views: AugmentedData, labels: Labels, kept: Checkpoint, begun: float) -> None:
         """Minimise `_loss` with a learning rate that falls along a cosine; about ten records of history."""
         run, optimizer = views.run, self._make_optimizer()
         self._averaged = AveragedNetwork(self._network, optimizer, self.average)
@@ -62,9 +62,9 @@ class _NetworkClassifier(Rival):
         self.history_, _ = kept.resume({**learners, "averaged": self._averaged}, None)
         total, part = torch.zeros((), device=run.device), max(self.steps // 10, 1)
         for t in run.progress(self.steps, type(self).__name__, len(self.history_) * part):
-            optimizer.set_rate(self.rate * (1 + math.cos(math.pi * t / self.steps)) / 2)
+            optimizer.set_lr(self.rate * (1 + math.cos(math.pi * t / self.steps)) / 2)
             loss = self._loss(views, labels)
-            optimizer.minimize(loss)
+            optimizer.step(loss)
             self._averaged.update()
             total += loss.detach()
             if (t + 1) % part == 0:
@@ -75,7 +75,7 @@ class _NetworkClassifier(Rival):
         del self._averaged
 
     @abstractmethod
-    def _loss(self, views: Views, labels: Labels) -> Tensor: ...
+    def _loss(self, views: AugmentedData, labels: Labels) -> Tensor: ...
 
     def _logits(self, x: Tensor) -> Tensor:
         return self._network(x[None])[0]
@@ -111,7 +111,7 @@ class SupervisedOnly(_NetworkClassifier):
         Forgetting factor of the averaged network that predicts; 0 takes the last one.
     networks : str, dict or callable
         Network, see `nets.build_stack`.
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views of the labelled items.
     scaling, random_state, verbose, device
         As in `DNNMixture`.
@@ -187,7 +187,7 @@ class SupervisedOnly(_NetworkClassifier):
         self._conclude(X, views.items.cpu(), known)
         return self
 
-    def _loss(self, views: Views, labels: Labels) -> Tensor:
+    def _loss(self, views: AugmentedData, labels: Labels) -> Tensor:
         index = labels.draw_index(1, self.batch_size, views.run.generator)[0]
         return F.cross_entropy(self._logits(views.perturb(views.items[index])), labels.component[index])
 
@@ -207,7 +207,7 @@ class FixMatch(SupervisedOnly):
         Predictions of at least this probability are targets (tau).
     unlabelled_weight : float
         Weight of their cross-entropy (lambda_u).
-    strong : "auto", Affine, ColorJitter, Neighbors or callable
+    strong : "auto", Affine, ColorJitter, NeighborSwap or callable
         Strong views; "auto" is twice `augmentation`, the weak ones, for images.
     rate, weight_decay, average, networks, augmentation, scaling, random_state, verbose, device
         As in `SupervisedOnly`.
@@ -253,14 +253,16 @@ class FixMatch(SupervisedOnly):
         shape = self.preprocessing_.item_shape
         auto = isinstance(self.strong, str) and self.strong == "auto"
         chosen = strengthen(views.augmentation) if auto else self.strong
-        self._strong_views = Views(views.items, check_augmentation(chosen, shape, "strong"), views.run)
+        self._strong_views = AugmentedData(
+            views.items, check_augmentation(chosen, shape, "strong"), views.run
+        )
         return X, views, labels, known, kept
 
-    def _train(self, views: Views, labels: Labels, kept: Checkpoint, begun: float) -> None:
+    def _train(self, views: AugmentedData, labels: Labels, kept: Checkpoint, begun: float) -> None:
         super()._train(views, labels, kept, begun)
         del self._strong_views
 
-    def _loss(self, views: Views, labels: Labels) -> Tensor:
+    def _loss(self, views: AugmentedData, labels: Labels) -> Tensor:
         b = self.batch_size
         index = labels.draw_index(1, b, views.run.generator)[0]
         others = views.draw_index(1, b * self.unlabelled_ratio)[0]
@@ -283,8 +285,8 @@ def strengthen(augmentation: Augmentation) -> Augmentation:
         return ColorJitter(
             _doubled(a.affine), 2 * a.brightness, 2 * a.balance, 2 * a.contrast, 2 * a.saturation
         )
-    if isinstance(augmentation, Neighbors):
-        return Neighbors(augmentation.n_neighbors, 2 * augmentation.noise)
+    if isinstance(augmentation, NeighborSwap):
+        return NeighborSwap(augmentation.n_neighbors, 2 * augmentation.noise)
     return augmentation
 
 

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix._base import BaseMixture
+from genmix.base.estimator import BaseMixture
 from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
+from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Coder, Folder
-from genmix.baselines.rival import Rival
 from genmix.baselines.variational import VariationalAutoencoder
-from genmix.engine import Engine, FlatOptimizer
+from genmix.training.engine import Engine, FusedOptimizer
 
 #: The learning rate grows over so many steps. That is ours: with Adam's full first steps, a pass undoes
 #: half of the start's assignments.
 WARM_STEPS = 100
 
 
-class VaDE(Coder, Rival, BaseMixture):
+class VaDE(Coder, Baseline, BaseMixture):
     """Variational deep embedding: a variational autoencoder whose codes have a mixture of Gaussians as prior.
 
     Parameters
@@ -44,7 +44,7 @@ class VaDE(Coder, Rival, BaseMixture):
         At most so many passes over the data.
     tol : float or None
         Stop once a pass changes at most this share of the assignments; None, as in the paper, never.
-    augmentation : "auto", Affine, ColorJitter, Neighbors, None or callable
+    augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views that the encoder sees, as of `DCN`.
     scaling, random_state, verbose, device, precision
         As in `DNNMixture`.
@@ -152,7 +152,7 @@ class VaDE(Coder, Rival, BaseMixture):
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.run
         assigned = net.start(net.encode_all(items), run)
-        optimizer = FlatOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
         self.history_, assigned = kept.resume({"networks": net, "optimizer": optimizer}, assigned)
         self.converged_ = False
         steps = len(self.history_) * math.ceil(len(items) / self.batch_size)
@@ -161,12 +161,12 @@ class VaDE(Coder, Rival, BaseMixture):
             total = torch.zeros((), device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
                 steps += 1
-                optimizer.set_rate(rate * min(steps / WARM_STEPS, 1))
+                optimizer.set_lr(rate * min(steps / WARM_STEPS, 1))
                 shape = len(index), net.means.shape[1]
                 noise = torch.randn(shape, generator=run.generator, device=run.device)
                 x = items[index]
                 bound = net.evidence_bound(views.perturb(x), x, noise, self.reconstruction_weight)
-                optimizer.minimize(-bound.mean())
+                optimizer.step(-bound.mean())
                 total += bound.detach().sum()
             before, assigned = assigned, net.assign(items)
             changed = float((assigned != before).float().mean())

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix.augment import Views
 from genmix.baselines.autoencoder import Autoencoder, Pretraining, reconstruction_error
-from genmix.checkpoint import Checkpoint
-from genmix.engine import Engine
-from genmix.stacks import StackedLinear
+from genmix.nn.stacked import StackedLinear
+from genmix.training.augment import AugmentedData
+from genmix.training.checkpoint import Checkpoint
+from genmix.training.engine import Engine
 
 #: The noise of codes begins at this share of the variance within clusters, so that the start is not lost.
 START_SHARE = 0.1
@@ -84,7 +84,7 @@ class VariationalAutoencoder(Autoencoder):
         self.means = nn.Parameter(torch.zeros(n_components, latent_dim))
         self.log_variances = nn.Parameter(torch.zeros(n_components, latent_dim))
 
-    def pretrain(self, views: Views, how: Pretraining, kept: Checkpoint) -> None:
+    def pretrain(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
         """Learn means of codes and decoder as a plain autoencoder."""
         if self.images and bool((views.items - 0.5).abs().max() > 0.501):
             raise ValueError("pixels beyond [0, 1] have no cross-entropy; leave scaling='auto'")

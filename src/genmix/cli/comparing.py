@@ -14,8 +14,8 @@ from genmix.cli.settings import read_settings
 from genmix.cli.tables import text_table
 
 if TYPE_CHECKING:
-    from genmix.compare import Comparison
     from genmix.datasets import Dataset
+    from genmix.evaluation.compare import Comparison
 
 
 def read_model_settings(pairs: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -40,7 +40,7 @@ def run(
     settings: Mapping[str, Mapping[str, Any]], **options: Any,
 ) -> None:  # fmt: skip
     """Compare, print the table, and write it beside the models."""
-    from genmix.compare import compare
+    from genmix.evaluation.compare import compare
     from genmix.report import write_comparison
 
     found = compare(

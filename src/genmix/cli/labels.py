@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import one_line
+from genmix.base.validation import one_line
 from genmix.cli.files import check_suffix, pyarrow_modules
 from genmix.cli.inputs import DataOptions, leave_out, load_data, load_model, match_columns
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from genmix import models
+from genmix.base import registry as models
 from genmix.cli.inputs import ALL_ROWS, DataOptions, Whole, load_data, load_model, match_columns, name_columns
 
 
@@ -92,7 +92,7 @@ def fit(
     progress : bool, optional
         Show a bar with the time left. Default: where a person is watching.
     """
-    from genmix import persistence
+    from genmix.base import persistence
     from genmix.cli import files, settings
     from genmix.cli.labels import load_labelled
 
@@ -309,10 +309,11 @@ def tune(
     set_ : tuple of str
         Any other parameter of the model, as in `genmix fit`.
     """
-    from genmix import persistence, tuning
+    from genmix.base import persistence
     from genmix.cli import files, settings
     from genmix.cli.labels import load_labelled
     from genmix.cli.tables import text_table
+    from genmix.evaluation import tuning
 
     if out is not None:
         persistence.check_target(out)
@@ -414,9 +415,9 @@ def evaluate(
         A .csv, .npy, .npz or .parquet file with one known label for each row, -1 or nothing where it is
         unknown (--labels-column names its column).
     """
-    from genmix import metrics
     from genmix.cli.labels import load_labelled, read_labels, read_predictions
     from genmix.cli.tables import text_table
+    from genmix.evaluation import metrics
 
     dataset, found = (None, None) if data is None else load_labelled(data, rows, labels)
     if data is None and labels is not None:
@@ -567,7 +568,7 @@ def demo(*, out: Path = Path("genmix-demo"), seed: Whole = 0) -> None:
         Seed of every model.
     """
     from genmix.cli import files
-    from genmix.demo import run_demo
+    from genmix.cli.demo import run_demo
 
     files.check_writable(out / "report.html")
     run_demo(out, seed=seed)

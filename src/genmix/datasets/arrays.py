@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import one_line
+from genmix.base.validation import one_line
 from genmix.datasets.records import Dataset, Rows, Whole, check_array, code_labels
 
 __all__ = ["open_npz", "parts_of", "read_archive", "read_npy", "read_npz"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import is_whole, one_line, shown
+from genmix.base.validation import is_whole, one_line, short_repr
 from genmix.datasets.records import Dataset, Rows
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _checked_size(image_size: int | Size | None) -> Size | None:
     size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     if len(size) != 2 or not all(is_whole(side) and side >= 1 for side in size):
         raise ValueError(
-            f"image_size={shown(image_size)}: expected pixels >= 1, one number or (height, width)"
+            f"image_size={short_repr(image_size)}: expected pixels >= 1, one number or (height, width)"
         )
     return (int(size[0]), int(size[1]))
 

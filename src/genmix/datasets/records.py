@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import is_whole, shown
+from genmix.base.validation import is_whole, short_repr
 
 __all__ = ["Dataset", "DatasetNotFound", "Rows", "Whole", "check_array", "code_labels"]
 
@@ -75,7 +75,7 @@ class Rows:
             return wanted
         if not (is_whole(self.n_samples) and 1 <= self.n_samples <= n):
             raise ValueError(
-                f"n_samples={shown(self.n_samples)} of {what}: expected 1 to {n}, the rows there are"
+                f"n_samples={short_repr(self.n_samples)} of {what}: expected 1 to {n}, the rows there are"
             )
         chosen = np.sort(np.random.default_rng(self.random_state).permutation(n)[: self.n_samples])
         return chosen if isinstance(wanted, slice) else wanted[chosen]

@@ -59,7 +59,7 @@ def _read(known: Known, path: Path | None) -> Whole:
     if known.name == "digits":
         return _digits()
     if known.embedded:
-        with resources.as_file(resources.files("genmix.embedded") / known.file) as file:
+        with resources.as_file(resources.files("genmix.datasets.embedded") / known.file) as file:
             return arrays.open_npz(file)
     if path is not None:
         return _open_jpegs(path) if known.name == "cifar10" else arrays.open_npz(path)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.checks import one_line
+from genmix.base.validation import one_line
 from genmix.datasets.records import Dataset, Rows, Whole, code_labels
 
 __all__ = ["read_cells", "read_csv", "read_parquet"]

@@ -12,16 +12,16 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from genmix import Affine, DNNMixture, GANMixture, baselines
-from genmix.augment import Neighbors
 from genmix.baselines import Pretraining
 from genmix.baselines.acai import ACAI
-from genmix.components import MStep
-from genmix.dnnmm_plan import PRESETS as DNNMM_PRESETS
-from genmix.estep import ClassifierEStep, CriticEStep
+from genmix.dnnmm.networks import MinMaxStep
+from genmix.dnnmm.presets import PRESETS as DNNMM_PRESETS
 from genmix.experiments.tasks import Kind, Size
-from genmix.ganmm_plan import ROLES
-from genmix.minmax import MinMaxStep
-from genmix.starts import InformationStart
+from genmix.ganmm.e_step import ClassifierEStep, CriticEStep
+from genmix.ganmm.m_step import MStep
+from genmix.ganmm.presets import ROLES
+from genmix.training.augment import NeighborSwap
+from genmix.training.infomax import InfoMaxInit
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _embedded(s: Setting) -> Pipeline:
 
 def _relaxed(balance: float) -> Callable[[Setting], Any]:
     """Start that asks less for groups of equal size; the default's balance is 2."""
-    return _dnnmm(generate=False, start=InformationStart(networks=3, trial_steps=400, balance=balance))
+    return _dnnmm(generate=False, start=InfoMaxInit(networks=3, screening_steps=400, balance=balance))
 
 
 _COVARIANCES = ("full", "tied", "diag", "spherical")
@@ -278,10 +278,10 @@ GANMM_CHOICES = {
     "start-kmeans": Method("`start='kmeans'`", _ganmm(start="kmeans")),
     "start-without-partitions": Method(
         "start without classical partitions",
-        _ganmm(start=InformationStart(steps=800, heads=3, networks=11, trial_steps=400)),
+        _ganmm(start=InfoMaxInit(steps=800, heads=3, networks=11, screening_steps=400)),
     ),
     "no-neighbors": Method(
-        "noise, but no neighbours, as views", _ganmm(augmentation=Neighbors(n_neighbors=0))
+        "noise, but no neighbours, as views", _ganmm(augmentation=NeighborSwap(n_neighbors=0))
     ),
     "scaling-standard": Method("`scaling='standard'`", _ganmm(scaling="standard")),
     "epsilon-0": Method("`epsilon=0`", _ganmm(epsilon=0.0)),

@@ -18,13 +18,13 @@ import torch
 from sklearn.pipeline import Pipeline
 
 import genmix
-from genmix import metrics
+from genmix.base.registry import keeps_checkpoints
 from genmix.baselines.coders import Coder
+from genmix.evaluation import metrics
 from genmix.experiments import shown
 from genmix.experiments.methods import METHODS, Setting, make_tiny
 from genmix.experiments.runs import Record, Runs, mean_seconds
 from genmix.experiments.tasks import CPU, TASKS, Case, Compute, Draw, Size, autoencoder_folder, hide
-from genmix.models import keeps_checkpoints
 
 #: Parameters by which a model is not another one; records say seed, device and precision.
 _NO_SETTING = ("random_state", "device", "precision", "verbose", "warm_start")

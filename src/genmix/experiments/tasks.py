@@ -13,11 +13,11 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from genmix import datasets
-from genmix._base import fingerprint
+from genmix.base.estimator import fingerprint
+from genmix.base.preprocessing import Preprocessing
 from genmix.baselines import Pretraining, StackedAutoencoder
 from genmix.baselines.coders import Coder
-from genmix.data import Preprocessing
-from genmix.engine import resolve_device, resolve_precision
+from genmix.training.engine import resolve_device, resolve_precision
 
 #: Images of each class in the tasks of the DNN-MM paper.
 PER_CLASS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from genmix.checks import printable
+from genmix.base.validation import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,7 +28,12 @@ CURVE_TITLES = {
 }
 
 
-_NO_CURVES = {"iteration", "seconds", "revived", "bound"}  # revived names components; see log_likelihood
+_NO_CURVES = {
+    "iteration",
+    "seconds",
+    "reinitialized",
+    "bound",
+}  # reinitialized names components; see log_likelihood
 
 
 def map_2d(

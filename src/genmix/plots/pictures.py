@@ -72,7 +72,7 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
 
 def _pixel_range(images: NDArray) -> tuple[float, float]:
     """Find the range that the models see too; -1..1 for what goes on both sides of 0 and not beyond it."""
-    from genmix.data import pixel_range
+    from genmix.base.preprocessing import pixel_range
 
     finite = images[np.isfinite(images)]
     if not finite.size:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.checks import printable
+from genmix.base.validation import printable
 from genmix.plots import palette
 from genmix.report import words
 from genmix.report.page import Chip, Fact, Table
@@ -124,7 +124,7 @@ def majority_classes(fitted: Fitted) -> list[dict[str, Any]]:
     """Return a record for each cluster: majority class (``label``) and ``purity``; [] without classes."""
     if fitted.classes is None:
         return []
-    from genmix import metrics
+    from genmix.evaluation import metrics
 
     known = fitted.classes != ""
     return metrics.cluster_table(
@@ -194,7 +194,7 @@ def _recorded_seconds(history: Sequence[dict[str, Any]]) -> float | None:
 def _scores(fitted: Fitted) -> list[Fact]:
     if fitted.classes is None:
         return []
-    from genmix import metrics
+    from genmix.evaluation import metrics
 
     known = fitted.classes != ""
     score = metrics.scores(fitted.classes[known], fitted.labels[known])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix import metrics, plots
+from genmix import plots
+from genmix.evaluation import metrics
 from genmix.plots.pictures import ImageStyle, image_style, is_images, mosaic, png, to_rgba
 from genmix.report import words
 from genmix.report.embedding import embed_2d, nearest_rows
@@ -210,9 +211,9 @@ def training_charts(fitted: Fitted) -> Charts | None:
         note += words.CURVES_CHANGED
     if {"critic_loss", "generator_loss"} & set(keys):
         note += words.CURVES_LOSSES
-    revived = sorted({int(k) for record in fitted.history for k in record.get("revived") or ()})
-    if revived:
-        note += words.CURVES_REVIVED.format(which=", ".join(map(str, revived)))
+    reinitialized = sorted({int(k) for record in fitted.history for k in record.get("reinitialized") or ()})
+    if reinitialized:
+        note += words.CURVES_REVIVED.format(which=", ".join(map(str, reinitialized)))
     return Charts(charts, "How it learned", note)
 
 

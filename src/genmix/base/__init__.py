@@ -1,0 +1,1 @@
+"""The estimator contract: validation, preprocessing, model files, the registry of models."""

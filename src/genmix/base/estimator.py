@@ -1,0 +1,566 @@
+"""The estimator contract shared by all models."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from genmix.base.persistence import ModelFileError
+from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
+from genmix.base.validation import check_arguments, check_values, is_whole, one_line, short_repr
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from genmix.training.engine import Engine
+
+
+#: EM has converged when so many iterations in a row change at most `tol` of the assignments.
+PATIENCE = 3
+
+
+#: What tables are to scikit-learn; that they are finite is checked here, to say where they are not.
+_TABLE: dict[str, Any] = {
+    "dtype": [np.float64, np.float32], "ensure_all_finite": False, "input_name": "X",
+}  # fmt: skip
+
+
+class _InvalidItems(TypeError, ValueError):
+    """Items that are no numbers: scikit-learn promises TypeError for some, we ValueError for all."""
+
+
+class DeadComponentWarning(UserWarning):
+    """A component stands for no data, or its generator makes one and the same item."""
+
+
+class DuplicateComponentWarning(UserWarning):
+    """Two components share their items: the model cannot tell them apart."""
+
+
+#: Two components whose memberships are so alike (`share_items`) count as one found twice.
+ALIKE = 0.9
+#: No loss of a training that goes well comes near this.
+LOSS_LIMIT = 1e10
+
+
+def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int, int]]:
+    """Find pairs of components whose memberships go to the same items, by the cosine of their columns.
+
+    Parameters
+    ----------
+    memberships : ndarray of float [N, K]
+        Rows sum to 1.
+    alike : float
+        Cosine from which two columns count as one (0 to 1). Components that are told apart have one near 0,
+        those that are not have 1.
+
+    Returns
+    -------
+    list of (int, int)
+        In ascending order; components without any item are in no pair.
+    """
+    length = np.linalg.norm(memberships, axis=0)
+    cosine = memberships.T @ memberships / np.maximum(np.outer(length, length), np.finfo(float).tiny)
+    live = memberships.sum(0) >= 1e-3  # of an item
+    first, second = np.nonzero(np.triu(cosine >= alike, 1) & live & live[:, None])
+    return list(zip(first.tolist(), second.tolist(), strict=True))
+
+
+def check_losses(values: Mapping[str, float], iteration: int) -> None:
+    """Stop a training that has diverged.
+
+    Raises
+    ------
+    FloatingPointError
+        A value is not finite, or beyond `LOSS_LIMIT`.
+    """
+    if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
+        found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+        raise FloatingPointError(
+            f"training diverged in iteration {iteration} ({found}); lower the learning rates, or look for "
+            "outliers in the data"
+        )
+
+
+def _restore_on_failure(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a model as it was where its fit fails or is interrupted."""
+
+    @wraps(fit)
+    def fit_or_restore(self: BaseModel, *args: Any, **kwargs: Any) -> Any:
+        state = self.__dict__
+        before = {name: value.copy() if type(value) is list else value for name, value in state.items()}
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            state.clear()
+            state.update(before)
+            raise
+
+    return fit_or_restore
+
+
+class BaseModel(BaseEstimator):
+    """What every estimator of genmix does: check its input, and go to a folder and back.
+
+    Subclasses implement `fit`, `_tensors` and `_from_tensors`.
+    """
+
+    #: Where the arguments of this class differ from `checks.INTERVALS`.
+    _intervals: ClassVar[dict[str, str]] = {}
+
+    #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
+    _settings: ClassVar[dict[str, type]] = {}
+
+    _fitted_names: ClassVar[tuple[str, ...]] = (
+        "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
+    )  # fmt: skip
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """See to it that a fit happens whole or not at all."""
+        super().__init_subclass__(**kwargs)
+        if "fit" in cls.__dict__:
+            cls.fit = _restore_on_failure(cls.fit)  # type: ignore[method-assign]
+
+    @abstractmethod
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the model."""
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments by name; settings objects are given whole, as in ``m_step=MStep(steps=50)``.
+
+        Raises
+        ------
+        ValueError
+            A name that the model does not have.
+        """
+        for name in params:
+            argument, _, inner = name.partition("__")
+            if inner and argument in self.get_params(deep=False):
+                raise ValueError(f"{name} cannot be set alone: give {argument} as a whole, {argument}=...")
+        super().set_params(**params)
+        return self
+
+    def save(self, folder: str | Path) -> Path:
+        """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
+        from genmix.base.persistence import save
+
+        return save(self, folder)
+
+    # ------------------------------------------------------------------ validation
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
+        if reset:
+            check_arguments(self)
+        try:
+            X = as_array(X)
+        except ValueError as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
+        if times := [dtype for dtype in _dtypes(X) if _is_time(dtype)]:  # scikit-learn makes numbers of them
+            raise ValueError(f"X has dtype {times[0]}; expected numbers, such as days since the first one")
+        try:
+            if len(getattr(X, "shape", ())) > 4:
+                layouts = "a table [N, d] or images [N, H, W], [N, H, W, C] or [N, C, H, W]"
+                raise ValueError(f"shape {tuple(X.shape)}; expected {layouts}")
+            found = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
+        except (TypeError, ValueError) as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
+        found = _within(np.asarray(found), 1e150 if found.ndim == 2 else 1e30)  # squares of more overflow
+        try:  # last, so that a refit with bad items leaves a fitted model as it is
+            if found.ndim == 2 and (reset or len(self.preprocessing_.shape) == 1):
+                validate_data(self, X, reset=reset, skip_check_array=True)
+            elif reset:
+                self.n_features_in_ = int(np.prod(found.shape[1:]))
+            else:
+                self.preprocessing_.check(found)
+        except ValueError as error:
+            raise _InvalidItems(f"X: {one_line(str(error))}") from error
+        return found
+
+    def _images(self, X: Any) -> np.ndarray:
+        X = check_array(
+            X, allow_nd=True, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="X"
+        )
+        if X.dtype.kind not in "uifb" or not X.size:
+            raise ValueError(f"shape {X.shape}, dtype {X.dtype}; images must be numbers, at least one each")
+        return np.asarray(X)
+
+    def _items(self, X: Any) -> Tensor:
+        """Scaled items for a fitted model."""
+        check_is_fitted(self)
+        X = self._validated(X, reset=False)
+        items = self.preprocessing_.apply(X)
+        if self.preprocessing_.in_other_units(items):
+            low, high = self.preprocessing_.pixels
+            warnings.warn(
+                f"X has pixels of {float(X.min()):g} to {float(X.max()):g}, but those fitted were "
+                f"{low:g} to {high:g}: give them in the same units, or results have no meaning",
+                stacklevel=_caller_level(),
+            )
+        return items
+
+    # ------------------------------------------------------------------ to and from a folder
+
+    def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON-able record of a fitted model."""
+        check_is_fitted(self)
+        meta = {
+            "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
+            "preprocessing": self.preprocessing_.to_dict(),
+            "fitted": {
+                name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)
+            },
+        }
+        return self._tensors(), meta
+
+    @classmethod
+    def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
+        """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
+        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
+        arguments = {}
+        for name, value in kept.items():
+            try:
+                arguments[name] = decode(value, cls._settings)
+            except ModelFileError as error:
+                raise ModelFileError(f"{name} is {error}: give it again, load(folder, {name}=...)") from None
+        model = cls(**arguments, **replaced)
+        model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
+        for name, value in meta["fitted"].items():
+            if name not in cls._fitted_names:
+                raise ValueError(f"unknown attribute {name!r}")
+            setattr(model, name, decode(value, cls._settings))
+        model._from_tensors(tensors)
+        return model
+
+
+class BaseClusterer(ClusterMixin, BaseModel):
+    """What every model of groups does, as scikit-learn's clusterers and mixtures do it.
+
+    Subclasses implement `_log_proba` too.
+    """
+
+    _fitted_names: ClassVar[tuple[str, ...]] = (
+        *BaseModel._fitted_names,
+        "labels_", "weights_", "dead_components_", "duplicate_components_", "selection_score_",
+    )  # fmt: skip
+
+    @abstractmethod
+    def _log_proba(self, items: Tensor) -> np.ndarray: ...
+
+    # ------------------------------------------------------------------ what a fitted model answers
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Membership of each item in each component.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+
+        Returns
+        -------
+        ndarray of float64 [N, K]
+            Non-negative; rows sum to 1.
+
+        Raises
+        ------
+        ValueError
+            Another item shape, NaN, infinity, or no items.
+        """
+        return self._memberships(self._items(X))
+
+    def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
+        """Most likely component of each item, ``predict_proba(X).argmax(1)``.
+
+        Parameters
+        ----------
+        X : array, frame or tensor [N, ...]
+            Items of the shape the model was fitted on.
+        abstain : float, optional
+            Items whose largest membership is below this (0 to 1) get -1: the model does not decide.
+
+        Returns
+        -------
+        ndarray of int64 [N]
+
+        Raises
+        ------
+        ValueError
+            As `predict_proba`; `abstain` below 0 or above 1.
+        """
+        if abstain is None:
+            return self._assign(self._items(X))
+        check_values({"abstain": abstain}, {"abstain": float}, {"abstain": "[0, 1]"})
+        memberships = self.predict_proba(X)
+        return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit and return `labels_`: ``fit(X, y).predict(X)``, but for items whose component was given."""
+        return np.asarray(self.fit(X, y).labels_)
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def _validated(self, X: Any, *, reset: bool) -> np.ndarray:
+        X = super()._validated(X, reset=reset)
+        if reset and len(X) < self.n_components:
+            raise ValueError(
+                f"n_samples={len(X)} is smaller than n_components={self.n_components}; "
+                "give more data or ask for fewer"
+            )
+        return X
+
+    def _memberships(self, items: Tensor) -> np.ndarray:
+        log_p = self._log_proba(items)
+        p = np.exp(log_p - log_p.max(1, keepdims=True))
+        return np.asarray(p / p.sum(1, keepdims=True))
+
+    def _assign(self, items: Tensor) -> np.ndarray:
+        """Components of scaled items; what `predict` and `labels_` share."""
+        return np.asarray(self._memberships(items).argmax(1))
+
+    def _until_converged(self, run: Engine, algorithm: str, earliest: int) -> Iterator[int]:
+        """Count EM iterations, after those in `history_`, to `max_iter` or until `tol` is reached.
+
+        That is `PATIENCE` in a row that change at most `tol` of the assignments, `earliest` done at least.
+        """
+
+        def calm() -> bool:
+            last = [record["changed"] for record in self.history_[-PATIENCE:]]
+            enough = len(last) == PATIENCE and len(self.history_) >= earliest
+            return self.tol is not None and enough and max(last) <= self.tol
+
+        self.converged_ = calm()
+        for t in run.progress(self.max_iter, algorithm, len(self.history_)):
+            if self.converged_:
+                return
+            yield t
+            self.converged_ = calm()
+
+    def _assign_last(self, items: Tensor) -> None:
+        """Set `labels_` of the data fitted, and `duplicate_components_`."""
+        memberships = self._memberships(items)
+        self.labels_ = memberships.argmax(1)
+        self.duplicate_components_ = [list(pair) for pair in share_items(memberships)]
+
+    def _warn_of_components(self, state: str) -> None:
+        """Say which components are dead, that is in `state`, and which are there twice."""
+        advice = "fit with fewer components or another random_state"
+        if self.dead_components_:
+            text = f"components {self.dead_components_} {state}; {advice}"
+            warnings.warn(text, DeadComponentWarning, stacklevel=_caller_level())
+        if self.duplicate_components_:
+            pairs = ", ".join(f"{i} and {j}" for i, j in self.duplicate_components_[:10])
+            if len(self.duplicate_components_) > 10:
+                pairs += f", and {len(self.duplicate_components_) - 10} more pairs"
+            text = f"components {pairs} share their items; {advice}"
+            warnings.warn(text, DuplicateComponentWarning, stacklevel=_caller_level())
+
+    def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
+        """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""
+        if self.converged_ or self.tol is None:
+            return
+        warnings.warn(
+            f"{algorithm} did not converge in max_iter={self.max_iter} iterations: the last one {what} "
+            f"{self.history_[-1]['changed']:.2%} of the assignments; it takes {PATIENCE} in a row with at "
+            f"most tol={self.tol:.2%} after iteration {earliest}. Raise max_iter or tol",
+            ConvergenceWarning,
+            stacklevel=_caller_level(),
+        )
+
+
+class BaseMixture(BaseClusterer):
+    """What every mixture of genmix does: a model of groups that makes new items of each.
+
+    Subclasses implement `_generate` too.
+    """
+
+    @abstractmethod
+    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
+
+    def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Generate items.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many (> 0).
+        component : int, optional
+            From this component only (0 to K - 1); otherwise components are drawn by `weights_`.
+
+        Returns
+        -------
+        X : ndarray [n_samples, ...]
+            In the units of the data the model was fitted on. Images have their layout and dtype; tables are
+            of float64, or of float32 where the data were.
+        component : ndarray of int64 [n_samples]
+            Where each item is from, in ascending order as in scikit-learn.
+
+        Raises
+        ------
+        ValueError
+            `n_samples` or `component` out of range.
+        """
+        check_is_fitted(self)
+        check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
+        k = len(self.weights_)
+        if component is not None and not (is_whole(component) and 0 <= component < k):
+            raise ValueError(
+                f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for all"
+            )
+        from genmix.training.engine import Engine
+
+        run = Engine(self.device, self.random_state, precision=self.precision)
+        if component is None:
+            counts = run.numpy_state.multinomial(n_samples, self.weights_ / self.weights_.sum())
+        else:
+            counts = np.zeros(k, dtype=int)
+            counts[component] = n_samples
+        items = self._generate(counts, run)
+        return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
+
+
+def _caller_level() -> int:
+    """Count the frames of genmix above: a warning is to point at the first that is not ours."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("genmix."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def encode(value: Any) -> Any:
+    """Turn an argument or fitted attribute into JSON.
+
+    A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
+
+    Raises
+    ------
+    ValueError
+        Something else that no file can hold.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, (int, float)):
+        return value if np.isfinite(value) else {"$number": str(value)}
+    if isinstance(value, np.ndarray):
+        return {"$array": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, np.random.RandomState):
+        return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "$type": type(value).__name__,
+            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
+        }
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item) for item in value]}
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if callable(value):
+        return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
+    raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
+
+
+def decode(value: Any, settings: dict[str, type]) -> Any:
+    """Undo `encode`; only the classes in `settings` can be made."""
+    if isinstance(value, list):
+        return [decode(item, settings) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$tuple" in value:
+        return tuple(decode(item, settings) for item in value["$tuple"])
+    if "$number" in value:
+        return float(value["$number"])
+    if "$array" in value:
+        dtype = value["dtype"]
+        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
+    if "$callable" in value:
+        raise ModelFileError(f"a function of your own, {value['$callable']}")
+    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
+    return settings[value["$type"]](**items) if "$type" in value else items
+
+
+def _dtypes(X: Any) -> list[Any]:
+    """Types of an array's elements, or of a frame's columns."""
+    found = getattr(X, "dtypes", None)  # of pandas and polars
+    if found is None or callable(found):
+        return [getattr(X, "dtype", None)]
+    return list(found) if hasattr(found, "__iter__") else [found]  # a single column has one
+
+
+def _is_time(dtype: Any) -> bool:
+    temporal = getattr(dtype, "is_temporal", None)  # of polars
+    return getattr(dtype, "kind", "") in ("m", "M") or (callable(temporal) and bool(temporal()))
+
+
+def _within(X: np.ndarray, limit: float) -> np.ndarray:
+    """Return `X` if no number is NaN or larger than `limit`."""
+    largest = max(float(X.max()), -float(X.min()))
+    if largest <= limit:
+        return X
+    found = "NaN" if np.isnan(largest) else "infinity" if np.isinf(largest) else f"values beyond {limit:g}"
+    bad = np.argwhere(~(np.abs(X) <= limit))[0]
+    place = f"row {bad[0]}, column {bad[1]}" if X.ndim == 2 else f"image {bad[0]}"
+    raise ValueError(f"X contains {found}, first in {place}: mend or rescale it, or leave it out")
+
+
+def check_codes(Z: Any, width: int) -> np.ndarray:
+    """Latent points ``[M, width]`` as float32.
+
+    Raises
+    ------
+    ValueError
+        Another shape, or numbers that are not finite.
+    """
+    try:
+        Z = np.asarray(Z, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Z={short_repr(Z)}: expected numbers of shape (M, {width})") from error
+    if Z.ndim != 2 or Z.shape[1] != width or not (np.abs(Z) < FARTHEST).all():
+        raise ValueError(f"Z has shape {Z.shape}; expected finite numbers of shape (M, {width})")
+    return Z
+
+
+def fingerprint(X: np.ndarray) -> str:
+    """SHA-256 of an array's shape, dtype and content: which data a model was fitted on."""
+    digest = hashlib.sha256(f"{X.shape}{X.dtype}".encode())
+    for part in np.array_split(X, max(1, X.nbytes >> 26)):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
+
+
+__all__ = [
+    "PATIENCE",
+    "BaseClusterer",
+    "BaseMixture",
+    "BaseModel",
+    "DeadComponentWarning",
+    "DuplicateComponentWarning",
+    "check_codes",
+    "check_losses",
+    "decode",
+    "encode",
+    "fingerprint",
+    "share_items",
+]

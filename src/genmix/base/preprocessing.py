@@ -1,0 +1,226 @@
+"""Any table or stack of images, through one door: layout and scaling are learned, recorded and undone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genmix.base.validation import short_repr
+
+#: How large the numbers may be that networks are given: squares of sums of them are to be finite.
+FARTHEST = 1e15
+
+
+def as_array(X: Any) -> Any:
+    """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation.
+
+    Raises
+    ------
+    ValueError
+        Images of several shapes in a list, or what numpy would take for something else: masked, sparse.
+    """
+    if np.ma.is_masked(X):
+        raise ValueError("masked values were given: fill them, or leave their items out")
+    if isinstance(X, Tensor):
+        if X.layout != torch.strided:
+            raise ValueError(f"a tensor of layout {X.layout} was given: expected a dense one, X.to_dense()")
+        X = X.detach().cpu()
+        known = X.dtype in (torch.float16, torch.float32, torch.float64) or not X.is_floating_point()
+        return (X if known else X.float()).numpy()  # numpy has no bfloat16
+    if isinstance(X, list | tuple):
+        if len(getattr(next(iter(X), None), "shape", ())) in (1, 2, 3):
+            X = [as_array(x) for x in X]
+        found = {np.shape(x) for x in X if hasattr(x, "shape")}
+        if len(found) > 1:
+            raise ValueError(f"items of several shapes were given: {sorted(found)[0]}, {sorted(found)[1]}")
+        nested = np.asarray(X)
+        return nested if nested.ndim > 2 else X
+    return X
+
+
+def is_images(X: Any) -> bool:
+    """Whether `X` has the dimensions of images (3 or 4) rather than of a table."""
+    return len(getattr(X, "shape", ())) in (3, 4)
+
+
+@dataclass
+class Preprocessing:
+    """Layout and scaling of the items a model was fitted on.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of one item as the user gave it.
+    layout : {"table", "hw", "hwc", "chw"}
+        Order of the axes of one item.
+    dtype : str
+        Numpy dtype of the user's items; `restore` returns it.
+    scaling : str
+        "range": tables are centred, each column divided by its largest absolute deviation (the scaling of the
+        GANMM paper's UCI data), then everything by one number so that the columns' mean variance is 1. "unit"
+        is the same without that last number, "standard" divides by standard deviations, "none" changes
+        nothing. Images are mapped from their range (see `pixel_range`) to [0, 1].
+    center, scale : list of float
+        Per column, or one number each for images: scaled = (x - center) / scale.
+    constant : list of int
+        Columns without any variation; they stay 0.
+    """
+
+    shape: tuple[int, ...]
+    layout: str
+    dtype: str
+    scaling: str
+    center: list[float] = field(default_factory=list)
+    scale: list[float] = field(default_factory=list)
+    constant: list[int] = field(default_factory=list)
+
+    @classmethod
+    def fit(cls, X: np.ndarray, scaling: str = "range") -> Preprocessing:
+        """Learn layout and scaling from validated data ``[N, d]`` or images.
+
+        Raises
+        ------
+        ValueError
+            Images whose channels are not 1 or 3, or an unknown scaling.
+        """
+        if scaling not in ("range", "unit", "standard", "none"):
+            raise ValueError(f"scaling={short_repr(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
+        made = cls(tuple(X.shape[1:]), _layout(X), str(X.dtype), scaling)
+        center, scale = _table_scale(X, scaling) if made.layout == "table" else _image_scale(X, scaling)
+        made.constant = np.flatnonzero(scale == 0).tolist() if made.layout == "table" else []
+        made.center, made.scale = center.tolist(), np.where(scale == 0, 1.0, scale).tolist()
+        return made
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of one item inside the networks: ``(d,)`` or ``(C, H, W)``."""
+        if self.layout == "table":
+            return self.shape
+        if self.layout == "hw":
+            return (1, *self.shape)
+        return self.shape if self.layout == "chw" else (self.shape[2], *self.shape[:2])
+
+    def apply(self, X: np.ndarray) -> Tensor:
+        """Scale items to a float32 tensor ``[N, *item_shape]``.
+
+        Raises
+        ------
+        ValueError
+            Items so far from those fitted that no network computes with them.
+        """
+        with np.errstate(over="ignore"):
+            if self.layout == "table":
+                values = (X - np.asarray(self.center)) / np.asarray(self.scale)
+                scaled = torch.from_numpy(values.astype(np.float32))
+            else:
+                values = np.empty(X.shape, dtype=np.float32)
+                # In float64, piece by piece: far from 0, float32 would not tell pixels apart.
+                np.subtract(X, self.center[0], out=values, dtype=np.float64, casting="unsafe")
+                scaled = torch.from_numpy(values).div_(self.scale[0])
+        if len(scaled) and not max(-scaled.min(), scaled.max()) <= FARTHEST:
+            raise ValueError(
+                f"X has values beyond {FARTHEST:g} once scaled as the data of the fit: rescale it, or leave "
+                "them out"
+            )
+        return scaled.permute(0, 3, 1, 2) if self.layout == "hwc" else scaled.reshape(-1, *self.item_shape)
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """What stood for the darkest and the brightest pixel of the images fitted."""
+        return self.center[0], self.center[0] + self.scale[0]
+
+    def in_other_units(self, items: Tensor) -> bool:
+        """Whether scaled images use a hundredth of the range fitted or less, or ten times as much or more."""
+        if self.layout == "table" or self.scaling == "none":
+            return False
+        low, high = (float(end) for end in items.aminmax())
+        return low < high and ((0 <= low and high <= 0.01) or high - low >= 10)
+
+    def restore(self, items: Tensor) -> np.ndarray:
+        """Undo `apply`: items in the user's own units, layout and dtype."""
+        values = items.detach().cpu().double().numpy()
+        if self.layout == "table":
+            values = values * np.asarray(self.scale) + np.asarray(self.center)
+        else:
+            values = values * self.scale[0] + self.center[0]
+            values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
+        dtype = np.dtype(self.dtype)
+        if dtype.kind in "iub":
+            info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            values = values.round().clip(*info)
+        return values.astype(dtype)
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse items of another shape than those the model was fitted on."""
+        if tuple(X.shape[1:]) != tuple(self.shape):
+            advice = "; of a single item make a stack of one, X[None]" if X.shape == self.shape else ""
+            raise ValueError(
+                f"items of shape {tuple(X.shape[1:])} were given, but the model was fitted on "
+                f"{self.shape}{advice}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Preprocessing:
+        """Rebuild from `to_dict`."""
+        return cls(**{**record, "shape": tuple(record["shape"])})
+
+
+def _layout(X: np.ndarray) -> str:
+    if X.ndim == 2:
+        return "table"
+    if X.ndim == 3:
+        return "hw"
+    if X.shape[3] in (1, 3):
+        return "hwc"
+    if X.shape[1] in (1, 3):
+        return "chw"
+    raise ValueError(
+        f"images of shape {X.shape} have neither 1 nor 3 channels; "
+        "expected [N, H, W], [N, H, W, C] or [N, C, H, W]"
+    )
+
+
+def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    values = X.astype(np.float64)
+    if scaling == "none":
+        return np.zeros(X.shape[1]), np.ones(X.shape[1])
+    center = values.mean(0)
+    deviation = values - center
+    spread = np.abs(deviation).max(0)
+    # Rounding leaves a constant column with deviations of about 1e-16 of its size: that is not variation.
+    spread[spread <= 1e-12 * np.abs(values).max(0)] = 0
+    if scaling == "standard":
+        return center, np.where(spread > 0, values.std(0), 0)
+    if scaling == "unit" or not spread.any():
+        return center, spread
+    variance = (deviation[:, spread > 0] / spread[spread > 0]).var(0).mean()
+    return center, spread * math.sqrt(variance)
+
+
+def _image_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    if scaling == "none":
+        return np.zeros(1), np.ones(1)
+    low, high = pixel_range(X)
+    return np.full(1, low), np.full(1, high - low)
+
+
+def pixel_range(images: np.ndarray) -> tuple[float, float]:
+    """Find what stands for the darkest and the brightest pixel.
+
+    Images that use a quarter of a usual range (0..255 for bytes, 0..1 for other numbers), or are of one
+    shade within it, are in it; others reach from their smallest to their largest value.
+    """
+    low, high = float(images.min()), float(images.max())
+    usual = 255.0 if images.dtype == np.uint8 else 1.0
+    if 0 <= low and high <= usual and (high == low or high - low >= usual / 4):
+        return 0.0, usual
+    return low, high if high > low else low + 1.0

@@ -1,0 +1,290 @@
+"""Choice of a mixture's settings: by labels held out, or without labels by stability over seeds.
+
+Pande & Awate 2020 (section IV) choose K, lambda_1 and lambda_2 on a labelled validation part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import train_test_split
+
+from genmix.base.estimator import BaseMixture, fingerprint
+from genmix.base.validation import is_whole, short_repr
+from genmix.dnnmm.model import DNNMixture
+from genmix.dnnmm.networks import MinMaxStep
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of settings and how it did.
+
+    Parameters
+    ----------
+    parameters : dict
+        "n_components", and "cycle" (lambda_1) and "adversarial" (lambda_2) where they were searched.
+    score : float
+        Accuracy on the labels held out, or adjusted Rand index between two seeds; NaN if training diverged.
+    seconds : float
+        Time of its fits.
+    """
+
+    parameters: dict[str, Any]
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `tune` found.
+
+    Parameters
+    ----------
+    best : BaseMixture
+        Unfitted mixture with the best settings.
+    trials : list of Trial
+        In the order they were run, those of an earlier run of the same study included.
+    judged_by : str
+        What the scores are.
+    """
+
+    best: BaseMixture
+    trials: list[Trial]
+    judged_by: str
+
+
+def tune(
+    model: BaseMixture,
+    X: Any,
+    y: Any = None,
+    *,
+    n_components: Sequence[int],
+    n_trials: int = 20,
+    cycle: tuple[float, float] | None = None,
+    adversarial: tuple[float, float] | None = None,
+    validation: float = 0.3,
+    random_state: int = 0,
+    study: str | Path | None = None,
+    echo: Callable[[str], object] | None = None,
+) -> Tuning:
+    """Search K, and lambda_1 and lambda_2 of `DNNMixture`, with Optuna.
+
+    With labels, a part of them is hidden from each fit, and the share of those items that are assigned to the
+    component of their class is the score. Keep labels of a test set out of `y` altogether. Without labels,
+    each choice is fitted with two seeds and the score is the adjusted Rand index between both assignments,
+    which is higher for fewer components where nothing else decides: look at the trials before you trust it.
+
+    Parameters
+    ----------
+    model : BaseMixture
+        Mixture whose other settings are kept.
+    X : array, frame or tensor [N, ...]
+        Data, as for `fit`.
+    y : array of int [N], optional
+        Classes for `DNNMixture`, -1 where unknown.
+    n_components : sequence of int
+        Values of K to choose from (at least 2, and at least the number of classes).
+    n_trials : int
+        Choices to try; where only K is searched, every K is tried once.
+    cycle, adversarial : (float, float), optional
+        Ranges (> 0) of `MinMaxStep.cycle` and `MinMaxStep.adversarial`, searched on a logarithmic scale.
+    validation : float
+        Share of the labels held out, in (0, 1).
+    random_state : int
+        Seed of the split, the search and the fits.
+    study : path-like, optional
+        File in which finished trials are kept: the same call goes on where an earlier one was stopped. Calls
+        with other data, labels or settings keep their trials apart in it.
+    echo : callable, optional
+        Called with a line for each trial.
+
+    Returns
+    -------
+    Tuning
+
+    Raises
+    ------
+    ImportError
+        Optuna is not installed.
+    ValueError
+        Nothing to choose from, fewer components than classes, too few labels to hold some out, or training
+        that diverged in every trial.
+    """
+    optuna = _optuna()
+    learns_labels = isinstance(model, DNNMixture)
+    if y is not None and not learns_labels:
+        raise ValueError(f"{type(model).__name__} learns without labels: leave out y, or tune a DNNMixture")
+    if (cycle or adversarial) and not (learns_labels and model.generate):
+        raise ValueError("cycle and adversarial are settings of a DNNMixture with generate=True")
+    choices = sorted(set(n_components)) if isinstance(n_components, Iterable) else []
+    if not choices or not all(is_whole(k) and k >= 2 for k in choices):
+        raise ValueError(
+            f"n_components={short_repr(n_components)}: expected whole numbers of at least 2, a list"
+        )
+    if n_trials < 1:
+        raise ValueError(f"n_trials={n_trials!r}: expected at least 1")
+    held = None if y is None else hold_out(y, validation, random_state)
+    if held is not None and choices[0] < len(np.unique(held.truth)):
+        raise ValueError(f"n_components={choices[0]} is fewer than the {len(np.unique(held.truth))} classes")
+    ranges = {"cycle": cycle, "adversarial": adversarial}
+    wanted: dict[str, Any] = {name: pair for name, pair in ranges.items() if pair is not None}
+
+    def configured(parameters: dict[str, Any]) -> BaseMixture:
+        found = clone(model).set_params(n_components=int(parameters["n_components"]))
+        if wanted:
+            step = {name: parameters[name] for name in wanted}
+            found.set_params(step=replace(found.step or MinMaxStep(), **step))
+        return found
+
+    def score(trial: Any) -> float:
+        parameters = {"n_components": trial.suggest_categorical("n_components", choices)}
+        parameters |= {name: trial.suggest_float(name, *pair, log=True) for name, pair in wanted.items()}
+        begun = time.perf_counter()
+        candidate = configured(parameters)
+        try:
+            if held is None:
+                value = _stability(candidate, X, random_state)
+            else:
+                value = held.accuracy(candidate.set_params(random_state=random_state).fit(X, held.y))
+        except FloatingPointError:
+            value = float("nan")  # which Optuna files as failed
+        trial.set_user_attr("seconds", time.perf_counter() - begun)
+        if echo is not None:
+            shown = ", ".join(f"{name}={found:.4g}" for name, found in parameters.items())
+            echo(f"{shown}: {value:.4f} ({trial.user_attrs['seconds']:.0f} s)")
+        return value
+
+    sampler = optuna.samplers.TPESampler(seed=random_state)
+    settings = [model, choices, wanted, validation, random_state, None if held is None else held.y.tolist()]
+    data = fingerprint(clone(model).set_params(n_components=choices[0])._validated(X, reset=True))
+    name = hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest()
+    with _quiet(optuna):
+        search = optuna.create_study(
+            study_name=name, direction="maximize", sampler=sampler, storage=_storage(optuna, study),
+            load_if_exists=True,
+        )  # fmt: skip
+    with _quiet(optuna):
+        if wanted:
+            search.optimize(score, n_trials=max(n_trials - len(_finished(search)), 0))
+        else:  # every K once
+            while missing := set(choices) - {t.params["n_components"] for t in _finished(search)}:
+                search.enqueue_trial({"n_components": min(missing)})
+                search.optimize(score, n_trials=1)
+    trials = [
+        Trial(
+            dict(trial.params),
+            float("nan") if trial.value is None else trial.value,
+            trial.user_attrs["seconds"],
+        )
+        for trial in _finished(search)
+    ]
+    if all(np.isnan(trial.score) for trial in trials):
+        raise ValueError("training diverged in every trial: lower the learning rates")
+    judged_by = "adjusted Rand index between two seeds"
+    if held is not None:
+        judged_by = f"accuracy on {len(held.hidden)} labels held out"
+    return Tuning(configured(search.best_params), trials, judged_by)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Labels of which some are hidden.
+
+    Parameters
+    ----------
+    y : ndarray of int [N]
+        -1 where unknown or hidden.
+    hidden : ndarray of int [M]
+        Items whose labels are hidden.
+    truth : ndarray of int [M]
+        Their labels.
+    """
+
+    y: np.ndarray
+    hidden: np.ndarray
+    truth: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """Items whose labels are shown."""
+        return np.flatnonzero(self.y != -1)
+
+    def accuracy(self, model: Any) -> float:
+        """Share of the hidden labels that a fitted mixture finds; its component k stands for class k."""
+        component = model.labels_[self.hidden]
+        named = np.append(model.classes_, np.full(model.n_components - len(model.classes_), -1))
+        return float((named[component] == self.truth).mean())
+
+
+def hold_out(y: Any, share: float, seed: int) -> HeldOut:
+    """Hide a share of the labels, of each class alike.
+
+    Raises
+    ------
+    ValueError
+        A share outside (0, 1), or a class of fewer than two labels.
+    """
+    y = np.array(y)
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise ValueError(f"y has shape {y.shape} and dtype {y.dtype}; expected a whole number for each item")
+    if not 0 < share < 1:
+        raise ValueError(f"validation={share!r}: expected a share above 0 and below 1")
+    known = np.flatnonzero(y != -1)
+    classes, counts = np.unique(y[known], return_counts=True)
+    if not len(classes) or counts.min() < 2:
+        raise ValueError("a part of the labels is held out: every class needs at least two of them")
+    hidden_count = min(max(round(share * len(known)), len(classes)), len(known) - len(classes))
+    _, hidden = train_test_split(known, test_size=hidden_count, stratify=y[known], random_state=seed)
+    truth = y[hidden].copy()
+    y[hidden] = -1
+    return HeldOut(y, hidden, truth)
+
+
+def _finished(search: Any) -> list[Any]:
+    """Trials that came to an end, a divergence included, but not those that were interrupted."""
+    return [trial for trial in search.trials if "seconds" in trial.user_attrs]
+
+
+def _stability(model: Any, X: Any, seed: int) -> float:
+    first, second = (
+        clone(model).set_params(random_state=number).fit(X).labels_ for number in (seed, seed + 1)
+    )
+    return float(adjusted_rand_score(first, second))
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError('tuning needs Optuna: pip install "genmix[tune]" or pip install optuna') from error
+    return optuna
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """No line of Optuna's own for each trial."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _storage(optuna: Any, study: str | Path | None) -> Any:
+    if study is None:
+        return None
+    backend = optuna.storages.journal.JournalFileBackend(str(study))
+    return optuna.storages.JournalStorage(backend)
+
+
+__all__ = ["HeldOut", "Trial", "Tuning", "hold_out", "tune"]

@@ -1,0 +1,1 @@
+"""Stacked networks, how they are built, and adversarial losses."""

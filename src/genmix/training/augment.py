@@ -1,0 +1,227 @@
+"""Views of the same item: what must not change the component it belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genmix.base.validation import Settings
+from genmix.training.engine import Engine
+
+
+@dataclass(frozen=True)
+class Affine(Settings):
+    """Random shifts, rotations, scalings and shears of images.
+
+    Parameters
+    ----------
+    shift : float
+        Largest shift as a share of the side (0.07 is 2 of 28 pixels).
+    rotate : float
+        Largest rotation in radians.
+    scale : float
+        Largest relative change of either side.
+    shear : float
+        Largest shear.
+    flip : bool
+        Mirror left and right half of the time. Off by default: it turns some things into others (b and d).
+    """
+
+    shift: float = 0.07
+    rotate: float = 0.26
+    scale: float = 0.15
+    shear: float = 0.15
+    flip: bool = False
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a view of images ``[..., C, H, W]``; the border is padded with the nearest pixel."""
+        images = x.reshape(-1, *x.shape[-3:])
+        n = len(images)
+
+        def uniform(bound: float) -> Tensor:
+            return (torch.rand(n, generator=generator, device=x.device) * 2 - 1) * bound
+
+        angle, across = uniform(self.rotate), 1 + uniform(self.scale)
+        if self.flip:
+            across = across * (torch.rand(n, generator=generator, device=x.device) < 0.5).to(x.dtype).mul(
+                2
+            ).sub(1)
+        top = torch.stack(
+            [across * angle.cos(), uniform(self.shear) - angle.sin(), uniform(2 * self.shift)], 1
+        )
+        down = 1 + uniform(self.scale)
+        low = torch.stack([angle.sin(), down * angle.cos(), uniform(2 * self.shift)], 1)
+        grid = F.affine_grid(torch.stack([top, low], 1), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False).view_as(x)
+
+
+@dataclass(frozen=True)
+class ColorJitter(Settings):
+    """Random affine changes, and other light, of colour photographs.
+
+    Parameters
+    ----------
+    affine : Affine
+        Where things are; photographs are mirrored too.
+    brightness : float
+        Largest shift of all channels, in units of the scaled data.
+    balance : float
+        Largest relative change of one channel.
+    contrast, saturation : float
+        Largest relative change of the distance to the image's mean, and to its grey version.
+    """
+
+    affine: Affine = Affine(0.1, 0.15, 0.15, 0.1, flip=True)
+    brightness: float = 0.1
+    balance: float = 0.15
+    contrast: float = 0.3
+    saturation: float = 0.3
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a view of images ``[..., C, H, W]``."""
+        images = self.affine(x, generator).reshape(-1, *x.shape[-3:])
+        n, channels = images.shape[:2]
+
+        def uniform(bound: float, k: int = 1) -> Tensor:
+            return (torch.rand(n, k, 1, 1, generator=generator, device=x.device) * 2 - 1) * bound
+
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (1 + uniform(self.contrast))
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * (1 + uniform(self.saturation))
+        images = images * (1 + uniform(self.balance, channels)) + uniform(self.brightness)
+        return images.view_as(x)
+
+
+@dataclass(frozen=True)
+class NeighborSwap(Settings):
+    """For tables: an item may be exchanged with a near neighbour, and moves a little.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        Another view of an item is one of so many nearest neighbours; 0 exchanges nothing.
+    noise : float
+        Standard deviation of Gaussian noise, as a share of the typical distance to a neighbour.
+    """
+
+    n_neighbors: int = 10
+    noise: float = 0.5
+
+
+#: Neighbours are sought among at most so many random items, so that the cost grows linearly with the data.
+REFERENCE_LIMIT = 20_000
+
+
+def nearest_neighbors(
+    x: np.ndarray, n_neighbors: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, float]:
+    """Nearest neighbours of every row and the typical distance to one.
+
+    Parameters
+    ----------
+    x : ndarray [N, d]
+        Rows.
+    n_neighbors : int
+        How many (at most N - 1 are found).
+    rng : numpy.random.RandomState
+        Chooses the reference items of large data.
+
+    Returns
+    -------
+    index : ndarray of int64 [N, n]
+        Rows of `x`, never the row itself unless N is 1.
+    distance : float
+        Median Euclidean distance, 0 for fewer than 2 rows.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    n = len(x)
+    reference = rng.permutation(n)[:REFERENCE_LIMIT] if n > REFERENCE_LIMIT else np.arange(n)
+    count = min(n_neighbors, len(reference) - 1)
+    if count < 1:
+        return np.zeros((n, 1), dtype=np.int64), 0.0
+    distances, columns = NearestNeighbors(n_neighbors=count + 1).fit(x[reference]).kneighbors(x)
+    index = reference[columns]
+    # The row itself is dropped wherever it stands (duplicates may come before it), else the farthest is.
+    itself = index == np.arange(n)[:, None]
+    itself[~itself.any(1), -1] = True
+    shape = (n, count)
+    return index[~itself].reshape(shape).astype(np.int64), float(np.median(distances[~itself].reshape(shape)))
+
+
+Augmentation = Affine | ColorJitter | NeighborSwap | Callable[[Tensor, torch.Generator], Tensor]
+
+
+class AugmentedData:
+    """Views of real and generated items: what must not change the component.
+
+    Parameters
+    ----------
+    items : Tensor [N, *item_shape]
+        Scaled items.
+    augmentation : Affine, NeighborSwap or callable
+        A callable maps ``[..., *item_shape]`` and a generator to the same shape.
+    run : Engine
+        Device and random generators.
+    weights : Tensor [N], optional
+        How often items are drawn, in proportion; equally by default.
+    """
+
+    def __init__(
+        self, items: Tensor, augmentation: Augmentation, run: Engine, weights: Tensor | None = None
+    ) -> None:
+        self.items, self.augmentation, self.run = items, augmentation, run
+        self.weights = None if weights is None else weights.to(items.device)
+        self.neighbors: Tensor | None = None
+        self.noise = 0.0
+        if isinstance(augmentation, NeighborSwap) and (augmentation.n_neighbors or augmentation.noise):
+            flat = items.flatten(1).cpu().numpy()
+            found, distance = nearest_neighbors(flat, max(augmentation.n_neighbors, 1), run.numpy_state)
+            self.noise = augmentation.noise * distance / math.sqrt(flat.shape[1])
+            if augmentation.n_neighbors:
+                self.neighbors = torch.from_numpy(found).to(items.device)
+
+    def with_noise(self, times: float) -> AugmentedData:
+        """Return views of the same items, and of the same neighbours, with so many times the noise."""
+        views = copy(self)
+        views.noise = self.noise * times
+        return views
+
+    def perturb(self, x: Tensor) -> Tensor:
+        """Return an augmented view of any items ``[..., *item_shape]``, or the items where none differs."""
+        if isinstance(self.augmentation, NeighborSwap):
+            if not self.noise:
+                return x
+            return x + self.noise * torch.randn(x.shape, generator=self.run.generator, device=x.device)
+        return self.augmentation(x, self.run.generator)
+
+    def sample_neighbors(self, index: Tensor) -> Tensor:
+        """For each index a random near neighbour, or the item itself."""
+        if self.neighbors is None:
+            return index
+        generator = self.run.generator
+        column = torch.randint(
+            self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
+        )
+        found = self.neighbors[index].gather(-1, column)[..., 0]
+        return found if self.weights is None else torch.where(self.weights[found] > 0, found, index)
+
+    def draw_index(self, restarts: int, batch_size: int) -> Tensor:
+        """Draw indices ``[R, B]`` of random items."""
+        shape, generator = (restarts, batch_size), self.run.generator
+        if self.weights is None:
+            return torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
+        return torch.multinomial(self.weights, math.prod(shape), True, generator=generator).view(shape)
+
+    def draw(self, restarts: int, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Draw indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""
+        index = self.draw_index(restarts, batch_size)
+        return index, self.perturb(self.items[torch.stack([index, self.sample_neighbors(index)])])

@@ -1,0 +1,280 @@
+"""Where and how a fit computes: device, precision, random generators, progress. Nothing global is touched."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genmix.base.validation import argument_kinds, check_values, short_repr
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown or the device is not there.
+    """
+    if isinstance(device, str) and device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
+        found = torch.device(device)
+        torch.empty(0, device=found)
+        torch.Generator(found)  # "meta" has none
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        raise ValueError(
+            f"device={short_repr(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
+        ) from error
+    return found
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """Put parameters of one device and type into one tensor, of which they become views."""
+    parameters = list(parameters)
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    parts = flat.detach().split([p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return flat
+
+
+class Stateful:
+    """What a checkpoint can hold: the attributes that a subclass names are all that changes in a fit."""
+
+    _state: ClassVar[tuple[str, ...]] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionary of tensors, numbers and None."""
+        values = {name: getattr(self, name) for name in self._state}
+        return {name: v.state_dict() if _has_state(v) else v for name, v in values.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        for name in self._state:
+            own, kept = getattr(self, name), state[name]
+            if _has_state(own):
+                own.load_state_dict(kept)
+            else:
+                setattr(self, name, kept.to(self._device) if isinstance(kept, Tensor) else kept)
+
+    @property
+    def _device(self) -> torch.device:
+        run: Engine = self.run  # type: ignore[attr-defined]
+        return run.device
+
+
+def _has_state(value: Any) -> bool:
+    return isinstance(value, nn.Module | Stateful)
+
+
+class FusedOptimizer(Stateful):
+    """An optimiser of parameters that lie in one tensor: a step is a few kernels for any number of layers.
+
+    Parameters
+    ----------
+    parameters : iterable of nn.Parameter
+        Of one device and type; from now on views of `flat`. Move the network to its device before.
+    make : callable
+        Makes the optimiser from ``[flat]`` and a learning rate.
+    rate : float
+        Learning rate to begin with.
+
+    Attributes
+    ----------
+    flat : nn.Parameter [P]
+        All parameters in their order.
+    optimizer : torch.optim.Optimizer
+        What `make` returned.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        make: Callable[[list[nn.Parameter], float], torch.optim.Optimizer],
+        rate: float,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.flat = flatten_parameters(self.parameters)
+        self.flat.grad = torch.zeros_like(self.flat)
+        self.optimizer = make([self.flat], rate)
+
+    def step(self, loss: Tensor) -> None:
+        """One step on `loss`; gradients are computed for these parameters only."""
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        torch.cat([gradient.flatten() for gradient in gradients], out=self.flat.grad)
+        self.optimizer.step()
+
+    def set_lr(self, rate: float) -> None:
+        """Change the learning rate."""
+        self.optimizer.param_groups[0]["lr"] = rate
+
+    def reset_state(self) -> None:
+        """Begin anew: no averages of gradients, no count of steps."""
+        self.optimizer.state.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rate, and what the optimiser remembers; the parameters are their networks' state."""
+        return {
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "memory": self.optimizer.state.get(self.flat, {}),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        memory = {0: state["memory"]} if state["memory"] else {}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": memory, "param_groups": groups})
+        self.set_lr(state["rate"])
+
+
+class AveragedNetwork(Stateful):
+    """A copy of a network under training that follows its parameters and running statistics slowly.
+
+    Parameters
+    ----------
+    source : nn.Module
+        The network; `optimizer` holds its parameters.
+    optimizer : FusedOptimizer
+        What trains it.
+    factor : float
+        Forgetting factor of the average, in [0, 1); of the first steps the plain mean is taken.
+
+    Attributes
+    ----------
+    network : nn.Module
+        The average, in evaluation mode.
+    """
+
+    _state = ("network", "steps")
+
+    def __init__(self, source: nn.Module, optimizer: FusedOptimizer, factor: float) -> None:
+        self.optimizer, self.factor, self.steps = optimizer, factor, 0
+        self.network = copy.deepcopy(source).eval()
+        self.flat = flatten_parameters(self.network.parameters())
+        pairs = zip(self.network.buffers(), source.buffers(), strict=True)
+        self.statistics = [(own, other) for own, other in pairs if own.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the network as it is now."""
+        self.steps += 1
+        weight = max(1 - self.factor, 1 / (self.steps + 1))
+        self.flat.lerp_(self.optimizer.flat, weight)
+        for own, other in self.statistics:
+            own.lerp_(other, weight)
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Arithmetic for a name; "auto" is bfloat16 where the device has units for its products, else float32.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown.
+    """
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision={precision!r}: expected 'auto', 'float32' or 'bfloat16'")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
+        fast = device.type == "cpu" and known is not None and known().get("amx_bf16", False)
+    return "bfloat16" if fast else "float32"
+
+
+class Engine(Stateful):
+    """Device, precision and random generators of one fit; the one place that several processes would change.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto", "cpu", "cuda", "cuda:1", ...
+    random_state : None, int or numpy.random.RandomState
+        Seed of everything random in the fit.
+    precision : {"auto", "float32", "bfloat16"}
+        Arithmetic of the networks; "bfloat16" uses autocast, "auto" takes it where it is fast.
+    verbose : int
+        0 is silent; 1 shows a progress bar with the time left.
+
+    Attributes
+    ----------
+    cpu_generator : torch.Generator
+        For initial weights: the same start on every device.
+    generator : torch.Generator
+        For everything drawn on the device.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        *,
+        precision: str = "float32",
+        verbose: int = 0,
+    ) -> None:
+        from sklearn.utils import check_random_state
+
+        given = {"random_state": random_state, "precision": precision, "verbose": verbose}
+        check_values(given, argument_kinds(Engine), {})
+        self.device = resolve_device(device)
+        self.precision, self.verbose = resolve_precision(precision, self.device), verbose
+        self.numpy_state = check_random_state(random_state)
+        seed = int(self.numpy_state.randint(2**31 - 1))
+        self.cpu_generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the random generators are."""
+        name, key, *rest = self.numpy_state.get_state(legacy=True)
+        return {
+            "cpu_generator": self.cpu_generator.get_state(),
+            "generator": self.generator.get_state(),
+            "numpy": [name, torch.from_numpy(key.astype(np.int64)), *rest],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where they were."""
+        self.cpu_generator.set_state(state["cpu_generator"])
+        self.generator.set_state(state["generator"])
+        name, key, *rest = state["numpy"]
+        self.numpy_state = np.random.RandomState()  # the one before may be everybody's
+        self.numpy_state.set_state((name, key.numpy().astype(np.uint32), *rest))
+
+    def seed(self) -> int:
+        """Return a fresh seed for a library that wants an integer."""
+        return int(self.numpy_state.randint(2**31 - 1))
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which networks run in the chosen precision."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a network to the device."""
+        return module.to(self.device)
+
+    def progress(self, total: int, description: str, done: int = 0) -> Iterator[int]:
+        """Count from `done` to `total`, with a bar and the time left where asked."""
+        if not self.verbose:
+            yield from range(done, total)
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=total, initial=done, desc=description, unit="it", leave=True) as bar:
+            for index in range(done, total):
+                yield index
+                bar.update()
