@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from genmix.dnnmm.model import DNNMixture
     from genmix.dnnmm.networks import MinMaxStep
     from genmix.evaluation import metrics
-    from genmix.ganmm.e_step import ClassifierEStep, CriticEStep
+    from genmix.ganmm.e_step import ClassifierEStep
     from genmix.ganmm.m_step import MStep
     from genmix.ganmm.model import GANMixture
-    from genmix.nn.adversarial import Adversarial
     from genmix.training.augment import Affine, ColorJitter, NeighborSwap
     from genmix.training.infomax import InfoMaxInit
 
@@ -27,9 +26,7 @@ _HOMES = {
     "DNNMixture": "dnnmm.model",
     "MinMaxStep": "dnnmm.networks",
     "ClassifierEStep": "ganmm.e_step",
-    "CriticEStep": "ganmm.e_step",
     "MStep": "ganmm.m_step",
-    "Adversarial": "nn.adversarial",
     "InfoMaxInit": "training.infomax",
     "Affine": "training.augment",
     "ColorJitter": "training.augment",
@@ -48,11 +45,9 @@ _MODULES = {
 }
 
 __all__ = [
-    "Adversarial",
     "Affine",
     "ClassifierEStep",
     "ColorJitter",
-    "CriticEStep",
     "DNNMixture",
     "DeadComponentWarning",
     "DuplicateComponentWarning",

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from genmix.base.persistence import ModelFileError
@@ -24,8 +24,6 @@ from genmix.base.validation import check_arguments, check_values, is_whole, one_
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from genmix.training.engine import Engine
 
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
@@ -220,6 +218,15 @@ class BaseModel(BaseEstimator):
 
     # ------------------------------------------------------------------ to and from a folder
 
+    @property
+    def _is_fitted(self) -> bool:
+        return hasattr(self, "preprocessing_")
+
+    def _fingerprint(self, X: np.ndarray) -> str:
+        """Set `fingerprint_`, which data the model is fitted on, and return it."""
+        self.fingerprint_ = fingerprint(X)
+        return self.fingerprint_
+
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able record of a fitted model."""
         check_is_fitted(self)
@@ -337,24 +344,6 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """Components of scaled items; what `predict` and `labels_` share."""
         return np.asarray(self._memberships(items).argmax(1))
 
-    def _until_converged(self, run: Engine, algorithm: str, earliest: int) -> Iterator[int]:
-        """Count EM iterations, after those in `history_`, to `max_iter` or until `tol` is reached.
-
-        That is `PATIENCE` in a row that change at most `tol` of the assignments, `earliest` done at least.
-        """
-
-        def calm() -> bool:
-            last = [record["changed"] for record in self.history_[-PATIENCE:]]
-            enough = len(last) == PATIENCE and len(self.history_) >= earliest
-            return self.tol is not None and enough and max(last) <= self.tol
-
-        self.converged_ = calm()
-        for t in run.progress(self.max_iter, algorithm, len(self.history_)):
-            if self.converged_:
-                return
-            yield t
-            self.converged_ = calm()
-
     def _assign_last(self, items: Tensor) -> None:
         """Set `labels_` of the data fitted, and `duplicate_components_`."""
         memberships = self._memberships(items)
@@ -394,7 +383,7 @@ class BaseMixture(BaseClusterer):
     """
 
     @abstractmethod
-    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor: ...
 
     def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Generate items.
@@ -426,15 +415,14 @@ class BaseMixture(BaseClusterer):
             raise ValueError(
                 f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for all"
             )
-        from genmix.training.engine import Engine
-
-        run = Engine(self.device, self.random_state, precision=self.precision)
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(2**31 - 1))
         if component is None:
-            counts = run.numpy_state.multinomial(n_samples, self.weights_ / self.weights_.sum())
+            counts = rng.multinomial(n_samples, self.weights_ / self.weights_.sum())
         else:
             counts = np.zeros(k, dtype=int)
             counts[component] = n_samples
-        items = self._generate(counts, run)
+        items = self._generate(counts, seed)
         return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
 
 

@@ -96,6 +96,12 @@ class Preprocessing:
         made.center, made.scale = center.tolist(), np.where(scale == 0, 1.0, scale).tolist()
         return made
 
+    @classmethod
+    def fit_apply(cls, X: np.ndarray, scaling: str = "range") -> tuple[Preprocessing, Tensor]:
+        """Learn layout and scaling, and return them with the scaled items, as `fit` and `apply`."""
+        preprocessing = cls.fit(X, scaling)
+        return preprocessing, preprocessing.apply(X)
+
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one item inside the networks: ``(d,)`` or ``(C, H, W)``."""

@@ -96,7 +96,7 @@ class InterpolatingAutoencoder(Autoencoder):
         if not isinstance(how, ACAI):
             super()._pretrain_whole(views, how, kept)
             return
-        run, shape = views.run, tuple(views.items.shape[1:])
+        run, shape = views.engine, tuple(views.items.shape[1:])
         critic = Critic(1, shape, (how.latent_dim,), run.cpu_generator, hidden=how.hidden)
         run.place(critic)
         make = optimizer_maker(how.optimizer)
@@ -104,7 +104,7 @@ class InterpolatingAutoencoder(Autoencoder):
         judge = FusedOptimizer(critic.parameters(), make, how.rate)
         learners: dict[str, Learner] = {"networks": self, "critic": critic}
         learners |= {"optimizer": learner, "critic_optimizer": judge}
-        for t in kept.count(how.steps, "autoencoder", learners):
+        for t in kept.steps(how.steps, "autoencoder", learners):
             for optimizer in (learner, judge):
                 set_falling_lr(optimizer, how, t, how.steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]

@@ -153,11 +153,11 @@ class Autoencoder(nn.Module):
     def _pretrain_whole(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
         optimizer = FusedOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
         steps = how.count_steps(len(views.items))
-        for t in kept.count(steps, "autoencoder", {"networks": self, "optimizer": optimizer}):
+        for t in kept.steps(steps, "autoencoder", {"networks": self, "optimizer": optimizer}):
             set_falling_lr(optimizer, how, t, steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
-            z = self.encode(corrupt(seen, how.corruption, views.run))
+            z = self.encode(corrupt(seen, how.corruption, views.engine))
             optimizer.step(self.error(z, x).mean())
 
     def freeze(self) -> None:
@@ -174,12 +174,12 @@ class Autoencoder(nn.Module):
             optimizer = FusedOptimizer(
                 [*layer.parameters(), *mirror.parameters()], optimizer_maker(how.optimizer), how.rate
             )
-            for t in views.run.progress(how.layer_steps, f"layer {number + 1}"):
+            for t in views.engine.progress(how.layer_steps, f"layer {number + 1}"):
                 set_falling_lr(optimizer, how, t, how.layer_steps)
                 x = inputs[:, views.draw_index(1, how.batch_size)[0]]
                 with self.autocast():
-                    h = layer(corrupt(x, how.layer_corruption, views.run))
-                    h = corrupt(h if last else h.relu(), how.layer_corruption, views.run)
+                    h = layer(corrupt(x, how.layer_corruption, views.engine))
+                    h = corrupt(h if last else h.relu(), how.layer_corruption, views.engine)
                     made = mirror(h).float()
                 optimizer.step(((made if first else made.relu()) - x).square().sum(-1).mean())
             with torch.no_grad():

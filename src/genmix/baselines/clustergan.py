@@ -24,9 +24,8 @@ from genmix.baselines.baseline import Baseline
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
 from genmix.nn.adversarial import Adversarial
-from genmix.nn.build import network_outputs, recalibrate
-from genmix.training.arguments import check_augmentation, network_choices
-from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.nn.build import network_choices, network_outputs, recalibrate
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint, give_tensors, take_tensors
 from genmix.training.engine import Engine
 from genmix.training.supervision import Labels
@@ -210,7 +209,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         kept = Checkpoint(checkpoint, self, (X, known), run)
         preprocessing = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         items = preprocessing.apply(X).to(run.device)
-        chosen = check_augmentation(self.augmentation, preprocessing.item_shape)
+        chosen = resolve_augmentation(self.augmentation, preprocessing.item_shape)
         views = AugmentedData(items, chosen if known is not None else NeighborSwap(0, 0.0), run)
         labels = None if known is None else Labels(torch.from_numpy(known).to(run.device), self.n_components)
         players = self._begin(preprocessing.item_shape, run)
@@ -242,7 +241,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         """Draw views of labelled items and their components."""
         if labels is None:
             return None
-        index = labels.draw_index(1, self.batch_size, views.run.generator)
+        index = labels.draw_index(1, self.batch_size, views.engine.generator)
         return views.perturb(views.items[index]), labels.component[index[0]]
 
     def _begin(self, item_shape: tuple[int, ...], run: Engine) -> Training:

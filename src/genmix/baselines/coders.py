@@ -16,8 +16,7 @@ from genmix.base.estimator import BaseModel, check_codes, fingerprint
 from genmix.base.preprocessing import Preprocessing
 from genmix.baselines.autoencoder import DEC_PAPER, Autoencoder, Pretraining, reconstruction_error
 from genmix.baselines.baseline import Baseline
-from genmix.training.arguments import check_augmentation
-from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint
 from genmix.training.engine import Engine
 
@@ -51,7 +50,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         how = self._how
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
         shape = self.preprocessing_.item_shape
-        chosen = check_augmentation(augmentation, shape)
+        chosen = resolve_augmentation(augmentation, shape)
         views = AugmentedData(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._networks = self._make_networks(run.cpu_generator)
         run.place(self._networks)
@@ -62,7 +61,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         if not all(bool(p.isfinite().all()) for p in self._networks.parameters()):
             raise FloatingPointError("the autoencoder's training diverged; lower the rate of pretraining")
         self.fingerprint_ = fingerprint(X)
-        kept = autoencoder.then(self, (X, known))
+        kept = autoencoder.child(self, (X, known))
         return X, views, kept, time.perf_counter() - kept.seconds if kept.exists else begun
 
     @property

@@ -225,7 +225,7 @@ class DCN(CodeClusterer):
             Training diverged.
         """
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
-        net, items, run = self._networks, views.items, views.run
+        net, items, run = self._networks, views.items, views.engine
         found = Clusters(*kmeans_centers(net.encode_all(items), self.n_components, run), run)
         optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "clusters": found}

@@ -146,7 +146,7 @@ class DEC(CodeClusterer):
             Training diverged.
         """
         X, views, kept, begun = self._begin(X, checkpoint=checkpoint)
-        net, items, run = self._networks, views.items, views.run
+        net, items, run = self._networks, views.items, views.engine
         centers, _ = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)
         learned = [*net.encoder.parameters(), centers]

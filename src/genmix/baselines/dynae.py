@@ -312,7 +312,7 @@ class DynAE(CodeClusterer):
         """
         component = self._read_labels(y, len(self._validated(X, reset=True)))
         X, views, kept, begun = self._begin(X, self._views_of(X), checkpoint, component)
-        net, items, run = self._networks, views.items, views.run
+        net, items, run = self._networks, views.items, views.engine
         given = np.full(len(X), -1) if component is None else component
         labels = Labels(torch.from_numpy(given).to(run.device), self.n_components)
         optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
@@ -353,7 +353,7 @@ class DynAE(CodeClusterer):
         for _ in range(self.update_interval):
             index = views.draw_index(1, self.batch_size)[0]
             if len(labels.index):  # few labels would hardly be heard among all items
-                index = torch.cat([index, labels.draw_index(1, self.batch_size, views.run.generator)[0]])
+                index = torch.cat([index, labels.draw_index(1, self.batch_size, views.engine.generator)[0]])
             x = views.items[index]
             with torch.no_grad():
                 z = net.encode(x)

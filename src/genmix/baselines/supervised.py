@@ -16,8 +16,14 @@ from genmix.base.preprocessing import Preprocessing
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Folder
 from genmix.nn.build import build_stack, network_outputs
-from genmix.training.arguments import check_augmentation
-from genmix.training.augment import Affine, Augmentation, AugmentedData, ColorJitter, NeighborSwap
+from genmix.training.augment import (
+    Affine,
+    Augmentation,
+    AugmentedData,
+    ColorJitter,
+    NeighborSwap,
+    resolve_augmentation,
+)
 from genmix.training.checkpoint import Checkpoint, Learner
 from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer
 from genmix.training.supervision import Labels
@@ -39,7 +45,7 @@ class _NetworkClassifier(Baseline):
         known = self._need_labels(y, len(X))
         kept = Checkpoint(checkpoint, self, (X, known), run)
         self.preprocessing_ = Preprocessing.fit(X, "range" if self.scaling == "auto" else self.scaling)
-        chosen = check_augmentation(self.augmentation, self.preprocessing_.item_shape)
+        chosen = resolve_augmentation(self.augmentation, self.preprocessing_.item_shape)
         views = AugmentedData(self.preprocessing_.apply(X).to(run.device), chosen, run)
         self._network = run.place(self._make_network(run.cpu_generator))
         return X, views, Labels(torch.from_numpy(known).to(run.device), self.n_components), known, kept
@@ -56,7 +62,7 @@ class _NetworkClassifier(Baseline):
 
     def _train(self, views: AugmentedData, labels: Labels, kept: Checkpoint, begun: float) -> None:
         """Minimise `_loss` with a learning rate that falls along a cosine; about ten records of history."""
-        run, optimizer = views.run, self._make_optimizer()
+        run, optimizer = views.engine, self._make_optimizer()
         self._averaged = AveragedNetwork(self._network, optimizer, self.average)
         learners: dict[str, Learner] = {"network": self._network, "optimizer": optimizer}
         self.history_, _ = kept.resume({**learners, "averaged": self._averaged}, None)
@@ -188,7 +194,7 @@ class SupervisedOnly(_NetworkClassifier):
         return self
 
     def _loss(self, views: AugmentedData, labels: Labels) -> Tensor:
-        index = labels.draw_index(1, self.batch_size, views.run.generator)[0]
+        index = labels.draw_index(1, self.batch_size, views.engine.generator)[0]
         return F.cross_entropy(self._logits(views.perturb(views.items[index])), labels.component[index])
 
 
@@ -254,7 +260,7 @@ class FixMatch(SupervisedOnly):
         auto = isinstance(self.strong, str) and self.strong == "auto"
         chosen = strengthen(views.augmentation) if auto else self.strong
         self._strong_views = AugmentedData(
-            views.items, check_augmentation(chosen, shape, "strong"), views.run
+            views.items, resolve_augmentation(chosen, shape, "strong"), views.engine
         )
         return X, views, labels, known, kept
 
@@ -264,7 +270,7 @@ class FixMatch(SupervisedOnly):
 
     def _loss(self, views: AugmentedData, labels: Labels) -> Tensor:
         b = self.batch_size
-        index = labels.draw_index(1, b, views.run.generator)[0]
+        index = labels.draw_index(1, b, views.engine.generator)[0]
         others = views.draw_index(1, b * self.unlabelled_ratio)[0]
         x = views.items[others]
         with torch.no_grad():

@@ -150,7 +150,7 @@ class VaDE(Coder, Baseline, BaseMixture):
             Training diverged.
         """
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
-        net, items, run = self._networks, views.items, views.run
+        net, items, run = self._networks, views.items, views.engine
         assigned = net.start(net.encode_all(items), run)
         optimizer = FusedOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
         self.history_, assigned = kept.resume({"networks": net, "optimizer": optimizer}, assigned)

@@ -90,7 +90,7 @@ def memberships(joint: Tensor, labels: Tensor | None = None) -> Tensor:
     return torch.where((labels >= 0).unsqueeze(-1), known, gamma)
 
 
-def at(gamma: Tensor, index: Tensor) -> Tensor:
+def gather_memberships(gamma: Tensor, index: Tensor) -> Tensor:
     """Memberships ``[R, B, K]`` of the items `index` ``[R, B]``, from those of all ``[R, N, K]``."""
     return gamma.gather(1, index[..., None].expand(-1, -1, gamma.shape[2]))
 
@@ -127,33 +127,6 @@ def closed_form_weights(counts: Tensor, concentration: float = 1.0) -> Tensor:
     return raised / raised.sum(-1, keepdim=True)
 
 
-def exact_weights(counts: Tensor, slopes: Tensor, n_iter: int = 60) -> Tensor:
-    """Maximise ``sum_k N_k log omega_k + omega_k b_k`` over the simplex, as eq. 12 asks for literally.
-
-    ``omega_k = N_k / (nu - b_k)`` with nu the one root above ``max b`` of ``sum_k omega_k = 1``; bisection.
-
-    Parameters
-    ----------
-    counts : Tensor [..., K]
-        N_k (> 0).
-    slopes : Tensor [..., K]
-        b_k: what eq. 12 gains from one more unit of omega_k in its terms in Y.
-    n_iter : int
-        Halvings of the bracket.
-    """
-    wide = torch.float32 if counts.device.type == "mps" else torch.float64  # MPS has no float64
-    counts, slopes = counts.to(wide), slopes.to(wide)
-    total = counts.sum(-1, keepdim=True)
-    low = (slopes + counts).amax(-1, keepdim=True)  # there one share alone is 1, so the sum is at least 1
-    high = slopes.amax(-1, keepdim=True) + total  # there no share exceeds N_k / N, so the sum is at most 1
-    for _ in range(n_iter):
-        middle = (low + high) / 2
-        above = (counts / (middle - slopes)).sum(-1, keepdim=True) > 1
-        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    shares = counts / (high - slopes)
-    return (shares / shares.sum(-1, keepdim=True)).float()
-
-
 def project_to_simplex(v: Tensor, floor: float = 0.0) -> Tensor:
     """Nearest point of ``{omega : omega_k >= floor, sum omega = 1}`` in Euclidean distance.
 
@@ -186,7 +159,7 @@ def ascend_weights(
     shares : Tensor [..., K]
         ``N_k / N``, the mean memberships of a batch.
     slopes : Tensor [..., K]
-        ``b_k / N``, see `exact_weights`.
+        ``b_k / N``: what eq. 12 gains per item from one more unit of omega_k in its terms in Y.
     rate : float
         Step size.
     floor : float

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -17,22 +18,40 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from genmix.base.estimator import BaseMixture, check_codes, check_losses, fingerprint
-from genmix.base.preprocessing import as_array
+from genmix.base.estimator import BaseMixture, check_codes
+from genmix.base.preprocessing import Preprocessing, as_array
 from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm import latent
 from genmix.dnnmm.networks import Batch, Decoder, Encoder, MinMaxStep
-from genmix.dnnmm.presets import PRESETS, ROLES, Plan, make_plan
-from genmix.ganmm import em
-from genmix.ganmm.e_step import agreement
-from genmix.nn.adversarial import Adversarial
-from genmix.nn.build import build_stack, copy_networks, network_outputs, recalibrate
-from genmix.training.arguments import network_choices
-from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.dnnmm.presets import PRESETS, PaperStep
+from genmix.nn.build import build_stack, copy_networks, network_choices, network_outputs, recalibrate
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint
 from genmix.training.engine import Engine
-from genmix.training.infomax import InfoMaxInit, pretrain_infomax, start_components
+from genmix.training.infomax import (
+    InfoMaxInit,
+    MultiHeadNetwork,
+    check_init,
+    init_settings,
+    pretrain_infomax,
+    view_mutual_information,
+)
+from genmix.training.information import component_shares
+from genmix.training.partitions import initial_components
+from genmix.training.run import Run
 from genmix.training.supervision import Labels, check_sample_weight, encode_labels
+
+ROLES = ("encoder", "generator", "discriminator")
+
+
+class ResolvedSettings(NamedTuple):
+    """What a fit does, every "auto" and None resolved from the kind and shape of the data."""
+
+    init: str | InfoMaxInit | np.ndarray
+    m_step: MinMaxStep
+    means: Tensor
+    networks: dict[str, Any]
+    item_shape: tuple[int, ...]
 
 
 class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture):
@@ -47,28 +66,16 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
     ----------
     n_components : int
         Number of components K (at least 1, and at least the number of classes in `y`).
-    latent_dim : int or None
-        Dimensions L of the latent space, at least K; None is ``max(30, K)``.
-    radius : float
-        Distance of every mean from the origin (> 0); means are ``sqrt(2) * radius`` apart.
-    start : str, InfoMaxInit or array of int [N]
-        "auto" and "information": the encoder learns by information maximisation under augmentation, beside
-        the labels; "labels": from augmented labelled items alone; "kmeans": semi-supervised k-means and then
-        eq. 14 (the paper); "random", "gmm-full", "gmm-tied", "gmm-diag", "spectral" or the components of all
-        items, each followed by eq. 14.
-    em : {"online", "epoch"}
-        Memberships are computed anew for each gradient step (but in the first iteration after information
-        maximisation, which only moves the encodings to the means), or once an iteration for all data
-        (generalised EM, whose `bound` in `history_` does not fall but for the noise of stochastic gradients).
-    step : MinMaxStep or None
+    init : str, InfoMaxInit or array of int [N]
+        "auto" and "infomax" are ``InfoMaxInit()``: the encoder learns by information maximisation under
+        augmentation, beside the labels; "labels": from augmented labelled items alone; "kmeans":
+        semi-supervised k-means and then eq. 14 (the paper); "random", "gmm-full", "gmm-tied", "gmm-diag",
+        "spectral" or the components of all items, each followed by eq. 14; or "fitted": continue from the
+        networks fitted before, where the model is fitted.
+    m_step : MinMaxStep or None
         How the networks are trained; None is ``MinMaxStep()``.
     generate : bool
         False leaves out generator and discriminator: clusters and memberships only, in about half the time.
-    weight_step : {"closed-form", "gradient", "exact", "fixed"}
-        Update of omega: mean memberships under a Dirichlet prior; the paper's projected gradient ascent; the
-        exact solution of eq. 12, generated items included; or none.
-    weight_concentration : float
-        Parameter of that prior (at least 1).
     networks : str, dict or callable
         "auto", "mlp", "conv"; or a dictionary with such a choice, a dictionary of options or a factory
         ``(in_shape, out_dim) -> nn.Module`` for "encoder", "generator" and "discriminator".
@@ -79,12 +86,9 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         Of tables; see `genmix.base.preprocessing.Preprocessing`. "auto" is "range".
     max_iter : int
         Largest number of EM iterations.
-    min_iter : int
-        EM iterations before `tol` counts: they go on to mend single items, and samples get better, when few
-        items change any more.
     tol : float or None
-        Converged once at most this share of the items changes component in three iterations in a row. None
-        runs `max_iter` iterations.
+        Converged once at most this share of the items changes component in three iterations in a row, the
+        20th or a later one the last of them. None runs `max_iter` iterations.
     n_init : int
         Restarts; all are trained at once, and the one whose memberships of two views of an item tell most
         about each other is kept (no labels are involved).
@@ -92,8 +96,6 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         Seed of everything random.
     verbose : int
         1 shows progress bars with the time left.
-    warm_start : bool
-        Continue from the fitted networks when `fit` is called again on items of the same shape.
     device : str
         "auto", "cpu", "cuda", ...
     precision : {"auto", "float32", "bfloat16"}
@@ -138,53 +140,43 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
     """
 
     _settings: ClassVar[dict[str, type]] = {
-        t.__name__: t for t in (InfoMaxInit, MinMaxStep, Adversarial, Affine, ColorJitter, NeighborSwap)
+        t.__name__: t for t in (InfoMaxInit, MinMaxStep, PaperStep, Affine, ColorJitter, NeighborSwap)
     }
+
+    _default_settings: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        "init": init_settings, "m_step": lambda value: value or MinMaxStep(),
+    }  # fmt: skip
 
     def __init__(
         self,
         n_components: int = 2,
         *,
-        latent_dim: int | None = None,
-        radius: float = 4.0,
-        start: Any = "auto",
-        em: str = "online",
-        step: MinMaxStep | None = None,
+        init: Any = "auto",
+        m_step: MinMaxStep | None = None,
         generate: bool = True,
-        weight_step: str = "closed-form",
-        weight_concentration: float = 1.1,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
         max_iter: int = 30,
-        min_iter: int = 20,
         tol: float | None = 3e-3,
         n_init: int = 1,
         random_state: Any = None,
         verbose: int = 0,
-        warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
     ) -> None:
         self.n_components = n_components
-        self.latent_dim = latent_dim
-        self.radius = radius
-        self.start = start
-        self.em = em
-        self.step = step
+        self.init = init
+        self.m_step = m_step
         self.generate = generate
-        self.weight_step = weight_step
-        self.weight_concentration = weight_concentration
         self.networks = networks
         self.augmentation = augmentation
         self.scaling = scaling
         self.max_iter = max_iter
-        self.min_iter = min_iter
         self.tol = tol
         self.n_init = n_init
         self.random_state = random_state
         self.verbose = verbose
-        self.warm_start = warm_start
         self.device = device
         self.precision = precision
 
@@ -230,7 +222,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
             How often an item counts (>= 0); raise it for labelled items where they are very few.
         checkpoint : path, optional
             Folder that the fit can go on from: if it is stopped, the same call again ends with the same
-            bits. `max_iter`, `min_iter` and `tol` may change in between.
+            bits. `max_iter` and `tol` may change in between.
 
         Returns
         -------
@@ -245,211 +237,188 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         FloatingPointError
             Training diverged.
         """
-        begun = time.perf_counter()
-        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
+        start_time = time.perf_counter()
+        engine = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
         weights = check_sample_weight(sample_weight, len(X))
-        labels = self._read_labels(y, len(X), weights, run)
-        plan = make_plan(self, X, run)
-        kept = Checkpoint(checkpoint, self, (X, y, sample_weight), run)
-        views = AugmentedData(plan.preprocessing.apply(X).to(run.device), plan.augmentation, run, weights)
-        encoder, decoder = self._begin(views, plan, labels, kept)
-        self._minmax_em(views, plan, labels, encoder, decoder, kept, begun - kept.seconds)
-        self._conclude(views, plan, labels, encoder, decoder, X)
+        labels = self._read_labels(y, len(X), weights, engine)
+        preprocessing, items = Preprocessing.fit_apply(X, "range" if self.scaling == "auto" else self.scaling)
+        settings = self._resolve(items, labels, engine)
+        fitted = self._fitted_networks(settings)
+        kept = Checkpoint(checkpoint, self, (self._fingerprint(X), y, sample_weight), engine)
+        augmentation = resolve_augmentation(self.augmentation, settings.item_shape)
+        component = None if labels is None else labels.component
+        data = AugmentedData(items.to(engine.device), augmentation, engine, weights, component)
+        run = Run(kept, engine, start_time)
+        encoder, decoder = self._begin(data, settings, labels, fitted, kept)
+        self._minmax_em(data, labels, encoder, decoder, run)
+        self._conclude(data, settings, preprocessing, labels, encoder, decoder, run)
         return self
 
     def _minmax_em(
-        self,
-        views: AugmentedData,
-        plan: Plan,
-        labels: Labels | None,
-        encoder: Encoder,
-        decoder: Decoder | None,
-        kept: Checkpoint,
-        begun: float,
+        self, data: AugmentedData, labels: Labels | None, encoder: Encoder, decoder: Decoder | None, run: Run
     ) -> None:
         """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
-        X, step, run = views.items, plan.step, views.run
-        encoder.begin_averaging(step.encoder_ema_decay)
-        known = None if labels is None else labels.component
-        shares = None if labels is None else labels.shares().expand(self.n_init, -1)
-        learners = {"encoder": encoder} | ({} if decoder is None else {"decoder": decoder})
-        self.history_, gamma = kept.resume(learners, None)
-        for t in self._until_converged(run, "MinMax+EM", self.min_iter):
+        X, step = data.items, encoder.step
+        known, expected = (None, None) if labels is None else (labels.component, labels.shares())
+        gamma = run.resume({"encoder": encoder} | ({} if decoder is None else {"decoder": decoder}))
+        for t in run.iterations("MinMax+EM", self.max_iter, self.tol, step.min_iter):
             # E-step (eq. 3) for all data; known components are clamped (the indicator of eq. 13)
             before, joint = gamma, encoder.all_joint(X)
             gamma = latent.memberships(joint, known)
-            encoder.weights = self._new_weights(encoder, decoder, gamma, views)
-            losses = torch.zeros(4, device=run.device)
-            # After information maximisation the first iteration moves E to the means, as eq. 14 does
-            online = self.em == "online" and (t > 0 or not isinstance(plan.start, InfoMaxInit))
+            encoder.update_weights(gamma, data.weights)  # omega
             for _ in range(step.steps):
-                batch = Batch.draw(views, labels, step, self.n_init)
-                g = latent.at(gamma, batch.chosen)
-                if online:
-                    g = encoder.renew(g, batch.chosen[:, : step.batch_size], X, known)
+                batch = Batch.draw(data, labels, step, self.n_init)
+                g = encoder.batch_memberships(batch, gamma, X, known, t)
+                generated = None if decoder is None else decoder.sample(encoder.weights)  # k, y, G(y)
                 # theta_E up: the expected log-likelihood Q (eq. 11) and the cycle (eq. 6)
-                loss = encoder.m_step_loss(batch, g, step, encoder.weights if shares is None else shares)
-                if decoder is not None:
-                    k, y = decoder.draw(encoder.weights)
-                    fake = decoder.generate(y)
-                    if decoder.encoder_cycle:
-                        error = encoder.cycle(y, fake.detach()).mean(1).sum()
-                        loss = loss + decoder.encoder_cycle * error
-                encoder.learn_from(loss)
-                losses[0] += loss.detach() / self.n_init
-                if decoder is not None:  # theta_G up, theta_D down (eq. 8)
-                    losses[1:3] += torch.stack(decoder.train_generator(k, y, fake, encoder))
-                    seen = views.draw_index(self.n_init, step.generated_batch_size)
-                    known_as = latent.at(gamma, seen)
-                    losses[3] += decoder.train_discriminator(X[seen], known_as, k, fake.detach())
-                if self.weight_step == "gradient":
-                    slopes = torch.zeros_like(encoder.weights) if decoder is None else decoder.slopes
-                    mean = g[:, : step.batch_size].mean(1)  # without the labelled items added
-                    encoder.weights = latent.ascend_weights(encoder.weights, mean, slopes)
-            self._record(views, before, gamma, joint, losses / max(step.steps, 1), begun)
-            kept.write(self.history_, gamma)
-        kept.write(self.history_, gamma, last=True)
-
-    def _new_weights(
-        self, encoder: Encoder, decoder: Decoder | None, gamma: Tensor, views: AugmentedData
-    ) -> Tensor:
-        """Omega after the M-step, ``[R, K]``."""
-        weighted = gamma if views.weights is None else gamma * (views.weights / views.weights.mean())[:, None]
-        counts = weighted.sum(1)
-        if self.weight_step == "closed-form":
-            return latent.closed_form_weights(counts, self.weight_concentration)
-        if self.weight_step == "exact":
-            slopes = torch.zeros_like(counts) if decoder is None else decoder.slopes * len(views.items)
-            return latent.exact_weights(counts.clamp_min(1e-3), slopes)
-        return encoder.weights
-
-    def _record(
-        self,
-        views: AugmentedData,
-        before: Tensor | None,
-        gamma: Tensor,
-        joint: Tensor,
-        losses: Tensor,
-        begun: float,
-    ) -> None:
-        """Append to `history_`; the only place of an iteration where the host waits for the device."""
-        old = gamma if before is None else before
-        moved = (old.argmax(-1) != gamma.argmax(-1)).float().mean(1).max()
-        shares = em.component_shares(gamma.argmax(-1), self.n_components)
-        numbers = [
-            moved if before is not None else torch.ones_like(moved),
-            latent.log_likelihood(joint).mean(),
-            latent.evidence_bound(old, joint).mean(),
-            *losses,
-            shares.min(),
-        ]
-        names = ("changed", "log_likelihood", "bound", "encoder_loss", "cycle_error", "generator_loss",
-                 "discriminator_loss", "smallest_share")  # fmt: skip
-        values = dict(zip(names, torch.stack(numbers).tolist(), strict=True))
-        number = len(self.history_) + 1
-        check_losses(values, number)
-        self.history_.append({"iteration": number, **values, "seconds": time.perf_counter() - begun})
+                run.log(encoder_loss=encoder.m_step(batch, g, expected, generated))
+                if decoder is not None and generated is not None:  # theta_G up, theta_D down (eq. 8)
+                    run.log(**decoder.generator_step(generated, encoder))
+                    run.log(discriminator_loss=decoder.discriminator_step(generated, data, gamma))
+                encoder.ascend_weights(g, 0.0 if decoder is None else decoder.slopes)
+            run.record(gamma, **_summary(before, gamma, joint))
 
     # ------------------------------------------------------------------ before the first iteration
 
-    def _read_labels(self, y: Any, n: int, weights: Tensor | None, run: Engine) -> Labels | None:
+    def _read_labels(self, y: Any, n: int, weights: Tensor | None, engine: Engine) -> Labels | None:
         found = encode_labels(y, n, self.n_components)
         self.classes_ = np.empty(0, dtype=np.int64) if found is None else found[0]
         if found is None:
             return None
-        labels = Labels(torch.from_numpy(found[1]).to(run.device), self.n_components, weights)
+        labels = Labels(torch.from_numpy(found[1]).to(engine.device), self.n_components, weights)
         if not labels.weights.any():
             raise ValueError("sample_weight is zero for all items with labels: give some of them weight")
         return labels
 
+    def _resolve(self, items: Tensor, labels: Labels | None, engine: Engine) -> ResolvedSettings:
+        """Check the arguments, and resolve every "auto" from the data and the labels' classes.
+
+        Raises
+        ------
+        ValueError
+            An argument out of range, or that does not go with the data.
+        """
+        item_shape, K, m_step = tuple(items.shape[1:]), self.n_components, self.m_step or MinMaxStep()
+        init = self.init
+        if isinstance(init, str) and (init == "auto" or (init == "fitted" and not self._is_fitted)):
+            init = "infomax"
+        if isinstance(init, str) and init == "labels" and labels is None:
+            raise ValueError("init='labels' needs labels in y for a part of the items")
+        init = check_init(init, len(items), K, ("fitted", "labels"))
+        if isinstance(init, InfoMaxInit):
+            init = init.resolve(item_shape, all_labelled=labels is not None and labels.complete)
+        dims = max(30, K) if m_step.latent_dim is None else m_step.latent_dim
+        means = latent.corner_means(K, dims).to(engine.device)
+        return ResolvedSettings(init, m_step, means, network_choices(self.networks, ROLES), item_shape)
+
     def _begin(
-        self, views: AugmentedData, plan: Plan, labels: Labels | None, kept: Checkpoint
+        self,
+        data: AugmentedData,
+        settings: ResolvedSettings,
+        labels: Labels | None,
+        fitted: nn.ModuleDict | None,
+        kept: Checkpoint,
     ) -> tuple[Encoder, Decoder | None]:
-        """Start and pretraining (section III-E), or the networks fitted before."""
-        run, step, R, K = views.run, plan.step, self.n_init, self.n_components
-        dims = plan.means.shape[1]
-        fitted = self._fitted_networks(plan) if self.warm_start else None
+        """Initialise and pretrain (section III-E), or take the networks fitted before."""
+        engine, R, K = data.engine, self.n_init, self.n_components
+        init, step, means, networks, item_shape = settings
+        # Means of equal norm make eq. 3 linear in z; while the network is pretrained shares are equal.
+        log_share = torch.full((), 1 / K, device=engine.device).log()
 
-        def make(n: int, heads: int, rate: float) -> Encoder:
-            network = build_stack(
-                "encoder", plan.networks["encoder"], n, plan.preprocessing.item_shape, (heads * dims,),
-                run.cpu_generator,
+        def make(n: int, heads: int) -> MultiHeadNetwork:
+            stack = build_stack(
+                "encoder", networks["encoder"], n, item_shape, (heads * means.shape[1],), engine.cpu_generator
+            )
+            return MultiHeadNetwork(
+                engine.place(stack), means.shape[1], lambda z: z @ means.T + log_share, engine,
+                restarts=n, n_heads=heads, lr=step.encoder_lr,
             )  # fmt: skip
-            return Encoder(run.place(network), plan.means, run, restarts=n, n_heads=heads, rate=rate)
 
-        def ready(heads: int, head: int) -> Encoder:
-            encoder = make(R, heads, step.encoder_lr)
-            encoder.head = torch.full((R,), head, device=run.device)
-            return encoder
-
+        learned = isinstance(init, InfoMaxInit)
+        if isinstance(init, InfoMaxInit) and not kept.exists:
+            net = pretrain_infomax(init, make, data, K, R, labels)
+            net.reset_optimizer(step.encoder_lr)
+        else:
+            net = make(R, kept.get("encoder", "net", "n_heads", default=1) if fitted is None else self._heads)
+            net.use_head(0 if fitted is None else self._head)
+        encoder = Encoder(net, means, step, first_online=int(learned))
         if fitted is not None:
-            encoder = ready(self._heads, self._head)
-            encoder.network.load_state_dict(fitted["encoder"].state_dict())
-            encoder.weights = torch.from_numpy(self.weights_).float().to(run.device)[None]
-        elif kept.exists:
-            encoder = ready(kept.of("encoder", "n_heads", 1), 0)
-        elif isinstance(plan.start, InfoMaxInit):
-            encoder = pretrain_infomax(plan.start, make, views, K, R, step.encoder_lr, labels)
-        else:
-            encoder = ready(1, 0)
-            from_labels = isinstance(plan.start, str) and plan.start == "labels"
-            components = None if from_labels else start_components(plan.start, views, K, R, labels)
-            encoder.pretrain(views, step, labels, components)
-        if not self.generate:
-            return encoder, None
-        decoder = Decoder(R, plan.means, plan.preprocessing.item_shape, step, plan.networks, run)
-        if kept.exists:
-            return encoder, decoder
-        if fitted is None or "generator" not in fitted:
-            decoder.pretrain(encoder, views)
-        else:
+            net.network.load_state_dict(fitted["encoder"].state_dict())
+            encoder.weights = torch.from_numpy(self.weights_).float().to(engine.device)[None]
+        elif not learned and not kept.exists:
+            from_labels = isinstance(init, str) and init == "labels"
+            components = None if from_labels else initial_components(init, data, K, R, labels)  # type: ignore[arg-type]
+            encoder.pretrain(data, labels, components)
+        decoder = Decoder(R, means, item_shape, step, networks, engine) if self.generate else None
+        if decoder is not None and fitted is not None and "generator" in fitted:
             for network in (decoder.generator, decoder.averaged.network):
                 network.load_state_dict(fitted["generator"].state_dict())
             decoder.discriminator.load_state_dict(fitted["discriminator"].state_dict())
+        elif decoder is not None and not kept.exists:
+            decoder.pretrain(encoder, data)
+        net.start_averaging(step.encoder_ema_decay)
         return encoder, decoder
+
+    def _fitted_networks(self, settings: ResolvedSettings) -> nn.ModuleDict | None:
+        """Networks to continue from, None where the fit begins anew."""
+        if not isinstance(settings.init, str) or settings.init != "fitted":
+            return None
+        if settings.item_shape != self.preprocessing_.item_shape or self.means_.shape != settings.means.shape:
+            raise ValueError(
+                "init='fitted' needs items of the shape, and as many components and latent dimensions, as "
+                "fitted before"
+            )
+        if self.n_init != 1:
+            raise ValueError("init='fitted' needs n_init=1")
+        wanted = self._make_networks(self.preprocessing_.item_shape, settings.networks).state_dict()
+        judged = self._conditional == settings.m_step.conditional or not (self.generate and self._generates)
+        fitted = self._networks.state_dict()
+        if not judged or {n: p.shape for n, p in wanted.items()} != {n: p.shape for n, p in fitted.items()}:
+            raise ValueError("init='fitted' needs the networks, and the discriminator, fitted before")
+        return self._networks
 
     # ------------------------------------------------------------------ after the last iteration
 
     def _conclude(
         self,
-        views: AugmentedData,
-        plan: Plan,
+        data: AugmentedData,
+        settings: ResolvedSettings,
+        preprocessing: Preprocessing,
         labels: Labels | None,
         encoder: Encoder,
         decoder: Decoder | None,
-        X: np.ndarray,
+        run: Run,
     ) -> None:
-        """Keep the restart of highest `selection_score_`, assign the data a last time, and say what is wrong."""
-        run, K = views.run, self.n_components
-        information = agreement(lambda x: encoder.log_posterior(x).argmax(-1), views, K)
-        best = int(information.argmax())
-        self.selection_score_ = float(information[best])
-        self._heads, self._head = encoder.n_heads, encoder.head_in_use(best)
-        self._generates, self._conditional = decoder is not None, plan.step.conditional
-        self.preprocessing_ = plan.preprocessing
-        self.means_ = plan.means.cpu().numpy()
+        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of what is wrong."""
+        K, device = self.n_components, data.engine.device
+        scores = view_mutual_information(lambda x: encoder.all_joint(x).argmax(-1), data, K)
+        best = int(scores.argmax())
+        self.selection_score_ = float(scores[best])
+        self._heads, self._head = encoder.net.n_heads, encoder.net.head_in_use(best)
+        self._generates, self._conditional = decoder is not None, settings.m_step.conditional
+        self.preprocessing_ = preprocessing
+        self.means_ = settings.means.cpu().numpy()
         self.weights_ = encoder.weights[best].cpu().double().numpy()
         self.weights_ /= self.weights_.sum()
-        source = {"encoder": encoder.network_in_use}
+        source = {"encoder": encoder.net.network_in_use}
         if decoder is not None:
             source |= {"generator": decoder.averaged.network, "discriminator": decoder.discriminator}
-        self._networks = self._make_networks(plan.preprocessing.item_shape, plan.networks).to(run.device)
-        chosen, place = torch.tensor([best], device=run.device), torch.zeros(1, dtype=torch.long)
+        self._networks = self._make_networks(settings.item_shape, settings.networks).to(device)
+        chosen, place = torch.tensor([best], device=device), torch.zeros(1, dtype=torch.long, device=device)
         for role, network in source.items():
-            copy_networks(network, self.n_init, chosen, self._networks[role], 1, place.to(run.device))
+            copy_networks(network, self.n_init, chosen, self._networks[role], 1, place)
         if decoder is not None:
             draws = (decoder.draw(encoder.weights)[1][best : best + 1] for _ in range(50))
             recalibrate(self._networks["generator"], draws)
         self._networks.eval().requires_grad_(False)
-        self.n_iter_ = len(self.history_)
-        self.fingerprint_ = fingerprint(X)
-        self._assign_last(views.items.cpu())
+        self.history_, self.converged_, self.n_iter_ = run.history, run.converged, len(run.history)
+        self._assign_last(data.items.cpu())
         if labels is not None:
             self.labels_[labels.index.cpu().numpy()] = labels.component[labels.index].cpu().numpy()
         self.dead_components_ = np.flatnonzero(np.bincount(self.labels_, minlength=K) == 0).tolist()
         self._warn_of_components("stand for no data")
-        self._warn_of_no_convergence("MinMax+EM", "changed", self.min_iter)
+        self._warn_of_no_convergence("MinMax+EM", "changed", settings.m_step.min_iter)
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -457,7 +426,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         """Logarithm of eq. 1: the density of each item's **encoding**, a pseudo-density of the item.
 
         There is no Jacobian in it, so it compares items within one fitted model only: no `score` to choose
-        between models is made of it, `genmix.evaluation.tuning` does that.
+        between models is made of it, `genmix.tuning` does that.
 
         Parameters
         ----------
@@ -559,10 +528,9 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         with torch.no_grad():
             return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        means = torch.from_numpy(np.repeat(self.means_, counts, 0)).to(run.device)
-        noise = torch.randn(means.shape, generator=run.generator, device=run.device)
-        return self._decode(means + noise)
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        means = torch.from_numpy(np.repeat(self.means_, counts, 0))
+        return self._decode(means + torch.randn(means.shape, generator=torch.Generator().manual_seed(seed)))
 
     def _make_networks(self, item_shape: tuple[int, ...], choices: dict[str, Any]) -> nn.ModuleDict:
         """Untrained networks of the fitted model's shapes."""
@@ -579,27 +547,6 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
             )
         return networks
 
-    def _fitted_networks(self, plan: Plan) -> nn.ModuleDict | None:
-        """Networks to continue from, None before the first fit."""
-        if not hasattr(self, "_networks"):
-            return None
-        if (
-            plan.preprocessing.item_shape != self.preprocessing_.item_shape
-            or self.means_.shape != plan.means.shape
-        ):
-            raise ValueError(
-                "warm_start=True needs items of the shape, and as many components and latent dimensions, as "
-                "fitted before"
-            )
-        if self.n_init != 1:
-            raise ValueError("warm_start=True needs n_init=1")
-        wanted = self._make_networks(self.preprocessing_.item_shape, plan.networks).state_dict()
-        judged = self._conditional == plan.step.conditional or not (self.generate and self._generates)
-        fitted = self._networks.state_dict()
-        if not judged or {n: p.shape for n, p in wanted.items()} != {n: p.shape for n, p in fitted.items()}:
-            raise ValueError("warm_start=True needs the networks, and the discriminator, fitted before")
-        return self._networks
-
     _fitted_names = (
         *BaseMixture._fitted_names,
         "_heads", "_head", "_generates", "_conditional", "means_", "classes_",
@@ -609,9 +556,20 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         return self._networks.state_dict()
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        check_is_fitted(self, "preprocessing_")
         self._networks = self._make_networks(
             self.preprocessing_.item_shape, network_choices(self.networks, ROLES)
         )
         self._networks.load_state_dict(tensors)
         self._networks.eval().requires_grad_(False)
+
+
+def _summary(before: Tensor | None, gamma: Tensor, joint: Tensor) -> dict[str, Tensor]:
+    """Numbers of an iteration, from the memberships before and now ``[R, N, K]``."""
+    labels, old = gamma.argmax(-1), gamma if before is None else before
+    changed = (old.argmax(-1) != labels).float().mean(1).max()
+    return {
+        "changed": torch.ones_like(changed) if before is None else changed,
+        "log_likelihood": latent.log_likelihood(joint).mean(),
+        "bound": latent.evidence_bound(old, joint).mean(),
+        "smallest_share": component_shares(labels, gamma.shape[-1]).min(),
+    }

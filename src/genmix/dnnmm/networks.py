@@ -5,24 +5,26 @@ Restarts are stacked: every tensor of items starts with R, and every loss is a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from genmix.base.validation import Settings
 from genmix.dnnmm import latent
-from genmix.ganmm import em
-from genmix.ganmm.e_step import Classifier, ClassifierEStep
-from genmix.nn.adversarial import Adversarial, both_scores
+from genmix.nn.adversarial import OBJECTIVES, both_scores, check_objective
 from genmix.nn.build import build_stack, normalizes_batches
 from genmix.training.augment import AugmentedData
 from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, Stateful
+from genmix.training.infomax import MultiHeadNetwork
+from genmix.training.information import information_loss
 from genmix.training.supervision import Labels
+
+#: Parameter of the Dirichlet prior of omega: above 1 no component is lost.
+WEIGHT_CONCENTRATION = 1.1
 
 
 @dataclass(frozen=True)
@@ -42,56 +44,72 @@ class MinMaxStep(Settings):
     generated_batch_size : int
         Latent points y drawn in a step (the paper's S for all components together), and real items that the
         discriminator sees beside them. The encoder sees at most `batch_size` of what is generated.
-    encoder_lr, generator_lr, discriminator_lr : float
-        Learning rates of Adam.
-    information : float
-        Weight of `em.information_loss` of two views, and of the cross-entropy of labelled items, beside
-        -Q (eq. 11) in the encoder's loss. It keeps doubtful items from confirming themselves; 0 is the paper.
-    encoder_ema_decay : float
-        Forgetting factor of the averaged encoder, which gives all memberships; 0 takes the encoder as it is.
-    cycle : float
-        lambda_1 of the generator: price of ``|y - E(G(y))|^2``.
-    encoder_cycle : float or None
-        lambda_1 of the encoder, None for the same. The term ties the encoder to generated items, which costs
-        accuracy and time.
-    adversarial : float
-        lambda_2: weight of the discriminator's discriminate in the generator's loss.
-    recognition : float
+    latent_dim : int or None
+        Dimensions L of the latent space, at least K; None is ``max(30, K)``.
+    encoder_lr : float
+        Learning rate of the encoder.
+    lr : float or None
+        Learning rate of generator and discriminator; None is the objective's.
+    objective : str
+        Losses, penalty and optimiser of generator and discriminator, a name in `nn.adversarial.OBJECTIVES`.
+    information_weight : float
+        Weight of `information_loss` of two views, and of the cross-entropy of labelled items, beside -Q
+        (eq. 11) in the encoder's loss. It keeps doubtful items from confirming themselves; 0 is the paper.
+    cycle_weight : float
+        lambda_1: price of ``|y - E(G(y))|^2``.
+    adversarial_weight : float
+        lambda_2: weight of the discriminator's answer in the generator's loss.
+    recognition_weight : float
         Weight of ``-log P(Z = k | G(y_k))`` in the generator's loss; the paper has none.
-    objective : Adversarial
-        Losses and penalty of generator and discriminator.
-    conditional : bool
-        The discriminator judges an item as one of its component, real ones by their memberships; otherwise,
-        as in the paper, it does not know the component.
-    augment : bool
-        Memberships come from the item itself, the M-step sees an augmented view; otherwise both see the item.
-    average : float
-        Forgetting factor of the averaged generator that `sample` uses; 0 uses the generator as it is.
-    encoder_pretraining, generator_pretraining, discriminator_pretraining : int
-        Steps of eq. 14, 15 and 16 before the first iteration. Eq. 14 is left out where the start has trained
-        the encoder.
+    ema_decay : float
+        Decay of the averaged generator that `sample` uses; 0 uses the generator as it is.
+    encoder_pretrain_steps : int
+        Steps of eq. 14 before the first iteration, where `init` has not trained the encoder.
+    generator_pretrain_steps : int
+        Steps of eq. 15 before the first iteration.
     """
+
+    _intervals: ClassVar[dict[str, str]] = {"ema_decay": "[0, 1)"}
+
+    # What the published procedure has otherwise (`presets`), and nobody else needs to:
+    #: Memberships are computed anew for each gradient step; otherwise once an iteration (generalised EM).
+    online: ClassVar[bool] = True
+    #: The M-step sees an augmented view of an item whose memberships come from the item itself.
+    augments: ClassVar[bool] = True
+    #: The discriminator judges an item as one of its component, real ones by their memberships.
+    conditional: ClassVar[bool] = True
+    #: The cycle term is in the encoder's loss too, which ties it to generated items.
+    encoder_cycle: ClassVar[bool] = False
+    #: Decay of the averaged encoder, which gives all memberships; 0 takes the encoder as it is.
+    encoder_ema_decay: ClassVar[float] = 0.98
+    #: omega: mean memberships under a Dirichlet prior, or projected gradient ascent.
+    weight_update: ClassVar[Literal["closed-form", "gradient"]] = "closed-form"
+    #: Steps of eq. 16 before the first iteration.
+    discriminator_pretrain_steps: ClassVar[int] = 0
+    #: EM iterations before `tol` counts: they go on to mend single items, and samples get better, when few
+    #: items change any more.
+    min_iter: ClassVar[int] = 20
 
     steps: int = 100
     batch_size: int = 64
     labelled_batch_size: int = 32
     generated_batch_size: int = 160
+    latent_dim: int | None = None
     encoder_lr: float = 1e-3
-    encoder_ema_decay: float = 0.98
-    information: float = 10.0
-    generator_lr: float = 1e-3
-    discriminator_lr: float = 1e-3
-    cycle: float = 0.01
-    encoder_cycle: float | None = 0.0
-    adversarial: float = 1.0
-    recognition: float = 0.3
-    objective: Adversarial = Adversarial(penalty_weight=0.2)  # noqa: RUF009 - frozen
-    conditional: bool = True
-    augment: bool = True
-    average: float = 0.998
-    encoder_pretraining: int = 300
-    generator_pretraining: int = 100
-    discriminator_pretraining: int = 0
+    lr: float | None = None
+    objective: str = "r1-weak"
+    information_weight: float = 10.0
+    cycle_weight: float = 0.01
+    adversarial_weight: float = 1.0
+    recognition_weight: float = 0.3
+    ema_decay: float = 0.998
+    encoder_pretrain_steps: int = 300
+    generator_pretrain_steps: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown objective."""
+        super().__post_init__()
+        check_objective(self.objective)
 
 
 class Batch(NamedTuple):
@@ -99,47 +117,64 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    chosen : Tensor of int64 [R, B + L]
+    index : Tensor of int64 [R, B + L]
         Which: B random items and L further labelled ones.
     views : Tensor [R, B + L (+ B), *item_shape]
         What the M-step sees of them, and then, where information is wanted, another view of the first B.
     """
 
-    chosen: Tensor
+    index: Tensor
     views: Tensor
 
     @classmethod
-    def draw(cls, views: AugmentedData, labels: Labels | None, step: MinMaxStep, restarts: int) -> Self:
+    def draw(cls, data: AugmentedData, labels: Labels | None, step: MinMaxStep, restarts: int) -> Self:
         """Draw a batch for each restart."""
-        index = views.draw_index(restarts, step.batch_size)
-        shown = [views.sample_neighbors(index) if step.augment else index]
-        again = [views.sample_neighbors(index)] if step.information else []
+        index = data.draw_index(restarts, step.batch_size)
+        first = [data.sample_neighbors(index) if step.augments else index]
+        second = [data.sample_neighbors(index)] if step.information_weight else []
         if labels is not None and step.labelled_batch_size:
-            extra = labels.draw_index(restarts, step.labelled_batch_size, views.run.generator)
-            index = torch.cat([index, extra], 1)
-            shown.append(extra)
-        real = views.items[torch.cat(shown + again, 1)]
-        if step.augment:
-            return cls(index, views.perturb(real))
+            labelled = labels.draw_index(restarts, step.labelled_batch_size, data.engine.generator)
+            index = torch.cat([index, labelled], 1)
+            first.append(labelled)
+        real = data.items[torch.cat(first + second, 1)]
+        if step.augments:
+            return cls(index, data.perturb(real))
         n = index.shape[1]
-        return cls(index, torch.cat([real[:, :n], views.perturb(real[:, n:])], 1) if again else real)
+        return cls(index, torch.cat([real[:, :n], data.perturb(real[:, n:])], 1) if second else real)
 
 
-class Encoder(Classifier):
-    """The encoders E of R restarts with the latent mixture: a classifier whose posterior is eq. 3.
+class Generated(NamedTuple):
+    """Items that the generator makes in a step.
+
+    Attributes
+    ----------
+    k : Tensor of int64 [R, S]
+        Components drawn by omega.
+    y : Tensor [R, S, L]
+        Latent points ``y ~ N(mu_k, I)``.
+    items : Tensor [R, S, *item_shape]
+        ``G(y)``, with its gradient.
+    """
+
+    k: Tensor
+    y: Tensor
+    items: Tensor
+
+
+class Encoder(Stateful):
+    """The encoders E of R restarts with the latent mixture: their posterior is eq. 3.
 
     Parameters
     ----------
-    network : nn.Module
-        Stack of R networks ``[R, B, *item_shape] -> [R, B, H * L]``, with H heads of which one is in use.
+    net : MultiHeadNetwork
+        R networks with heads of L outputs, of which one is in use.
     means : Tensor [K, L]
         mu.
-    run : Engine
-        Device and random generators.
-    restarts, n_heads : int
-        R and H.
-    rate : float
-        Learning rate of Adam.
+    step : MinMaxStep
+        Settings.
+    first_online : int
+        Iteration from which memberships are computed anew for each gradient step, where `step` asks for it:
+        1 after information maximisation, where the first one moves the encodings to the means, as eq. 14 does.
 
     Attributes
     ----------
@@ -147,67 +182,63 @@ class Encoder(Classifier):
         omega.
     """
 
-    _state = (*Classifier._state, "weights", "averaged")
+    _state: ClassVar[tuple[str, ...]] = ("net", "weights")
 
-    def __init__(
-        self, network: nn.Module, means: Tensor, run: Engine, *, restarts: int, n_heads: int, rate: float
-    ) -> None:
-        k, self.means = len(means), means
-        self.weights = torch.full((restarts, k), 1 / k, device=means.device)
-        self.averaged: AveragedNetwork | None = None
-        super().__init__(network, k, ClassifierEStep(rate=rate), run, restarts=restarts, n_heads=n_heads)
-
-    def begin_averaging(self, factor: float) -> None:
-        """From now on an average of the network over its steps stands for it where nothing is learned."""
-        self.averaged = AveragedNetwork(self.network, self.optimizer, factor)
-
-    @property
-    def network_in_use(self) -> nn.Module:
-        """What memberships come from: the averaged network, if there is one yet."""
-        return self.network if self.averaged is None else self.averaged.network
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Within it the averaged network encodes, by its running statistics."""
-        if self.averaged is None:
-            with super().evaluating():
-                yield
-            return
-        network, self.network = self.network, self.network_in_use
-        try:
-            yield
-        finally:
-            self.network = network
-
-    def learn_from(self, loss: Tensor) -> None:
-        """One step of theta_E on a loss."""
-        self.optimizer.step(loss)
-        if self.averaged is not None:
-            self.averaged.update()
-
-    def _encode_heads(self, x: Tensor) -> Tensor:
-        """Encode by all heads: ``[R, B, H, L]``; H is 1 once a head is chosen."""
-        dims = self.means.shape[1]
-        z = self.network(x).unflatten(-1, (-1, dims))
-        if self.head is None:
-            return z
-        return z.gather(2, self.head.view(-1, 1, 1, 1).expand(-1, z.shape[1], 1, dims))
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Log memberships up to a constant, ``[R, B, H, K]``: means of equal norm make eq. 3 linear in z."""
-        return self._encode_heads(x) @ self.means.T + self.weights.log()[:, None, None]
+    def __init__(self, net: MultiHeadNetwork, means: Tensor, step: MinMaxStep, first_online: int = 0) -> None:
+        self.net, self.means, self.step, self.engine = net, means, step, net.engine
+        self.first_online = first_online
+        self.weights = torch.full((net.restarts, len(means)), 1 / len(means), device=means.device)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode by the head in use: ``[R, B, L]``."""
-        with self.run.autocast():
-            return self._encode_heads(x)[:, :, 0].float()
+        return self.net.outputs(x)[:, :, 0]
 
     def joint(self, x: Tensor) -> Tensor:
         """Summands of eq. 1 in logarithms, ``[R, B, K]``."""
         return latent.log_joint(self.encode(x), self.means, self.weights)
 
-    def m_step_loss(self, batch: Batch, gamma: Tensor, step: MinMaxStep, shares: Tensor) -> Tensor:
-        """Loss of the encoder: -Q of eq. 11, and the information of two views.
+    @torch.no_grad()
+    def clean_joint(self, x: Tensor) -> Tensor:
+        """`joint` of items ``[R, B, ...]`` with running statistics and without gradient: for E-steps."""
+        with self.net.evaluating():
+            return self.joint(x)
+
+    @torch.no_grad()
+    def all_joint(self, items: Tensor, batch_size: int = 4096) -> Tensor:
+        """`clean_joint` of the same items ``[N, ...]`` for all restarts, ``[R, N, K]``."""
+        r = self.net.restarts
+        return torch.cat([self.clean_joint(x.expand(r, *x.shape)) for x in items.split(batch_size)], 1)
+
+    def batch_memberships(
+        self, batch: Batch, gamma: Tensor, items: Tensor, known: Tensor | None, iteration: int
+    ) -> Tensor:
+        """Memberships ``[R, B + L, K]`` of a batch: those of all, and anew for the random items if online."""
+        of_batch = latent.gather_memberships(gamma, batch.index)
+        if not self.step.online or iteration < self.first_online:
+            return of_batch
+        index = batch.index[:, : self.step.batch_size]
+        joint = self.clean_joint(items[index])
+        anew = latent.memberships(joint, None if known is None else known[index])
+        return torch.cat([anew, of_batch[:, index.shape[1] :]], 1)
+
+    def update_weights(self, gamma: Tensor, item_weights: Tensor | None) -> None:
+        """Omega in closed form from the memberships ``[R, N, K]`` of all items, which count ``[N]`` times."""
+        if self.step.weight_update != "closed-form":
+            return
+        if item_weights is not None:
+            gamma = gamma * (item_weights / item_weights.mean())[:, None]
+        self.weights = latent.closed_form_weights(gamma.sum(1), WEIGHT_CONCENTRATION)
+
+    def ascend_weights(self, gamma: Tensor, slopes: Tensor | float) -> None:
+        """Omega up the gradient of eq. 12 at the memberships ``[R, B + L, K]`` of a batch, labelled ones aside."""
+        if self.step.weight_update == "gradient":
+            mean = gamma[:, : self.step.batch_size].mean(1)
+            self.weights = latent.ascend_weights(self.weights, mean, slopes + torch.zeros_like(self.weights))
+
+    def m_step(
+        self, batch: Batch, gamma: Tensor, shares: Tensor | None, generated: Generated | None
+    ) -> Tensor:
+        """One step of theta_E up eq. 13: Q (eq. 11), the information of two views, the cycle (eq. 6).
 
         Parameters
         ----------
@@ -215,57 +246,49 @@ class Encoder(Classifier):
             Real items.
         gamma : Tensor [R, B + L, K]
             Their memberships.
-        step : MinMaxStep
-            Settings.
-        shares : Tensor [K] or [R, K]
-            Expected shares of the components among them.
+        shares : Tensor [R, K] or None
+            Expected shares of the components among them; None is omega.
+        generated : Generated or None
+            What the cycle is closed for.
         """
-        joint, b, n = self.joint(batch.views), step.batch_size, batch.chosen.shape[1]
+        loss = self.loss(batch, gamma, self.weights if shares is None else shares)
+        if generated is not None and self.step.encoder_cycle:
+            error = self.cycle(generated.y, generated.items.detach())
+            loss = loss + self.step.cycle_weight * error.mean(1).sum()
+        self.net.step(loss)
+        return loss.detach() / self.net.restarts
+
+    def loss(self, batch: Batch, gamma: Tensor, shares: Tensor) -> Tensor:
+        """-Q of eq. 11, and the information of two views; parameters as in `m_step`."""
+        joint, b, n = self.joint(batch.views), self.step.batch_size, batch.index.shape[1]
         loss = -latent.expected_log_joint(gamma, joint[:, :n]).mean(1).sum()
-        if step.information:
+        if self.step.information_weight:
             both = torch.stack([joint[:, :b], joint[:, n:]])
-            told = em.information_loss(both, prior=shares).sum()
+            information = information_loss(both, prior=shares).sum()
             if n > b:
                 log_p = joint[:, b:n].log_softmax(-1)
-                told = told - latent.expected_log_joint(gamma[:, b:], log_p).mean(1).sum()
-            loss = loss + step.information * told
+                information = information - latent.expected_log_joint(gamma[:, b:], log_p).mean(1).sum()
+            loss = loss + self.step.information_weight * information
         return loss
 
-    @torch.no_grad()
-    def clean_joint(self, x: Tensor) -> Tensor:
-        """`joint` of items ``[R, B, ...]`` with running statistics and without gradient: for E-steps."""
-        with self.evaluating():
-            return self.joint(x)
+    def cycle(self, y: Tensor, generated: Tensor) -> Tensor:
+        """``|y - E(G(y))|^2`` of eq. 5, ``[R, B]``. Generated items do not touch the running statistics."""
+        with self.net.evaluating(averaged=False):
+            return (y - self.encode(generated)).square().sum(-1)
 
-    def renew(self, gamma: Tensor, chosen: Tensor, items: Tensor, known: Tensor | None) -> Tensor:
-        """Compute the memberships `gamma` ``[R, B + L, K]`` of the first items of a batch, `chosen`, anew."""
-        now = latent.memberships(self.clean_joint(items[chosen]), None if known is None else known[chosen])
-        return torch.cat([now, gamma[:, chosen.shape[1] :]], 1)
-
-    def all_joint(self, items: Tensor, batch_size: int = 2048) -> Tensor:
-        """`clean_joint` of the same items ``[N, ...]`` for all restarts, ``[R, N, K]``."""
-        parts = [self.clean_joint(x.expand(self.restarts, *x.shape)) for x in items.split(batch_size)]
-        return torch.cat(parts, 1)
-
-    def pretrain(
-        self, views: AugmentedData, step: MinMaxStep, labels: Labels | None, components: Tensor | None
-    ) -> None:
+    def pretrain(self, data: AugmentedData, labels: Labels | None, components: Tensor | None) -> None:
         """Eq. 14: map every item to the mean of its component ``[R, N]``, or labelled items only."""
-        for _ in views.run.progress(step.encoder_pretraining, "encoder"):
+        r, size = self.net.restarts, self.step.batch_size
+        for _ in self.engine.progress(self.step.encoder_pretrain_steps, "encoder"):
             if components is not None:
-                index = views.draw_index(self.restarts, step.batch_size)
+                index = data.draw_index(r, size)
                 target = components.gather(1, index)
             elif labels is not None:
-                index = labels.draw_index(self.restarts, step.batch_size, views.run.generator)
+                index = labels.draw_index(r, size, self.engine.generator)
                 target = labels.component[index]
-            real = views.items[index]
-            z = self.encode(views.perturb(real) if step.augment else real)
-            self.optimizer.step((z - self.means[target]).square().sum(-1).mean(1).sum() / 2)
-
-    def cycle(self, y: Tensor, fake: Tensor) -> Tensor:
-        """``|y - E(G(y))|^2`` of eq. 5, ``[R, B]``. Generated items do not touch the running statistics."""
-        with Classifier.evaluating(self):
-            return (y - self.encode(fake)).square().sum(-1)
+            real = data.items[index]
+            z = self.encode(data.perturb(real) if self.step.augments else real)
+            self.net.optimizer.step((z - self.means[target]).square().sum(-1).mean(1).sum() / 2)
 
 
 class Decoder(Stateful):
@@ -282,18 +305,18 @@ class Decoder(Stateful):
     step : MinMaxStep
         Settings.
     networks : mapping
-        Choices for "generator" and "discriminator", see `nets.build_stack`.
-    run : Engine
+        Choices for "generator" and "discriminator", see `build.build_stack`.
+    engine : Engine
         Device and random generators.
 
     Attributes
     ----------
     slopes : Tensor [R, K]
         What eq. 12 gains per item from more of omega_k in its terms in Y: running means of
-        ``-lambda_1 c_k + lambda_2 log D_k`` (the published updates of omega use it).
+        ``-lambda_1 c_k + lambda_2 log D_k`` (the published update of omega uses it).
     """
 
-    _state = (
+    _state: ClassVar[tuple[str, ...]] = (
         "generator", "discriminator", "generator_optimizer", "discriminator_optimizer", "averaged",
         "steps_done", "slopes",
     )  # fmt: skip
@@ -305,77 +328,86 @@ class Decoder(Stateful):
         item_shape: tuple[int, ...],
         step: MinMaxStep,
         networks: Mapping[str, Any],
-        run: Engine,
+        engine: Engine,
     ) -> None:
-        self.restarts, self.means, self.step, self.run = restarts, means, step, run
+        self.restarts, self.means, self.step, self.engine = restarts, means, step, engine
         (k, dims), judged = means.shape, (len(means),) if step.conditional else ()
-        r, seed = restarts, run.cpu_generator
-        self.generator = run.place(
+        r, seed = restarts, engine.cpu_generator
+        self.generator = engine.place(
             build_stack("decoder", networks["generator"], r, (dims,), item_shape, seed)
         )
-        self.discriminator = run.place(
+        self.discriminator = engine.place(
             build_stack("discriminator", networks["discriminator"], r, item_shape, judged, seed)
         )
-        make = step.objective.make_optimizer
-        self.generator_optimizer = FusedOptimizer(self.generator.parameters(), make, step.generator_lr)
-        self.discriminator_optimizer = FusedOptimizer(
-            self.discriminator.parameters(), make, step.discriminator_lr
+        self.objective = objective = OBJECTIVES[step.objective]
+        generator_lr, discriminator_lr = (
+            (objective.generator_lr, objective.critic_lr) if step.lr is None else (step.lr, step.lr)
         )
+        make = objective.make_optimizer
+        self.generator_optimizer = FusedOptimizer(self.generator.parameters(), make, generator_lr)
+        self.discriminator_optimizer = FusedOptimizer(self.discriminator.parameters(), make, discriminator_lr)
         self.joint = not normalizes_batches(self.discriminator)
-        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.average)
+        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.ema_decay)
         self.steps_done = 0
-        self.slopes = torch.zeros(restarts, k, device=run.device)
-
-    @property
-    def encoder_cycle(self) -> float:
-        """lambda_1 of the encoder."""
-        return self.step.cycle if self.step.encoder_cycle is None else self.step.encoder_cycle
+        self.slopes = torch.zeros(restarts, k, device=engine.device)
 
     def draw(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Draw components k by omega and latent points ``y ~ N(mu_k, I)``: ``[R, S]`` and ``[R, S, L]``."""
-        size, generator = self.step.generated_batch_size, self.run.generator
-        # NaN: DNNMixture._record says at the end of the iteration that training has diverged
+        size, generator = self.step.generated_batch_size, self.engine.generator
+        # NaN: the record of the iteration says that training has diverged
         k = torch.multinomial(weights.nan_to_num(1.0), size, True, generator=generator)
         noise = torch.randn(*k.shape, self.means.shape[1], generator=generator, device=k.device)
         return k, self.means[k] + noise
 
     def generate(self, y: Tensor) -> Tensor:
         """Items ``G(y)``, ``[R, S, *item_shape]``."""
-        with self.run.autocast():
+        with self.engine.autocast():
             return self.generator(y).float()
+
+    def sample(self, weights: Tensor) -> Generated:
+        """Generate the items of a step."""
+        k, y = self.draw(weights)
+        return Generated(k, y, self.generate(y))
 
     def discriminate(self, x: Tensor, gamma: Tensor) -> Tensor:
         """Logits of D ``[R, B]`` for items of known memberships ``[R, B, K]``."""
-        with self.run.autocast():
+        with self.engine.autocast():
             logits = self.discriminator(x).float()
         return (logits * gamma).sum(-1) if self.step.conditional else logits
 
-    def train_generator(self, k: Tensor, y: Tensor, fake: Tensor, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        """One step of theta_G up eq. 13 from ``fake = G(y)``; returns cycle error and adversarial loss."""
-        step, one_hot = self.step, F.one_hot(k, len(self.means)).float()
+    def generator_step(self, generated: Generated, encoder: Encoder) -> dict[str, Tensor]:
+        """One step of theta_G up eq. 13; returns cycle error and adversarial loss."""
+        step, (k, y, items) = self.step, generated
+        one_hot = F.one_hot(k, len(self.means)).float()
         m = min(step.batch_size, k.shape[1])  # E, the dearest network, sees m of them
-        with encoder.evaluating():
-            z = encoder.encode(fake[:, :m])
+        with encoder.net.evaluating():
+            z = encoder.encode(items[:, :m])
         errors = (y[:, :m] - z).square().sum(-1)
-        discriminate = self.discriminate(fake, one_hot)
-        adversarial = step.objective.generator_loss(discriminate)
-        loss = step.cycle * errors.mean(1).sum() + step.adversarial * adversarial
-        if step.recognition:
+        logits = self.discriminate(items, one_hot)
+        adversarial = self.objective.generator_loss(logits)
+        loss = step.cycle_weight * errors.mean(1).sum() + step.adversarial_weight * adversarial
+        if step.recognition_weight:
             joint = latent.log_joint(z, self.means, encoder.weights)
             wrong = F.cross_entropy(joint.flatten(0, 1), k[:, :m].flatten(), reduction="sum") / m
-            loss = loss + step.recognition * wrong
+            loss = loss + step.recognition_weight * wrong
         self.generator_optimizer.step(loss)
         self.averaged.update()
         with torch.no_grad():
-            gains = -step.cycle * errors + step.adversarial * F.logsigmoid(discriminate[:, :m])
+            gains = -step.cycle_weight * errors + step.adversarial_weight * F.logsigmoid(logits[:, :m])
             count = one_hot[:, :m].sum(1)
             means = (one_hot[:, :m] * gains[..., None]).sum(1) / count.clamp_min(1)
             self.slopes += 0.1 * torch.where(count > 0, means - self.slopes, 0.0)
-        return errors.mean().detach(), adversarial.detach() / self.restarts
+        return {"cycle_error": errors.mean().detach(), "generator_loss": adversarial.detach() / self.restarts}
+
+    def discriminator_step(self, generated: Generated, data: AugmentedData, gamma: Tensor) -> Tensor:
+        """One step of theta_D down eq. 13, on as many real items, of memberships `gamma` ``[R, N, K]``."""
+        index = data.draw_index(self.restarts, self.step.generated_batch_size)
+        of_real = latent.gather_memberships(gamma, index)
+        return self.train_discriminator(data.items[index], of_real, generated.k, generated.items.detach())
 
     def train_discriminator(self, real: Tensor, gamma: Tensor, k: Tensor, fake: Tensor) -> Tensor:
-        """One step of theta_D down eq. 13, on real items and on generated ones of components k."""
-        objective, m = self.step.objective, min(real.shape[1], fake.shape[1])
+        """One step of theta_D on real items and on generated ones of components k."""
+        objective, m = self.objective, min(real.shape[1], fake.shape[1])
         one_hot = F.one_hot(k, len(self.means)).float()
         scores = both_scores(self.discriminate, (real, gamma), (fake, one_hot), joint=self.joint)
         loss = objective.critic_terms(*scores) + objective.penalize(
@@ -383,29 +415,31 @@ class Decoder(Stateful):
             real[:, :m],
             fake[:, :m],
             self.steps_done,
-            self.run.generator,
+            self.engine.generator,
         )
         self.discriminator_optimizer.step(loss)
         self.steps_done += 1
         return loss.detach() / self.restarts
 
-    def pretrain(self, encoder: Encoder, views: AugmentedData) -> None:
+    def pretrain(self, encoder: Encoder, data: AugmentedData) -> None:
         """Eq. 15: G learns to undo E; eq. 16: D learns to tell G's items from real ones."""
-        step, R = self.step, self.restarts
-        for _ in views.run.progress(step.generator_pretraining, "generator"):
+        step, r = self.step, self.restarts
+        for _ in self.engine.progress(step.generator_pretrain_steps, "generator"):
             _, y = self.draw(encoder.weights)
-            real = views.items[views.draw_index(R, step.batch_size)]
-            with torch.no_grad(), encoder.evaluating():
+            real = data.items[data.draw_index(r, step.batch_size)]
+            with torch.no_grad(), encoder.net.evaluating():
                 z = encoder.encode(real)
-            made = self.generate(torch.cat([y, z], 1))
-            s = y.shape[1]
-            error = (made[:, s:] - real).flatten(2).square().sum(-1).mean(1).sum()
-            self.generator_optimizer.step(encoder.cycle(y, made[:, :s]).mean(1).sum() + error)
+            generated, s = self.generate(torch.cat([y, z], 1)), y.shape[1]
+            error = (generated[:, s:] - real).flatten(2).square().sum(-1).mean(1).sum()
+            self.generator_optimizer.step(encoder.cycle(y, generated[:, :s]).mean(1).sum() + error)
             self.averaged.update()
-        for _ in range(step.discriminator_pretraining):
-            real = views.items[views.draw_index(R, step.generated_batch_size)]
+        for _ in range(step.discriminator_pretrain_steps):
+            real = data.items[data.draw_index(r, step.generated_batch_size)]
             gamma = latent.memberships(encoder.clean_joint(real))
             k, y = self.draw(encoder.weights)
             with torch.no_grad():
                 fake = self.generate(y)
             self.train_discriminator(real, gamma, k, fake)
+
+
+__all__ = ["Batch", "Decoder", "Encoder", "Generated", "MinMaxStep"]

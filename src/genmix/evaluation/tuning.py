@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from sklearn.model_selection import train_test_split
 from genmix.base.estimator import BaseMixture, fingerprint
 from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm.model import DNNMixture
-from genmix.dnnmm.networks import MinMaxStep
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def tune(
     n_trials : int
         Choices to try; where only K is searched, every K is tried once.
     cycle, adversarial : (float, float), optional
-        Ranges (> 0) of `MinMaxStep.cycle` and `MinMaxStep.adversarial`, searched on a logarithmic scale.
+        Ranges (> 0) of `MinMaxStep.cycle_weight` and `MinMaxStep.adversarial_weight`, searched on a logarithmic scale.
     validation : float
         Share of the labels held out, in (0, 1).
     random_state : int
@@ -140,10 +139,7 @@ def tune(
 
     def configured(parameters: dict[str, Any]) -> BaseMixture:
         found = clone(model).set_params(n_components=int(parameters["n_components"]))
-        if wanted:
-            step = {name: parameters[name] for name in wanted}
-            found.set_params(step=replace(found.step or MinMaxStep(), **step))
-        return found
+        return found.set_params(**{f"m_step__{name}_weight": parameters[name] for name in wanted})
 
     def score(trial: Any) -> float:
         parameters = {"n_components": trial.suggest_categorical("n_components", choices)}

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from genmix import Affine, DNNMixture, GANMixture, baselines
+from genmix import baselines
 from genmix.baselines import Pretraining
 from genmix.baselines.acai import ACAI
-from genmix.dnnmm.networks import MinMaxStep
+from genmix.dnnmm.model import DNNMixture
 from genmix.dnnmm.presets import PRESETS as DNNMM_PRESETS
-from genmix.experiments.tasks import Kind, Size
 from genmix.ganmm.e_step import ClassifierEStep, CriticEStep
 from genmix.ganmm.m_step import MStep
-from genmix.ganmm.presets import ROLES
-from genmix.training.augment import NeighborSwap
+from genmix.ganmm.model import ROLES, GANMixture
+from genmix.ganmm.presets import CodesEStep
+from genmix.experiments.tasks import Kind, Size
+from genmix.training.augment import Affine, NeighborSwap
 from genmix.training.infomax import InfoMaxInit
 
 
@@ -115,7 +116,8 @@ def _ganmm(**arguments: Any) -> Callable[[Setting], Any]:
 
 
 def _generated_only(s: Setting) -> GANMixture:
-    e_step = ClassifierEStep(real=None, prior="equal" if s.kind == "images" else "shares")
+    # without real rows beside them generated ones need no smaller weight
+    e_step = ClassifierEStep(real_weight=0.0, generated_weight=1.0)
     return GANMixture(s.n_components, e_step=e_step, random_state=s.seed)
 
 
@@ -124,32 +126,40 @@ _NARROW = {role: {"kind": "ganmm-2018", "channels": 8} for role in ROLES}
 #: The published networks of an autoencoder's codes.
 _OF_CODES = {role: {"kind": "ganmm-2018", "hidden": (32,)} for role in ROLES}
 #: The schedule of epsilon in the first 100 of an image run's iterations, in the published proportions.
-_SHORT = {"max_iter": 100, "epsilon": ((5, 0.5), (10, 0.2), (20, 0.1), (21, 0.04)), "networks": _NARROW}
+_SHORT_EPSILON = ((5, 0.5), (10, 0.2), (20, 0.1), (21, 0.04))
 _IMAGES_SHORTENED = "images: 50 steps of pretraining, 100 iterations, an eighth of the channels"
 _SHORTENED = f"{_IMAGES_SHORTENED}; tables: 10,000 iterations, of 200,000"
-#: Images that K critics judge in an iteration.
-_POOL = 2048
+
+
+@dataclass(frozen=True)
+class SampledCriticEStep(CriticEStep):
+    """GANMM(EM) that assigns a part of the images in an iteration: K critics judge each."""
+
+    max_classified: ClassVar[int | None] = 2048
+
+
 _EM_SHORTENED = (
-    f"{_IMAGES_SHORTENED}, {_POOL:,} images assigned in each iteration; tables: 2,000 iterations, of 200,000"
+    f"{_IMAGES_SHORTENED}, {SampledCriticEStep.max_classified:,} images assigned in each iteration; tables: 2,000 iterations, of 200,000"
 )
 
 
-def _ganmm_published(name: str, **arguments: Any) -> Callable[[Setting], Any]:
-    """Take a preset, with fewer iterations where a CPU has to do them."""
+def _ganmm_published(name: str, *, critics: bool | None = None, **arguments: Any) -> Callable[[Setting], Any]:
+    """Take a preset, with fewer iterations where a CPU has to do them; `critics` assign, standardised or not."""
 
     def make(s: Setting) -> GANMixture:
         model = GANMixture.preset(name, s.n_components, random_state=s.seed, **arguments)
+        shortened = s.size != "full" and s.kind == "images"
         if s.kind == "codes" and name == "ganmm-2018-code":  # for tables the code has other networks
-            model.set_params(networks=_OF_CODES)
-            if isinstance(model.e_step, ClassifierEStep):
-                model.set_params(e_step=replace(model.e_step, freeze_dense_output=False))
+            model.set_params(networks=_OF_CODES, e_step=CodesEStep())
         if s.size == "full":
             if s.kind == "images" or name == "ganmm-2018-code":  # the paper's text gives no number for tables
                 model.set_params(max_iter=200_000)
-        elif s.kind == "images":
-            model.set_params(m_step=replace(model.m_step, pretrain_steps=50), **_SHORT)
-            if isinstance(model.e_step, CriticEStep):
-                model.set_params(epsilon=0.0, e_step=replace(model.e_step, pool=_POOL))
+        elif shortened:
+            m_step = replace(model.m_step, pretrain_steps=50, epsilon=_SHORT_EPSILON)
+            model.set_params(m_step=m_step, max_iter=100, networks=_NARROW)
+        if critics is not None:
+            kind = SampledCriticEStep if shortened else CriticEStep
+            model.set_params(e_step=kind(critics), m_step=replace(model.m_step, epsilon=0.0))
         return model
 
     return make
@@ -188,7 +198,7 @@ def _embedded(s: Setting) -> Pipeline:
 
 def _relaxed(balance: float) -> Callable[[Setting], Any]:
     """Start that asks less for groups of equal size; the default's balance is 2."""
-    return _dnnmm(generate=False, start=InfoMaxInit(networks=3, screening_steps=400, balance=balance))
+    return _dnnmm(generate=False, init=InfoMaxInit(marginal_entropy_weight=balance))
 
 
 _COVARIANCES = ("full", "tied", "diag", "spherical")
@@ -236,8 +246,6 @@ DYNAE_STEPS = {
     )
     for n in (5000, 15_000, 30_000)
 }
-_EM = {"e_step": CriticEStep(), "epsilon": 0.0}
-_EM_CENTRED = {"e_step": CriticEStep(centred=True), "epsilon": 0.0}
 GANMM = {
     "ganmm": Method("genmix: `GANMixture(K)`", _ganmm()),
     "ganmm-2018-code": Method(
@@ -247,16 +255,16 @@ GANMM = {
         "GANMM: `preset('ganmm-2018-paper')`", _ganmm_published("ganmm-2018-paper"), reduced=_IMAGES_SHORTENED
     ),
     "ganmm-em-raw": Method(
-        "GANMM(EM), raw critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM),
+        "GANMM(EM), raw critics", _ganmm_published("ganmm-2018-code", critics=False, max_iter=2000),
         reduced=_EM_SHORTENED,
     ),
     "ganmm-em-centred": Method(
-        "GANMM(EM), centred critics", _ganmm_published("ganmm-2018-code", max_iter=2000, **_EM_CENTRED),
+        "GANMM(EM), centred critics", _ganmm_published("ganmm-2018-code", critics=True, max_iter=2000),
         reduced=_EM_SHORTENED,
     ),
     "control-without-gan": Method(
         "control: our start and classifier, no GAN",
-        _ganmm(e_step=ClassifierEStep(generated=False), m_step=MStep(steps=0)),
+        _ganmm(e_step=ClassifierEStep(generated_weight=0.0, prior="equal"), m_step=MStep(steps=0)),
     ),
 }  # fmt: skip
 #: One choice of the default undone at a time.
@@ -267,27 +275,28 @@ GANMM_CHOICES = {
     "gan-only": Method(
         "GAN only: random start, nothing learned from real items",
         _ganmm(
-            start="random",
-            e_step=ClassifierEStep(real=None, balance=0.95, steps=20),
-            m_step=MStep(steps=25, pretrain_steps=100),
-            epsilon=((20, 0.3), (60, 0.1), (61, 0.05)),
+            init="random",
+            e_step=ClassifierEStep(
+                real_weight=0.0, generated_weight=1.0, prior="equal", sinkhorn_strength=0.95, steps=20
+            ),
+            m_step=MStep(steps=25, pretrain_steps=100, epsilon=((20, 0.3), (60, 0.1), (61, 0.05))),
             max_iter=120,
         ),
     ),
-    "start-random": Method("`start='random'`", _ganmm(start="random")),
-    "start-kmeans": Method("`start='kmeans'`", _ganmm(start="kmeans")),
+    "start-random": Method("`init='random'`", _ganmm(init="random")),
+    "start-kmeans": Method("`init='kmeans'`", _ganmm(init="kmeans")),
     "start-without-partitions": Method(
         "start without classical partitions",
-        _ganmm(start=InfoMaxInit(steps=800, heads=3, networks=11, screening_steps=400)),
+        _ganmm(init=InfoMaxInit(n_candidates=11, partitions=())),
     ),
     "no-neighbors": Method(
         "noise, but no neighbours, as views", _ganmm(augmentation=NeighborSwap(n_neighbors=0))
     ),
     "scaling-standard": Method("`scaling='standard'`", _ganmm(scaling="standard")),
-    "epsilon-0": Method("`epsilon=0`", _ganmm(epsilon=0.0)),
+    "epsilon-0": Method("`m_step=MStep(epsilon=0)`", _ganmm(m_step=MStep(epsilon=0.0))),
     "wgan": Method("`m_step='wgan'`", _ganmm(m_step="wgan")),
 }
-_PAPER_STEP = DNNMM_PRESETS["dnnmm-2020"]["step"]
+_PAPER_STEP = DNNMM_PRESETS["dnnmm-2020"]["m_step"]
 DNNMM = {
     "dnnmm": Method("genmix: `DNNMixture(K)`", _dnnmm(), True),
     "dnnmm-clusters": Method("genmix: `DNNMixture(K, generate=False)`", _dnnmm(generate=False), True),
@@ -295,7 +304,7 @@ DNNMM = {
     "dnnmm-2020-kmeans": Method("semi-supervised k-means", _rival("SemiSupervisedKMeans"), True),
     "dnnmm-2020-encoder": Method(
         "DNN-MM's stages: encoder pretraining",
-        _dnnmm_published(generate=False, step=replace(_PAPER_STEP, steps=0), max_iter=1), True,
+        _dnnmm_published(generate=False, m_step=replace(_PAPER_STEP, steps=0), max_iter=1), True,
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
@@ -311,10 +320,10 @@ DNNMM = {
     "fixmatch": Method("FixMatch with our encoder", _rival("FixMatch"), True),
     "label-spreading": Method("label spreading over ten nearest neighbours", _rival("LabelSpreading"), True),
     "self-training": Method("self-training of a kernel classifier", _rival("SelfTraining"), True),
-    "start-kmeans-ss": Method("start from k-means", _dnnmm(generate=False, start="kmeans"), True),
-    "start-gmm-ss": Method("start from a Gaussian mixture", _dnnmm(generate=False, start="gmm-full"), True),
+    "start-kmeans-ss": Method("start from k-means", _dnnmm(generate=False, init="kmeans"), True),
+    "start-gmm-ss": Method("start from a Gaussian mixture", _dnnmm(generate=False, init="gmm-full"), True),
     "start-spectral-ss": Method(
-        "start from spectral clustering", _dnnmm(generate=False, start="spectral"), True
+        "start from spectral clustering", _dnnmm(generate=False, init="spectral"), True
     ),
     "balance-1.2": Method("start with balance 1.2 instead of 2", _relaxed(1.2), True),
     "balance-1": Method("start with balance 1", _relaxed(1.0), True),
@@ -346,7 +355,7 @@ def make_tiny(model: Any) -> Any:
         return model
     wanted = {
         "pretraining": _TINY_ACAI if isinstance(model, baselines.DynAE) else _TINY,
-        "max_iter": 2, "n_init": 1, "steps": 4, "batch_size": 32, "update_interval": 2, "epsilon": 0.0,
+        "max_iter": 2, "n_init": 1, "steps": 4, "batch_size": 32, "update_interval": 2,
         "steps_per_iteration": 2,
     }  # fmt: skip
     known = model.get_params(deep=False)
@@ -354,11 +363,11 @@ def make_tiny(model: Any) -> Any:
     if "networks" in known:
         model.set_params(networks="mlp")
     if isinstance(model, GANMixture | DNNMixture):
-        model.set_params(start="kmeans")
+        model.set_params(init="kmeans")
     if isinstance(model, GANMixture):
-        m_step = known["m_step"] if isinstance(known["m_step"], MStep) else MStep()
-        model.set_params(m_step=replace(m_step, steps=min(m_step.steps, 1), pretrain_steps=1))
+        steps = 0 if model.m_step == MStep(steps=0) else 1
+        model.set_params(m_step__steps=steps, m_step__pretrain_steps=1, m_step__epsilon=0.0)
     if isinstance(model, DNNMixture):
-        shorter = {name: 2 for name in ("steps", "encoder_pretraining", "generator_pretraining")}
-        model.set_params(step=replace(known["step"] or MinMaxStep(), discriminator_pretraining=0, **shorter))
+        names = ("steps", "encoder_pretrain_steps", "generator_pretrain_steps")
+        model.set_params(**{f"m_step__{name}": 2 for name in names})
     return model

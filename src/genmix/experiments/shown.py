@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from genmix import DNNMixture
 from genmix.datasets.arrays import read_archive
+from genmix.dnnmm.model import DNNMixture
 from genmix.experiments.tasks import Draw
 
 #: Samples of each component, items on a map, steps of a walk.

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Settings, short_repr
 from genmix.ganmm import em
 from genmix.ganmm.m_step import Components
-from genmix.nn.build import dense_output, kept_statistics
-from genmix.training.augment import AugmentedData
-from genmix.training.engine import Engine, FusedOptimizer, Stateful
+from genmix.nn.adversarial import adam
+from genmix.nn.build import keep_statistics
+from genmix.training.augment import AugmentedData, are_images
+from genmix.training.engine import Engine, Stateful
+from genmix.training.infomax import BATCH_SIZE, MultiHeadNetwork
+from genmix.training.information import component_shares
+
+Generate = Callable[[int], Tensor]
+
+
+class Assignment(NamedTuple):
+    """What an E-step has assigned.
+
+    Attributes
+    ----------
+    items : Tensor [N', *item_shape]
+        Which items: all, or a random part.
+    before, labels : Tensor of int64 [R, N']
+        Their components before and now.
+    posterior : Tensor [R, N', K]
+        Their memberships.
+    """
+
+    items: Tensor
+    before: Tensor
+    labels: Tensor
+    posterior: Tensor
+
+    @property
+    def changed(self) -> Tensor:
+        """Share of the items that changed component, in the restart where it is largest."""
+        return (self.before != self.labels).float().mean(1).max()
+
+    @property
+    def smallest_share(self) -> Tensor:
+        """Share of the items in the smallest component of any restart."""
+        return component_shares(self.labels, self.posterior.shape[-1]).min()
 
 
 @dataclass(frozen=True)
@@ -25,67 +58,51 @@ class ClassifierEStep(Settings):
     Parameters
     ----------
     steps : int
-        Classifier steps in each EM iteration; with `single_class`, steps of each generator.
+        Classifier steps in each EM iteration.
     batch_size : int
         Generated items of each component in a step.
-    loss : {"cross_entropy", "double_softmax", "label_smoothing"}
-        Loss on generated items; "double_softmax" is what the published code computes.
-    single_class : bool
-        One step for each generator in turn instead of mixed batches, as the published code does.
-    rate : float
+    lr : float
         Learning rate.
-    optimizer : {"adam", "rmsprop"}
-        Adam, or RMSProp with TensorFlow 1's conventions.
-    generated : bool
-        Learn from generated items. False leaves `real` alone: the control without any GAN.
-    generated_weight : float
-        Weight of the loss on generated items beside that on real ones (>= 0).
-    prior : {"equal", "shares"}
+    generated_weight : float or None
+        Weight of the loss on generated items (>= 0); 0 is the control without any GAN. None is 1 for images
+        and 0.3 for tables.
+    real_weight : float
+        Weight of `information_loss` of two views of real items (>= 0). 0, as in the paper, learns from
+        generated items only.
+    prior : {"equal", "shares"} or None
         Shares of the components in S, the generated items (Algorithm 1, line 5): equal ones, as in the
         published code, or those of the data assigned to each, ``|D_i| / |D|``, as the algorithm is printed.
-        Real items are expected to have the same shares (`em.information_loss`). With "shares" a component
-        keeps at least a tenth of an equal share, so that it can come back.
-    augment_generated : bool
-        Show the classifier augmented views of the generated items.
-    real : {"information", "confident", None}
-        What it learns from real items: `em.information_loss` of two views; cross-entropy on a view to the
-        balanced memberships where they are confident; or nothing, as in the paper.
-    real_batch_size : int
-        Real items in a step.
-    marginal_entropy_weight : float
-        Weight of the entropy of the shares in `em.information_loss`, or of how far they are from those of
-        `prior`. 1 is mutual information; more asks for components of near-equal size.
-    balance : float
+        Real items are expected to have the same shares. With "shares" a component keeps at least a tenth of
+        an equal share, so that it can come back. None is "equal" for images and "shares" for tables.
+    sinkhorn_strength : float
         Pull of the assignment of the data towards equal shares, 0 to 1 (`em.balanced_memberships`).
-    extras : {"highest", "proportional"}
-        Which points augment D_i: see `em.component_distributions`.
-    pool : int or None
-        Classify only so many random items in an iteration, as the published code does online; None is all of
-        them.
-    freeze_dense_output : bool
-        Leave the last layer of a dense classifier at its random start, as the published code's UCI networks
-        do.
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"balance": "[0, 1]"}
+    _intervals: ClassVar[dict[str, str]] = {"sinkhorn_strength": "[0, 1]"}
+
+    #: What learns and assigns by these settings; the published code's differs (`presets`).
+    classifier: ClassVar[type[Classifier]]
 
     steps: int = 20
     batch_size: int = 16
-    loss: Literal["cross_entropy", "double_softmax", "label_smoothing"] = "cross_entropy"
-    single_class: bool = False
-    rate: float = 1e-4
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    generated: bool = True
-    generated_weight: float = 1.0
-    prior: Literal["equal", "shares"] = "equal"
-    augment_generated: bool = True
-    real: Literal["information", "confident"] | None = "information"
-    real_batch_size: int = 256
-    marginal_entropy_weight: float = 0.5
-    balance: float = 0.0
-    extras: Literal["highest", "proportional"] = "highest"
-    pool: int | None = None
-    freeze_dense_output: bool = False
+    lr: float = 1e-4
+    generated_weight: float | None = None
+    real_weight: float = 1.0
+    prior: Literal["equal", "shares"] | None = None
+    sinkhorn_strength: float = 0.0
+
+    def resolve(self, item_shape: tuple[int, ...]) -> Self:
+        """Replace every None by what suits the kind of data.
+
+        GANs, as we think, make few rows of a group's tails. What generates the tails of a large group is then
+        a neighbour's generator, and with equal shares small components take from large ones in every
+        iteration. Generated rows of a table therefore count by the shares of the data, and less than real
+        ones.
+        """
+        weight, prior = (1.0, "equal") if are_images(item_shape) else (0.3, "shares")
+        given = {"generated_weight": self.generated_weight, "prior": self.prior}
+        defaults = {"generated_weight": weight, "prior": prior}
+        return replace(self, **{n: defaults[n] if own is None else own for n, own in given.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -94,212 +111,147 @@ class CriticEStep(Settings):
 
     Parameters
     ----------
-    centred : bool
+    standardized : bool
         Standardise each critic by its scores of its own generated items first. WGAN critics have arbitrary
         offset and scale, so the raw comparison (False, the paper's words) is between different units.
-    extras, pool
-        As in `ClassifierEStep`.
     """
 
-    centred: bool = False
-    extras: Literal["highest", "proportional"] = "highest"
-    pool: int | None = None
+    #: Assign only so many random items in an iteration; None is all of them.
+    max_classified: ClassVar[int | None] = None
+
+    standardized: bool = False
+
+
+#: Settings by name, for the argument `e_step`.
+E_STEPS: dict[str, ClassifierEStep | CriticEStep] = {
+    "classifier": ClassifierEStep(),
+    "critic": CriticEStep(),
+    "standardized-critic": CriticEStep(standardized=True),
+}
+
+
+def check_e_step(value: Any) -> ClassifierEStep | CriticEStep:
+    """Settings that the argument `e_step` stands for.
+
+    Raises
+    ------
+    ValueError
+        It is no name or settings, or leaves the classifier nothing to learn from.
+    """
+    step = E_STEPS.get(value, value) if isinstance(value, str) else value
+    if not isinstance(step, ClassifierEStep | CriticEStep):
+        expected = ", ".join(map(repr, E_STEPS))
+        raise ValueError(f"e_step={short_repr(value)} is unknown; expected {expected} or ClassifierEStep")
+    if isinstance(step, ClassifierEStep) and step.steps and step.generated_weight == step.real_weight == 0:
+        raise ValueError(
+            "e_step: generated_weight=0 and real_weight=0 leave the classifier nothing to learn from"
+        )
+    return step
 
 
 class Classifier(Stateful):
-    """The classifiers of R restarts, stacked, each with H heads of K outputs of which one is in use.
+    """The classifiers h_q of R restarts.
 
     Parameters
     ----------
-    network : nn.Module
-        Stack of R networks ``[R, B, *item_shape] -> [R, B, H * K]``.
+    net : MultiHeadNetwork
+        R networks with heads of K outputs.
     n_components : int
         K.
     step : ClassifierEStep
-        Settings.
-    run : Engine
-        Device and random generators.
-    restarts, n_heads : int
-        R and H.
+        Settings, without None (`ClassifierEStep.resolve`).
+    data_statistics : bool
+        Whether running statistics of its normalisation are the data's, and generated items leave them alone:
+        so wherever it learns, or has learned, from real items.
     """
 
-    _state: ClassVar[tuple[str, ...]] = ("network", "optimizer", "n_heads", "head", "has_seen_data")
+    _state: ClassVar[tuple[str, ...]] = ("net",)
+
+    #: Weight of even shares where it learns from real items: below that of mutual information.
+    marginal_entropy_weight: ClassVar[float] = 0.5
+    #: Which points augment D_i: see `em.component_distributions`.
+    exploration: ClassVar[str] = "highest"
+    #: Assign only so many random items in an iteration; None is all of them.
+    max_classified: ClassVar[int | None] = None
+    #: Whether it sees augmented views of generated items.
+    augments_generated: ClassVar[bool] = True
 
     def __init__(
-        self,
-        network: nn.Module,
-        n_components: int,
-        step: ClassifierEStep,
-        run: Engine,
-        *,
-        restarts: int,
-        n_heads: int,
+        self, net: MultiHeadNetwork, n_components: int, step: ClassifierEStep, *, data_statistics: bool
     ) -> None:
-        self.network, self.k, self.step, self.run = network, n_components, step, run
-        self.restarts, self.n_heads = restarts, n_heads
-        self.head: Tensor | None = None  # [R], set once one head is chosen
-        self.has_seen_data = step.real is not None  # then running statistics are the data's, and stay so
-        self.reset_optimizer(step.rate)
+        self.net, self.k, self.step, self.engine = net, n_components, step, net.engine
+        self.data_statistics = data_statistics
 
-    def reset_optimizer(self, rate: float) -> None:
-        """Start a fresh optimiser at one learning rate."""
-        from genmix.nn.adversarial import TFRMSprop, adam
+    @staticmethod
+    def make_optimizer(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """Optimiser of the classifier."""
+        return adam(parameters, lr)
 
-        frozen = {id(p) for p in dense_output(self.network)} if self.step.freeze_dense_output else set()
-        parameters = [p for p in self.network.parameters() if id(p) not in frozen]
-        make = TFRMSprop if self.step.optimizer == "rmsprop" else adam
-        self.optimizer = FusedOptimizer(parameters, make, rate)
+    @staticmethod
+    def frozen(network: nn.Module) -> Sequence[nn.Parameter]:
+        """Parameters that stay at their random start."""
+        return ()
 
-    def fit_partition(self, components: Tensor, views: AugmentedData, steps: int) -> None:
-        """Learn partitions ``[R, N]`` of the data, each network its own and with all its heads."""
-        for _ in range(steps):
-            index, both = views.draw(self.restarts, self.step.real_batch_size)
-            scores = self.logits(both[0])  # [R, B, H, K]
-            wanted = components.gather(1, index)[..., None].expand(scores.shape[:-1])
-            self.optimizer.step(em.cross_entropy(scores.flatten(1, 2), wanted.flatten(1, 2)).sum())
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Within it the network normalises by its running statistics, and leaves them alone."""
-        self.network.eval()
-        try:
-            yield
-        finally:
-            self.network.train()
-
-    def head_in_use(self, restart: int) -> int:
-        """Return the head that one restart assigns with."""
-        return 0 if self.head is None else int(self.head[restart])
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``; H is 1 once a head is chosen."""
-        scores = self.network(x).unflatten(-1, (-1, self.k))
-        if self.head is None:
-            return scores
-        index = self.head.view(-1, 1, 1, 1).expand(-1, scores.shape[1], 1, self.k)
-        return scores.gather(2, index)
-
-    def information(
-        self,
-        views: AugmentedData,
-        balance: float,
-        conditional_entropy_weight: float = 0.2,
-        prior: Tensor | None = None,
-        batch_size: int | None = None,
-    ) -> Tensor:
-        """Losses ``[R, H]`` of one batch of real items (`em.information_loss`)."""
-        _, both = views.draw(self.restarts, batch_size or self.step.real_batch_size)
-        b = both.shape[2]
-        with self.run.autocast():
-            scores = self.logits(torch.cat([both[0], both[1]], 1)).float()
-        pair = torch.stack([scores[:, :b], scores[:, b:]]).transpose(2, 3)
-        return em.information_loss(pair, conditional_entropy_weight, balance, prior)
-
-    def confident(self, views: AugmentedData) -> Tensor:
-        """Losses ``[R, 1]`` on real items whose clean view is assigned with confidence."""
-        index, both = views.draw(self.restarts, self.step.real_batch_size)
-        with torch.no_grad(), self.evaluating():
-            clean = self.logits(views.items[index])[:, :, 0].log_softmax(-1)
-        return em.confident_loss(self.logits(both[1])[:, :, 0], em.balanced_memberships(clean, 0.95))[:, None]
-
-    def learn(self, generate: Callable[[int], Tensor], views: AugmentedData, shares: Tensor) -> Tensor:
+    def learn(self, generate: Generate, data: AugmentedData, shares: Tensor) -> Tensor:
         """Lines 5-7: S is sampled from the generators and h_q learns it; returns the mean loss.
 
         `shares` ``[R, K]``: of the data in each component.
         """
-        step, total = self.step, torch.zeros((), device=self.run.device)
+        step, total = self.step, torch.zeros((), device=self.engine.device)
         prior = shares.clamp_min(0.1 / self.k) if step.prior == "shares" else None
         for _ in range(step.steps):
-            for loss in self._losses(generate, views, prior):
-                self.optimizer.step(loss)
+            for loss in self.losses(generate, data, prior):
+                self.net.step(loss)
                 total += loss.detach()
-        return total / max(step.steps, 1) / self.restarts
+        return total / max(step.steps, 1) / self.net.restarts
 
-    def _losses(
-        self, generate: Callable[[int], Tensor], views: AugmentedData, prior: Tensor | None
-    ) -> Iterator[Tensor]:
-        step, r = self.step, self.restarts
-        loss = torch.zeros((), device=self.run.device)
-        if step.generated:
-            fakes = generate(step.batch_size).unflatten(0, (r, self.k))  # [R, K, n, ...]
-            if step.augment_generated:
-                fakes = views.perturb(fakes)
-            targets = torch.arange(self.k, device=fakes.device).view(1, -1, 1).expand(r, -1, step.batch_size)
-            if step.single_class:
-                for k in range(self.k):  # in turn, a step each: the published code's order
-                    yield self._generated_loss(fakes[:, k], targets[:, k], prior)
-                return
-            loss = loss + self._generated_loss(fakes.flatten(1, 2), targets.flatten(1, 2), prior)
-        if step.real is None and self.has_seen_data:
-            self._refresh_statistics(views)
-        if step.real == "information":
+    def losses(self, generate: Generate, data: AugmentedData, prior: Tensor | None) -> Iterator[Tensor]:
+        """Yield the losses of the optimiser steps that one sample of S is good for."""
+        loss: Tensor | float = 0.0
+        if self.step.generated_weight:
+            items, targets = self.sample(generate, data)
+            loss = self.generated_loss(items.flatten(1, 2), targets.flatten(1, 2), prior)
+        if self.data_statistics and not self.step.real_weight:
+            with torch.no_grad():  # shown, not learned, so that running statistics keep up with the weights
+                self.net.network(data.items[data.draw_index(self.net.restarts, BATCH_SIZE)])
+        if self.step.real_weight:
             expected = None if prior is None else prior[:, None]  # the same for every head
-            loss = loss + self.information(views, step.marginal_entropy_weight, prior=expected).sum()
-        elif step.real == "confident":
-            loss = loss + self.confident(views).sum()
+            real = self.net.information_loss(data, BATCH_SIZE, self.marginal_entropy_weight, expected)
+            loss = loss + self.step.real_weight * real.sum()
         yield loss
 
-    @torch.no_grad()
-    def _refresh_statistics(self, views: AugmentedData) -> None:
-        """Show real items without learning from them, so that running statistics keep up with the weights."""
-        self.network(views.items[views.draw_index(self.restarts, self.step.real_batch_size)])
+    def sample(self, generate: Generate, data: AugmentedData) -> tuple[Tensor, Tensor]:
+        """Line 5: S, items ``[R, K, n, ...]`` and the components ``[R, K, n]`` that made them."""
+        r, n = self.net.restarts, self.step.batch_size
+        items = generate(n).unflatten(0, (r, self.k))
+        if self.augments_generated:
+            items = data.perturb(items)
+        return items, torch.arange(self.k, device=items.device).view(1, -1, 1).expand(r, -1, n)
 
-    def _generated_loss(self, fakes: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
-        step = self.step
-        with self.run.autocast(), kept_statistics(self.network, self.has_seen_data):
-            loss = em.cross_entropy(self.logits(fakes)[:, :, 0], targets, step.loss, prior=prior).sum()
-        return step.generated_weight * loss
+    def generated_loss(self, items: Tensor, targets: Tensor, prior: Tensor | None) -> Tensor:
+        """Line 6: loss on generated items ``[R, B, ...]`` of components ``[R, B]``."""
+        with keep_statistics(self.net.network, self.data_statistics):
+            scores = self.net.scores(items)[:, :, 0]
+        return self.step.generated_weight * em.classifier_loss(self.scale(scores), targets, prior).sum()
+
+    def scale(self, scores: Tensor) -> Tensor:
+        """Scores as the loss on generated items takes them for logits."""
+        return scores
+
+    def assign(self, items: Tensor, labels: Tensor) -> Assignment:
+        """Line 8: assign items; their components in `labels` ``[R, N]`` are replaced."""
+        return assign(self, self.engine, items, labels, self.step.sinkhorn_strength)
 
     @torch.no_grad()
     def log_posterior(self, items: Tensor, batch_size: int = 4096) -> Tensor:
         """Log memberships ``[R, N, K]`` of real items, clean and with running statistics."""
-        with self.evaluating():
-            parts = [self.logits(x.expand(self.restarts, *x.shape))[:, :, 0] for x in items.split(batch_size)]
-        return torch.cat(parts, 1).float().log_softmax(-1)
-
-    @torch.no_grad()
-    def head_labels(self, items: Tensor) -> Tensor:
-        """Components ``[R * H, B]`` that every head of every network gives the same items."""
-        with self.evaluating():
-            labels = self.logits(items.expand(self.restarts, *items.shape)).argmax(-1)
-        return labels.transpose(1, 2).flatten(0, 1)
+        r = self.net.restarts
+        with self.net.evaluating():
+            parts = [self.net.scores(x.expand(r, *x.shape))[:, :, 0] for x in items.split(batch_size)]
+        return torch.cat(parts, 1).log_softmax(-1)
 
 
-#: Price of two views in different components when restarts and starts are compared.
-DISAGREEMENT_PENALTY = 2.0
-
-
-@torch.no_grad()
-def agreement(
-    assign: Callable[[Tensor], Tensor],
-    views: AugmentedData,
-    n_components: int,
-    batches: int = 16,
-    batch_size: int = 1024,
-) -> Tensor:
-    """How much two views' components tell about each other (`em.view_information`) on a sample of the data.
-
-    Parameters
-    ----------
-    assign : callable
-        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same
-        views.
-    views : AugmentedData
-        Data and augmentation.
-    n_components : int
-        K.
-    batches, batch_size : int
-        Size of the sample, at most 8 pairs an item.
-
-    Returns
-    -------
-    Tensor [...]
-    """
-    wanted = min(batches * batch_size, 8 * len(views.items))  # more pairs say little more of few items
-    size = min(batch_size, wanted)
-    drawn = [views.draw(1, size)[1][:, 0] for _ in range(wanted // size)]
-    pairs = torch.cat([torch.stack([assign(view) for view in both]) for both in drawn], -1)
-    return em.view_information(pairs[0], pairs[1], n_components, DISAGREEMENT_PENALTY)
+ClassifierEStep.classifier = Classifier
 
 
 class CriticAssigner(Stateful):
@@ -315,17 +267,55 @@ class CriticAssigner(Stateful):
         Settings.
     """
 
+    exploration: ClassVar[str] = "highest"
+
     def __init__(self, components: Components, n_components: int, step: CriticEStep) -> None:
         self.components, self.k, self.step = components, n_components, step
+        self.max_classified, self.engine = step.max_classified, components.engine
 
-    def learn(self, generate: Callable[[int], Tensor], views: AugmentedData, shares: Tensor) -> Tensor:
+    def learn(self, generate: Generate, data: AugmentedData, shares: Tensor) -> Tensor:
         """Nothing is learned."""
-        return torch.zeros((), device=views.items.device)
+        return torch.zeros((), device=data.items.device)
+
+    def assign(self, items: Tensor, labels: Tensor) -> Assignment:
+        """Assign items by their critics' scores; their components in `labels` ``[R, N]`` are replaced."""
+        return assign(self, self.engine, items, labels, 0.0)
 
     def log_posterior(self, items: Tensor) -> Tensor:
         """Log memberships ``[R, N, K]``."""
-        scores = self.components.critic_scores(items)
-        if self.step.centred:
+        scores = self.components.score_all(items)
+        if self.step.standardized:
             mean, sd = self.components.critic_score_stats()
             scores = (scores - mean) / sd
         return scores.unflatten(0, (-1, self.k)).transpose(1, 2).log_softmax(-1)
+
+
+def assign(
+    e_step: Classifier | CriticAssigner,
+    engine: Engine,
+    items: Tensor,
+    labels: Tensor,
+    sinkhorn_strength: float,
+) -> Assignment:
+    """Assign all items, or as many random ones as the E-step classifies, and renew their `labels` ``[R, N]``."""
+    index: Tensor | slice = slice(None)
+    if e_step.max_classified is not None and e_step.max_classified < len(items):
+        order = torch.randperm(len(items), generator=engine.generator, device=engine.device)
+        index = order[: e_step.max_classified]
+    log_posterior = e_step.log_posterior(items[index])
+    # NaN: training has diverged, which the record of the iteration says
+    posterior = em.balanced_memberships(log_posterior, sinkhorn_strength).nan_to_num()
+    before = labels[:, index].clone()
+    labels[:, index] = posterior.argmax(-1)
+    return Assignment(items[index], before, labels[:, index], posterior)
+
+
+__all__ = [
+    "E_STEPS",
+    "Assignment",
+    "Classifier",
+    "ClassifierEStep",
+    "CriticAssigner",
+    "CriticEStep",
+    "check_e_step",
+]

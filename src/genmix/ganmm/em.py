@@ -13,43 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def entropy(p: Tensor) -> Tensor:
-    """Entropy in nats over the last dimension; 0 log 0 is 0."""
-    # Not xlogy: its gradient is NaN at 0, where the share of a lost component can underflow to.
-    return -(p * p.clamp_min(torch.finfo(p.dtype).tiny).log()).sum(-1)
-
-
-def component_shares(labels: Tensor, n_components: int) -> Tensor:
-    """Share of the items in each component.
-
-    Parameters
-    ----------
-    labels : Tensor of int64 [..., N]
-        Component of each item.
-    n_components : int
-        K.
-
-    Returns
-    -------
-    Tensor [..., K]
-        Non-negative, sums to one.
-    """
-    counts = torch.zeros(*labels.shape[:-1], n_components, device=labels.device)
-    ones = torch.ones_like(labels, dtype=counts.dtype)
-    return counts.scatter_add_(-1, labels, ones) / labels.shape[-1]
-
-
-def balanced_memberships(log_posterior: Tensor, balance: float, n_iter: int = 20) -> Tensor:
+def balanced_memberships(log_posterior: Tensor, sinkhorn_strength: float, n_iter: int = 20) -> Tensor:
     """Memberships whose component masses are pulled towards equal shares: unbalanced Sinkhorn iterations.
 
     Solves ``max_Q <Q, log p> + H(Q)`` with rows of Q on the simplex and a Kullback-Leibler price for column
-    masses that differ from N/K; `balance` is the relaxed exponent ``rho / (rho + 1)`` of that price.
+    masses that differ from N/K; `sinkhorn_strength` is the relaxed exponent ``rho / (rho + 1)`` of that price.
 
     Parameters
     ----------
     log_posterior : Tensor [..., N, K]
         Log memberships of the classifier.
-    balance : float
+    sinkhorn_strength : float
         From 0 (plain memberships) to 1 (equal shares exactly, in the limit of many iterations).
     n_iter : int
         Sinkhorn iterations (> 0).
@@ -59,13 +33,13 @@ def balanced_memberships(log_posterior: Tensor, balance: float, n_iter: int = 20
     Tensor [..., N, K]
         Rows sum to one.
     """
-    if balance == 0:
+    if sinkhorn_strength == 0:
         return log_posterior.softmax(-1)
     n, k = log_posterior.shape[-2:]
     price = torch.zeros_like(log_posterior[..., :1, :])
     for _ in range(n_iter):
         mass = (log_posterior + price).log_softmax(-1).logsumexp(-2, keepdim=True) - math.log(n / k)
-        price = balance * (price - mass)
+        price = sinkhorn_strength * (price - mass)
     return (log_posterior + price).softmax(-1)
 
 
@@ -83,7 +57,7 @@ def epsilon_at(iteration: int, schedule: Sequence[tuple[int, float]]) -> float:
 
 
 def component_distributions(
-    labels: Tensor, posterior: Tensor, epsilon: float, extras: str = "highest"
+    labels: Tensor, posterior: Tensor, epsilon: float, exploration: str = "highest"
 ) -> tuple[Tensor, Tensor]:
     """Weigh D_i and the points that augment it for sampling (Yu & Zhou 2018, Algorithm 1, lines 9-11).
 
@@ -95,8 +69,8 @@ def component_distributions(
         Memberships h_q.
     epsilon : float
         Share of the augmented set that comes from outside, in [0, 1); it fixes
-        ``sigma = epsilon / (1 - epsilon) |D_i|`` points for ``extras="highest"``.
-    extras : {"highest", "proportional"}
+        ``sigma = epsilon / (1 - epsilon) |D_i|`` points for ``exploration="highest"``.
+    exploration : {"highest", "proportional"}
         The sigma points of D - D_i of highest posterior, evenly (the paper's text), or all of D - D_i in
         proportion to the posterior (its code).
 
@@ -117,7 +91,9 @@ def component_distributions(
         return own, own  # nothing comes from outside, so nothing is ranked
     size = own.sum(-1, keepdim=True)
     outside = p.clamp_min(1e-12) * (1 - own)
-    if extras == "highest":  # ranked without that floor, or a sure classifier would make all the others equal
+    if (
+        exploration == "highest"
+    ):  # ranked without that floor, or a sure classifier would make all the others equal
         sigma = (epsilon / (1 - epsilon) * size).ceil()
         order = torch.where(own > 0, -1, p).argsort(dim=-1, descending=True, stable=True)
         chosen = (torch.arange(n, device=p.device) < sigma.minimum(n - size)).to(p.dtype)
@@ -138,7 +114,7 @@ def draw_batches(
     batch_size, n_batches : int
         B items in each of T batches.
     epsilon : float
-        Share of extras, in [0, 1).
+        Share from outside, in [0, 1).
     generator : torch.Generator
         Source of randomness.
 
@@ -157,13 +133,7 @@ def draw_batches(
     return torch.cat([empty, *drawn], -1).transpose(0, 1)
 
 
-def cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    kind: str = "cross_entropy",
-    smoothing: float = 0.1,
-    prior: Tensor | None = None,
-) -> Tensor:
+def classifier_loss(logits: Tensor, targets: Tensor, prior: Tensor | None = None) -> Tensor:
     """Loss of the moderate classifier on generated items (Algorithm 1, line 6), a mean over each batch.
 
     Parameters
@@ -172,11 +142,6 @@ def cross_entropy(
         Scores.
     targets : Tensor of int64 [R, B]
         Component that made each item.
-    kind : {"cross_entropy", "double_softmax", "label_smoothing"}
-        "double_softmax" passes probabilities where logits belong, as the published code does: the loss then
-        stays within ``[log(e + K - 1) - 1, log(e + K - 1)]``, so that the classifier never becomes sure.
-    smoothing : float
-        For "label_smoothing", in [0, 1).
     prior : Tensor [R, K], optional
         Shares of the components in S. A batch with the same number of items of each counts as one drawn by
         these shares: an item of component k weighs ``K prior_k``.
@@ -185,97 +150,7 @@ def cross_entropy(
     -------
     Tensor [R]
     """
-    if kind == "double_softmax":
-        logits = logits.softmax(-1)
-    smooth = smoothing if kind == "label_smoothing" else 0.0
-    losses = F.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=smooth
-    )
-    losses = losses.view(targets.shape)
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
     if prior is not None:
         losses = losses * prior.shape[-1] * prior.gather(1, targets)
     return losses.mean(1)
-
-
-def information_loss(
-    logits: Tensor, conditional_entropy_weight: float = 0.2, balance: float = 2.0, prior: Tensor | None = None
-) -> Tensor:
-    """Information maximisation under augmentation: items should be told apart, and alike in two views.
-
-    ``CE(p_1, p_2) + conditional_entropy_weight * mean H(p) - balance * H(mean p)``, with p_1 and p_2 the memberships of two
-    views of the same items.
-
-    Parameters
-    ----------
-    logits : Tensor [2, ..., B, K]
-        Scores of both views.
-    conditional_entropy_weight, balance : float
-        Weights (>= 0). `balance` 1 is plain mutual information; more asks for components of near-equal size.
-    prior : Tensor [..., K], optional
-        Expected shares where they are not equal: the last term is ``+ balance * KL(mean p | prior)``.
-
-    Returns
-    -------
-    Tensor [...]
-        One loss for each leading index (restart or head). It is free of labels, so the lowest may be chosen.
-    """
-    log_p = logits.log_softmax(-1)
-    p = log_p.exp()
-    agreement = -((p[0] * log_p[1]).sum(-1) + (p[1] * log_p[0]).sum(-1)).mean(-1) / 2
-    sure = -(p * log_p).sum(-1).mean((0, -1))
-    shares = p.mean((0, -2))
-    uneven = -entropy(shares)
-    if prior is not None:
-        uneven = uneven - (shares * prior.clamp_min(torch.finfo(prior.dtype).tiny).log()).sum(-1)
-    return agreement + conditional_entropy_weight * sure + balance * uneven
-
-
-def confident_loss(logits: Tensor, targets: Tensor, confidence: float = 0.9) -> Tensor:
-    """Cross-entropy to the memberships of items assigned with confidence; the others weigh nothing.
-
-    Parameters
-    ----------
-    logits : Tensor [R, B, K]
-        Scores of the augmented view.
-    targets : Tensor [R, B, K]
-        Memberships of the clean view.
-    confidence : float
-        Least membership of the winner, in [0, 1].
-
-    Returns
-    -------
-    Tensor [R]
-    """
-    best, label = targets.max(-1)
-    losses = F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none").view(label.shape)
-    return (losses * (best >= confidence)).mean(1)
-
-
-def view_information(first: Tensor, second: Tensor, n_components: int, doubt: float = 0.0) -> Tensor:
-    """Mutual information in nats between the components k and k' of two views of the same items.
-
-    High where views agree and components differ; free of labels, so it ranks partitions of the same data.
-    ``I(k; k') - doubt H(k | k')``: mutual information alone would rather cut a large group in two, at the
-    price of views that disagree, than keep a small one; `doubt` raises that price.
-
-    Parameters
-    ----------
-    first, second : Tensor of int64 [..., N]
-        Component of each item in either view.
-    n_components : int
-        K.
-    doubt : float
-        Price of disagreement (>= 0).
-
-    Returns
-    -------
-    Tensor [...]
-        At most log K; at least 0 where `doubt` is 0.
-    """
-    k = n_components
-    joint = component_shares(torch.cat([first * k + second, second * k + first], -1), k * k).unflatten(
-        -1, (k, k)
-    )
-    marginal = joint.sum(-1)
-    unsure = entropy(joint.flatten(-2)) - entropy(marginal)
-    return entropy(marginal) - (1 + doubt) * unsure

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Settings, short_repr
 from genmix.ganmm import em
-from genmix.nn.adversarial import OBJECTIVES, Adversarial, ObjectiveName, clip_weights
+from genmix.nn.adversarial import OBJECTIVES, check_objective, clip_weights
 from genmix.nn.build import build_stack, copy_networks, normalizes_batches
 from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, Stateful
 
 
 @dataclass(frozen=True)
 class MStep(Settings):
-    """How the GANs of an M-step are trained (Yu & Zhou 2018, Algorithm 1, line 12).
+    """How the GANs of an M-step are trained (Yu & Zhou 2018, Algorithm 1, lines 9-12).
 
     Parameters
     ----------
-    objective : {"r1", "wgan", "wgan-gp"} or Adversarial
-        Losses, penalty and optimiser.
+    objective : str
+        Losses, penalty and optimiser: "r1", "wgan", "wgan-gp" or another name in
+        `nn.adversarial.OBJECTIVES`.
+    lr : float or None
+        Learning rate of generators and critics; None is the objective's.
     steps : int
         Generator steps of every GAN in an EM iteration.
     pretrain_steps : int
@@ -33,19 +37,74 @@ class MStep(Settings):
     latent_dim : int or None
         Dimensions of the standard normal noise; None is 128 for images and 64 for tables, as in the GANMM
         code.
-    average : float
-        Forgetting factor of the averaged generators that `sample` uses; 0 uses the generators as they are.
-    reinitialize : bool
-        Give a GAN that makes nearly one item only a fresh start. The published presets do not.
+    ema_decay : float
+        Decay of the averaged generators that `sample` uses; 0 uses the generators as they are.
+    epsilon : float, sequence of (int, float) or None
+        Share of every batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which the last
+        holds for ever. None is .1, .05 and, from iteration 10 on, 0: after an informed start little exploration
+        is needed, and none at the end, so that every component is learned from its own data.
     """
 
-    objective: ObjectiveName | Adversarial = "r1"
+    _intervals: ClassVar[dict[str, str]] = {"ema_decay": "[0, 1)", "epsilon": "[0, 1)"}
+
+    #: Whether a GAN that makes nearly one item only gets new weights; the published procedures have nothing.
+    reinitialize: ClassVar[bool] = True
+
+    objective: str = "r1"
+    lr: float | None = None
     steps: int = 100
     pretrain_steps: int = 200
     batch_size: int = 32
     latent_dim: int | None = 32
-    average: float = 0.998
-    reinitialize: bool = True
+    ema_decay: float = 0.998
+    epsilon: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown objective and what is no schedule."""
+        super().__post_init__()
+        check_objective(self.objective)
+        _ = self.schedule
+
+    @property
+    def schedule(self) -> tuple[tuple[int, float], ...]:
+        """Pairs (until iteration, epsilon) for `em.epsilon_at`."""
+        if self.epsilon is None:
+            return _DEFAULT_EPSILON
+        constant = isinstance(self.epsilon, Real)
+        try:
+            pairs = [(1, self.epsilon)] if constant else [(int(t), float(e)) for t, e in self.epsilon]
+        except (TypeError, ValueError, OverflowError):
+            pairs = []
+        if not pairs or any(not 0 <= share < 1 for _, share in pairs):
+            raise ValueError(
+                f"epsilon={short_repr(self.epsilon)}: expected None, a share of at least 0 and below 1, or pairs "
+                "(until iteration, share)"
+            )
+        return tuple((until, float(share)) for until, share in pairs)
+
+    @property
+    def last_change(self) -> int:
+        """First iteration from which epsilon stays as it is."""
+        return self.schedule[-2][0] if len(self.schedule) > 1 else 0
+
+
+_DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
+
+
+def m_step_settings(value: Any) -> MStep:
+    """Settings that the argument `m_step` stands for.
+
+    Raises
+    ------
+    ValueError
+        It is neither None, nor the name of an objective, nor settings.
+    """
+    if value is None or isinstance(value, MStep):
+        return value or MStep()
+    if isinstance(value, str) and value in OBJECTIVES:
+        return MStep(value)
+    expected = ", ".join(map(repr, OBJECTIVES))
+    raise ValueError(f"m_step={short_repr(value)} is unknown; expected None, {expected} or MStep")
 
 
 class Components(Stateful):
@@ -61,7 +120,7 @@ class Components(Stateful):
         Settings.
     networks : mapping
         Choices for "generator" and "critic", see `nets.build_stack`.
-    run : Engine
+    engine : Engine
         Device and random generators.
     """
 
@@ -71,39 +130,41 @@ class Components(Stateful):
     )  # fmt: skip
 
     def __init__(
-        self, n: int, item_shape: tuple[int, ...], step: MStep, networks: Mapping[str, Any], run: Engine
+        self, n: int, item_shape: tuple[int, ...], step: MStep, networks: Mapping[str, Any], engine: Engine
     ) -> None:
-        self.n, self.step, self.run = n, step, run
+        self.n, self.step, self.engine = n, step, engine
         self.latent_dim = step.latent_dim or (128 if len(item_shape) == 3 else 64)
-        self.objective = OBJECTIVES[step.objective] if isinstance(step.objective, str) else step.objective
+        objective = OBJECTIVES[step.objective]
+        if step.lr is not None:
+            objective = replace(objective, generator_lr=step.lr, critic_lr=step.lr)
+        self.objective = objective
 
         def build() -> tuple[torch.nn.Module, torch.nn.Module]:
             g = build_stack(
-                "generator", networks["generator"], n, (self.latent_dim,), item_shape, run.cpu_generator
+                "generator", networks["generator"], n, (self.latent_dim,), item_shape, engine.cpu_generator
             )
-            d = build_stack("critic", networks["critic"], n, item_shape, (), run.cpu_generator)
-            return run.place(g), run.place(d)
+            d = build_stack("critic", networks["critic"], n, item_shape, (), engine.cpu_generator)
+            return engine.place(g), engine.place(d)
 
         self._build = build
         self.generator, self.critic = build()
-        objective = self.objective
         self.generator_optimizer = FusedOptimizer(
             self.generator.parameters(), objective.make_optimizer, objective.generator_lr
         )
         self.critic_optimizer = FusedOptimizer(
             self.critic.parameters(), objective.make_optimizer, objective.critic_lr
         )
-        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.average)
+        self.averaged = AveragedNetwork(self.generator, self.generator_optimizer, step.ema_decay)
         self.joint = not normalizes_batches(self.critic)
         self.steps_done = 0
-        self.collapsed_components = torch.zeros(n, dtype=torch.bool, device=run.device)
+        self.collapsed_components = torch.zeros(n, dtype=torch.bool, device=engine.device)
 
     def noise(self, n_items: int) -> Tensor:
         """Draw standard normal noise ``[C, n_items, latent_dim]``."""
         shape = (self.n, n_items, self.latent_dim)
-        return torch.randn(shape, generator=self.run.generator, device=self.run.device)
+        return torch.randn(shape, generator=self.engine.generator, device=self.engine.device)
 
-    def judge(self, x: Tensor) -> Tensor:
+    def critic_scores(self, x: Tensor) -> Tensor:
         """Scores ``[C, B]`` by the critics, float32: what losses are made of."""
         return self.critic(x).float()
 
@@ -112,8 +173,15 @@ class Components(Stateful):
         """Sample ``[C, n_items, *item_shape]``; generators with batch normalisation see full batches."""
         network = self.averaged.network if averaged else self.generator
         full = max(n_items, self.step.batch_size) if averaged else n_items
-        with self.run.autocast():
+        with self.engine.autocast():
             return network(self.noise(full))[:, :n_items].float()
+
+    def pretrain(self, items: Tensor, labels: Tensor) -> None:
+        """Line 2: train every GAN on its part of a partition ``[R, N]``."""
+        k = self.n // len(labels)
+        even = torch.full((*labels.shape, k), 1 / k, device=labels.device)
+        own, _ = em.component_distributions(labels, even, 0.0)
+        self.train(items, own, own, 0.0, self.step.pretrain_steps, clip=self.objective.clip_pretraining)
 
     def train(
         self,
@@ -121,41 +189,49 @@ class Components(Stateful):
         own: Tensor,
         extra: Tensor,
         epsilon: float,
-        steps: int,
+        steps: int | None = None,
         *,
-        pretraining: bool = False,
+        clip: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Train every GAN on its own D_i; returns the mean critic and generator loss of a component.
+        """Line 12: train every GAN on its own D_i; returns the mean critic and generator loss of a component.
 
         Parameters
         ----------
         items : Tensor [N, *item_shape]
             Scaled data.
-        own, extra : Tensor [C, N]
+        own, extra : Tensor [R, K, N]
             Weights from `em.component_distributions`.
         epsilon : float
             Share of each batch from outside D_i.
-        steps : int
-            Generator steps.
-        pretraining : bool
-            Before the first E-step; some objectives do not clip then.
+        steps : int, optional
+            Generator steps; `step.steps` by default.
+        clip : bool
+            Whether weights are clipped where the objective asks for it.
         """
-        objective, run, batch = self.objective, self.run, self.step.batch_size
-        losses = torch.zeros(2, device=run.device)
-        per_step = objective.critic_steps
-        batches = em.draw_batches(own, extra, batch, steps * per_step, epsilon, run.generator)
+        objective, engine, batch = self.objective, self.engine, self.step.batch_size
+        steps, per_step = self.step.steps if steps is None else steps, objective.critic_steps
+        losses = torch.zeros(2, device=engine.device)
+        own, extra = own.flatten(0, -2), extra.flatten(0, -2)
+        batches = em.draw_batches(own, extra, batch, steps * per_step, epsilon, engine.generator)
         for step in range(steps):
-            with run.autocast():
-                generator_loss = objective.generator_loss(self.judge(self.generator(self.noise(batch))))
+            with engine.autocast():
+                generator_loss = objective.generator_loss(
+                    self.critic_scores(self.generator(self.noise(batch)))
+                )
             self.generator_optimizer.step(generator_loss)
             for index in batches[step * per_step : (step + 1) * per_step]:
                 fake = self.generate(batch)
-                with run.autocast():
+                with engine.autocast():
                     critic_loss = objective.critic_loss(
-                        self.judge, items[index], fake, self.steps_done, run.generator, joint=self.joint
+                        self.critic_scores,
+                        items[index],
+                        fake,
+                        self.steps_done,
+                        engine.generator,
+                        joint=self.joint,
                     )
                 self.critic_optimizer.step(critic_loss)
-                if objective.clip is not None and (objective.clip_pretraining or not pretraining):
+                if objective.clip is not None and clip:
                     clip_weights(self.critic_optimizer.flat, objective.clip)
                 losses[0] += critic_loss.detach()
                 self.steps_done += 1
@@ -165,7 +241,7 @@ class Components(Stateful):
         return critic_mean / per_step, generator_mean
 
     @torch.no_grad()
-    def critic_scores(self, items: Tensor, batch_size: int = 2048) -> Tensor:
+    def score_all(self, items: Tensor, batch_size: int = 2048) -> Tensor:
         """Scores ``[C, N]`` of all critics for the same items."""
         parts = [self.critic(x.expand(self.n, *x.shape)) for x in items.split(batch_size)]
         return torch.cat(parts, 1).float()
@@ -180,21 +256,25 @@ class Components(Stateful):
     def collapsed(self, items: Tensor, own: Tensor, share: float = 0.02, n_items: int = 32) -> Tensor:
         """Which generators [C] make nearly one and the same item.
 
-        Their samples' total variance is below `share` of that of the data they should stand for.
+        Their samples' total variance is below `share` of that of the data they should stand for, drawn by the
+        weights `own` ``[R, K, N]``.
         """
-        index = em.draw_batches(own, own, n_items, 1, 0.0, self.run.generator)[0]
+        own = own.flatten(0, -2)
+        index = em.draw_batches(own, own, n_items, 1, 0.0, self.engine.generator)[0]
         real = items[index].flatten(2).var(1).sum(1)
         made = self.generate(n_items).flatten(2).var(1).sum(1)
         return (made < share * real) | ~made.isfinite()
 
     def reinitialize_collapsed(self, items: Tensor, own: Tensor) -> Tensor:
-        """Revive what `collapsed` finds, where `MStep.reinitialize` asks for it; returns which [C]."""
-        if not self.step.reinitialize:
-            return self.collapsed_components
-        self.collapsed_components = self.collapsed(items, own)
-        if self.collapsed_components.any():
-            self.reinitialize(self.collapsed_components)
-        return self.collapsed_components
+        """Reinitialize what `collapsed` finds, where the M-step asks for it; returns which ``[K]``, in any restart.
+
+        The one place of an iteration, besides its record, where the host waits for the device.
+        """
+        if self.step.reinitialize:
+            self.collapsed_components = self.collapsed(items, own)
+            if self.collapsed_components.any():
+                self.reinitialize(self.collapsed_components)
+        return self.collapsed_components.view(len(own), -1).any(0)
 
     @torch.no_grad()
     def reinitialize(self, which: Tensor) -> None:

@@ -9,26 +9,47 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from genmix.base.estimator import BaseMixture, check_losses, fingerprint
+from genmix.base.estimator import BaseMixture
+from genmix.base.preprocessing import Preprocessing
 from genmix.ganmm import em
-from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, agreement
-from genmix.ganmm.m_step import Components, MStep
-from genmix.ganmm.presets import PRESETS, ROLES, Plan, make_plan
-from genmix.nn.adversarial import Adversarial
-from genmix.nn.build import build_stack, copy_networks, network_outputs, take_weights
-from genmix.training.arguments import network_choices
-from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
+from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, check_e_step
+from genmix.ganmm.m_step import Components, MStep, m_step_settings
+from genmix.ganmm.presets import PRESETS, CodeEStep, CodeMStep, CodesEStep, PaperEStep, PaperMStep
+from genmix.nn.build import build_stack, copy_networks, network_choices, network_outputs, take_weights
+from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint
 from genmix.training.engine import Engine
-from genmix.training.infomax import InfoMaxInit, pretrain_infomax, start_components
+from genmix.training.infomax import (
+    InfoMaxInit,
+    MultiHeadNetwork,
+    check_init,
+    fit_partition,
+    init_settings,
+    pretrain_infomax,
+    view_mutual_information,
+)
+from genmix.training.information import component_shares
+from genmix.training.partitions import initial_components
+from genmix.training.run import Run
+
+ROLES = ("generator", "critic", "classifier")
+
+
+class ResolvedSettings(NamedTuple):
+    """What a fit does, every "auto" and None resolved from the kind and shape of the data."""
+
+    init: str | InfoMaxInit | np.ndarray
+    e_step: ClassifierEStep | CriticEStep
+    m_step: MStep
+    networks: dict[str, Any]
+    item_shape: tuple[int, ...]
 
 
 class GANMixture(BaseMixture):
@@ -44,19 +65,18 @@ class GANMixture(BaseMixture):
     ----------
     n_components : int
         Number of components K (at least 1).
-    start : str, InfoMaxInit or array of int [N]
-        The partition to begin with (Algorithm 1, line 1): "auto"; "information" (the E-step classifier learns
-        by information maximisation under augmentation; the default); "random" (the paper); "kmeans",
-        "gmm-full", "gmm-tied", "gmm-diag", "spectral"; or the components of all items. An E-step classifier
-        that learns from real items begins with what was partitioned other than at random.
-    e_step : {"classifier", "critic"}, ClassifierEStep or CriticEStep
-        "classifier" is ``ClassifierEStep()``, for tables with ``generated_weight=0.3, prior="shares"``;
-        "critic" is the paper's ablation GANMM(EM).
-    m_step : {"r1", "wgan", "wgan-gp"} or MStep
-        How the GANs are trained.
-    epsilon : "auto", float or sequence of (int, float)
-        Share of every M-step batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which
-        the last holds for ever.
+    init : str, InfoMaxInit or array of int [N]
+        The partition to begin with (Algorithm 1, line 1): "auto" and "infomax" are ``InfoMaxInit()`` (the
+        E-step's classifier learns by information maximisation under augmentation); "random" (the paper);
+        "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral"; the components of all items; or "fitted":
+        continue from the networks fitted before, where the model is fitted. An E-step's classifier that learns
+        from real items begins with what was partitioned other than at random.
+    e_step : {"classifier", "critic", "standardized-critic"} or ClassifierEStep
+        "classifier" is ``ClassifierEStep()``; "critic" is the paper's ablation GANMM(EM), in which the critics
+        assign the data by their raw scores, "standardized-critic" the same in units of each critic's scores
+        of its own samples.
+    m_step : None, str or MStep
+        How the GANs are trained: None is ``MStep()``, a name such as "wgan" or "wgan-gp" ``MStep(name)``.
     networks : str, dict or callable
         "auto", "mlp", "conv", "ganmm-2018"; or a dictionary with such a choice, a dictionary of options or a
         factory ``(in_shape, out_dim) -> nn.Module`` for "generator", "critic" and "classifier".
@@ -77,8 +97,6 @@ class GANMixture(BaseMixture):
         Seed of everything random.
     verbose : int
         1 shows progress bars with the time left.
-    warm_start : bool
-        Continue from the fitted networks when `fit` is called again on items of the same shape.
     device : str
         "auto", "cpu", "cuda", ...
     precision : {"auto", "float32", "bfloat16"}
@@ -121,25 +139,22 @@ class GANMixture(BaseMixture):
     _settings: ClassVar[dict[str, type]] = {
         t.__name__: t
         for t in (
-            InfoMaxInit,
-            ClassifierEStep,
-            CriticEStep,
-            MStep,
-            Adversarial,
-            Affine,
-            ColorJitter,
-            NeighborSwap,
+            InfoMaxInit, ClassifierEStep, CriticEStep, MStep, Affine, ColorJitter, NeighborSwap,
+            PaperEStep, CodeEStep, CodesEStep, PaperMStep, CodeMStep,
         )
-    }
+    }  # fmt: skip
+
+    _default_settings: ClassVar[dict[str, Callable[[Any], Any]]] = {
+        "init": init_settings, "e_step": check_e_step, "m_step": m_step_settings,
+    }  # fmt: skip
 
     def __init__(
         self,
         n_components: int = 2,
         *,
-        start: Any = "auto",
+        init: Any = "auto",
         e_step: Any = "classifier",
-        m_step: Any = "r1",
-        epsilon: Any = "auto",
+        m_step: Any = None,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -148,15 +163,13 @@ class GANMixture(BaseMixture):
         n_init: int = 1,
         random_state: Any = None,
         verbose: int = 0,
-        warm_start: bool = False,
         device: str = "auto",
         precision: str = "float32",
     ) -> None:
         self.n_components = n_components
-        self.start = start
+        self.init = init
         self.e_step = e_step
         self.m_step = m_step
-        self.epsilon = epsilon
         self.networks = networks
         self.augmentation = augmentation
         self.scaling = scaling
@@ -165,7 +178,6 @@ class GANMixture(BaseMixture):
         self.n_init = n_init
         self.random_state = random_state
         self.verbose = verbose
-        self.warm_start = warm_start
         self.device = device
         self.precision = precision
 
@@ -217,84 +229,96 @@ class GANMixture(BaseMixture):
         FloatingPointError
             Training diverged.
         """
-        begun = time.perf_counter()
-        run = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
+        start_time = time.perf_counter()
+        engine = Engine(self.device, self.random_state, precision=self.precision, verbose=self.verbose)
         X = self._validated(X, reset=True)
-        plan = make_plan(self, X)
-        kept = Checkpoint(checkpoint, self, (X,), run)
-        fitted = self._fitted_networks(plan) if self.warm_start else None
-        items = plan.preprocessing.apply(X).to(run.device)
-        views = AugmentedData(items, plan.augmentation, run)
-        gans = Components(self.n_init * self.n_components, plan.item_shape, plan.m_step, plan.networks, run)
-        h_q, labels = self._begin(views, plan, gans, fitted, kept)
-        fresh = fitted is None and not kept.exists
-        self._epsilon_em(views, plan, gans, h_q, labels, kept, begun - kept.seconds, fresh=fresh)
-        self._conclude(views, plan, gans, h_q, X)
+        preprocessing, items = Preprocessing.fit_apply(X, "range" if self.scaling == "auto" else self.scaling)
+        settings = self._resolve(items, engine)
+        fitted = self._fitted_networks(settings)
+        kept = Checkpoint(checkpoint, self, (self._fingerprint(X),), engine)
+        augmentation = resolve_augmentation(self.augmentation, settings.item_shape)
+        data = AugmentedData(items.to(engine.device), augmentation, engine)
+        n_gans = self.n_init * self.n_components
+        gans = Components(n_gans, settings.item_shape, settings.m_step, settings.networks, engine)
+        run = Run(kept, engine, start_time)
+        h_q, labels = self._begin(data, settings, gans, fitted, kept)
+        if fitted is None and not run.resumed:
+            gans.pretrain(data.items, labels)  # line 2
+        self._epsilon_em(data, h_q, gans, labels, run)
+        self._conclude(data, settings, preprocessing, gans, h_q, run)
         return self
 
     def _epsilon_em(
         self,
-        views: AugmentedData,
-        plan: Plan,
-        gans: Components,
+        data: AugmentedData,
         h_q: Classifier | CriticAssigner,
+        gans: Components,
         labels: Tensor,
-        kept: Checkpoint,
-        begun: float,
-        *,
-        fresh: bool,
+        run: Run,
     ) -> None:
         """Algorithm 1 of Yu & Zhou 2018 for all restarts at once; the line numbers are the paper's."""
-        D, K, run = views.items, self.n_components, views.run
-        if fresh:  # line 2: the GANs are pretrained on the partition of line 1
-            even = torch.ones(*labels.shape, K, device=run.device) / K
-            own = em.component_distributions(labels, even, 0.0)[0]
-            flat = own.flatten(0, 1)
-            gans.train(D, flat, flat, 0.0, plan.m_step.pretrain_steps, pretraining=True)
-        self.history_, labels = kept.resume({"gans": gans, "h_q": h_q}, labels)
-        for t in self._until_converged(run, "epsilon-EM", plan.last_change + 1):  # lines 3-4
-            epsilon = em.epsilon_at(t, plan.epsilon)
-            shares = em.component_shares(labels, K)
-            loss_h = h_q.learn(gans.generate, views, shares)  # lines 5-7: S is sampled, h_q learns it
-            pool = plan.draw_pool(len(D), run)
-            p = em.balanced_memberships(
-                h_q.log_posterior(D[pool]), plan.balance
-            ).nan_to_num()  # NaN: see _record
-            before = labels[:, pool].clone()
-            labels[:, pool] = p.argmax(-1)  # line 8
+        D, K, m_step = data.items, self.n_components, gans.step
+        labels = run.resume({"gans": gans, "h_q": h_q}, labels)
+        for t in run.iterations("epsilon-EM", self.max_iter, self.tol, m_step.last_change + 1):  # lines 3-4
+            epsilon = em.epsilon_at(t, m_step.schedule)
+            loss = h_q.learn(gans.generate, data, component_shares(labels, K))  # lines 5-7: h_q learns S
+            assigned = h_q.assign(D, labels)  # line 8, also into `labels`
             # lines 9-11: D_i, and the sigma_t points that augment it
-            own, extra = em.component_distributions(labels[:, pool], p, epsilon, plan.e_step.extras)
-            own, extra = own.flatten(0, 1), extra.flatten(0, 1)
-            losses = gans.train(D[pool], own, extra, epsilon, plan.m_step.steps)  # line 12
-            reinitialized = gans.reinitialize_collapsed(D[pool], own)
-            changed = (before != labels[:, pool]).float().mean(1).max()
-            shares = em.component_shares(labels[:, pool], K)
-            self._record(
-                t, epsilon, torch.stack([changed, loss_h, *losses, shares.min()]), reinitialized, begun
+            D_i, extra = em.component_distributions(
+                assigned.labels, assigned.posterior, epsilon, h_q.exploration
             )
-            kept.write(self.history_, labels)
-        kept.write(self.history_, labels, last=True)
+            critic_loss, generator_loss = gans.train(assigned.items, D_i, extra, epsilon)  # line 12
+            reinitialized = gans.reinitialize_collapsed(assigned.items, D_i)
+            run.record(
+                labels, epsilon=epsilon, changed=assigned.changed, classifier_loss=loss, critic_loss=critic_loss,
+                generator_loss=generator_loss, smallest_share=assigned.smallest_share, reinitialized=reinitialized,
+            )  # fmt: skip
 
-    def _record(self, t: int, epsilon: float, numbers: Tensor, reinitialized: Tensor, begun: float) -> None:
-        """Append to `history_`; only here and in `reinitialize_collapsed` does the host wait for the device."""
-        names = ("changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share")
-        values = dict(zip(names, numbers.tolist(), strict=True))
-        check_losses(values, t + 1)
-        record: dict[str, Any] = {"iteration": t + 1, "epsilon": epsilon, **values}
-        record["reinitialized"] = sorted({int(c) % self.n_components for c in reinitialized.nonzero()})
-        record["seconds"] = time.perf_counter() - begun
-        self.history_.append(record)
+    # ------------------------------------------------------------------ before the first iteration
+
+    def _resolve(self, items: Tensor, engine: Engine) -> ResolvedSettings:
+        """Check the arguments, and resolve every "auto" from the kind and shape of the data.
+
+        Raises
+        ------
+        ValueError
+            An argument out of range, or that does not go with the data.
+        """
+        item_shape, e_step = tuple(items.shape[1:]), check_e_step(self.e_step)
+        init = self.init
+        if isinstance(e_step, ClassifierEStep):
+            e_step = e_step.resolve(item_shape)
+            if isinstance(init, str) and (init == "auto" or (init == "fitted" and not self._is_fitted)):
+                init = "infomax"
+        elif isinstance(init, str) and init in ("auto", "fitted"):
+            init = "random" if init == "auto" or not self._is_fitted else init
+        init = check_init(init, len(items), self.n_components, ("fitted",))
+        if isinstance(init, InfoMaxInit):
+            if not isinstance(e_step, ClassifierEStep):
+                raise ValueError(
+                    f"init='infomax' trains the classifier of the E-step; {self.e_step!r} has none"
+                )
+            init = init.resolve(item_shape)
+        return ResolvedSettings(
+            init, e_step, m_step_settings(self.m_step), network_choices(self.networks, ROLES), item_shape
+        )
 
     def _begin(
         self,
-        views: AugmentedData,
-        plan: Plan,
+        data: AugmentedData,
+        settings: ResolvedSettings,
         gans: Components,
         fitted: nn.ModuleDict | None,
         kept: Checkpoint,
     ) -> tuple[Classifier | CriticAssigner, Tensor]:
-        """Line 1: h_q and a first assignment ``[R, N]``, from a start or from the networks fitted before."""
-        run, restarts = views.run, self.n_init
+        """Line 1: h_q and a first assignment ``[R, N]``, by `init` or by the networks fitted before."""
+        engine, init, e_step, K, R = (
+            data.engine,
+            settings.init,
+            settings.e_step,
+            self.n_components,
+            self.n_init,
+        )
         if fitted is not None:
             for role, network in (
                 ("generator", gans.generator),
@@ -302,80 +326,99 @@ class GANMixture(BaseMixture):
                 ("critic", gans.critic),
             ):
                 take_weights(network, fitted[role])
-        if isinstance(plan.e_step, CriticEStep):
-            judge: Classifier | CriticAssigner = CriticAssigner(gans, self.n_components, plan.e_step)
-        elif isinstance(plan.start, InfoMaxInit) and fitted is None and not kept.exists:
-            e_step = plan.e_step
-
-            def make(n: int, heads: int, rate: float) -> Classifier:
-                stack, step = self._classifier_stack(n, heads, plan, run), replace(e_step, rate=rate)
-                return Classifier(stack, self.n_components, step, run, restarts=n, n_heads=heads)
-
-            judge = pretrain_infomax(plan.start, make, views, self.n_components, restarts, e_step.rate)
-        else:
-            heads = kept.of("h_q", "n_heads", 1) if fitted is None else self._heads
-            network = self._classifier_stack(restarts, heads, plan, run)
-            judge = Classifier(network, self.n_components, plan.e_step, run, restarts=restarts, n_heads=heads)
-            judge.head = torch.full((restarts,), self._head if fitted is not None else 0, device=run.device)
+        if isinstance(e_step, CriticEStep):
+            critics = CriticAssigner(gans, K, e_step)
+            if kept.exists:
+                return critics, torch.empty(0)
             if fitted is not None:
-                take_weights(network, fitted["classifier"])
-        if kept.exists:
-            return judge, torch.empty(0)
-        if fitted is not None or isinstance(plan.start, InfoMaxInit):
-            return judge, judge.log_posterior(views.items).argmax(-1)
-        labels = start_components(plan.start, views, self.n_components, restarts)
-        if plan.teaches_start and isinstance(judge, Classifier):
-            how = InfoMaxInit()
-            judge.optimizer.set_lr(how.rate)
-            judge.fit_partition(labels, views, how.partition_steps)
-            judge.reset_optimizer(judge.step.rate)
-        return judge, labels
+                return critics, critics.log_posterior(data.items).argmax(-1)
+            return critics, initial_components(init, data, K, R)  # type: ignore[arg-type]
+        kind, shape = e_step.classifier, (settings.item_shape, settings.networks["classifier"])
 
-    def _classifier_stack(self, n: int, heads: int, plan: Plan, run: Engine) -> nn.Module:
-        choice, shape = plan.networks["classifier"], plan.item_shape
-        return run.place(
-            build_stack("classifier", choice, n, shape, (heads * self.n_components,), run.cpu_generator)
-        )
+        def make(n: int, heads: int) -> MultiHeadNetwork:
+            stack = build_stack("classifier", shape[1], n, shape[0], (heads * K,), engine.cpu_generator)
+            return MultiHeadNetwork(
+                engine.place(stack), K, lambda outputs: outputs, engine, restarts=n, n_heads=heads, lr=e_step.lr,
+                make_optimizer=kind.make_optimizer, frozen=kind.frozen(stack),
+            )  # fmt: skip
+
+        learned = isinstance(init, InfoMaxInit)
+        if isinstance(init, InfoMaxInit) and fitted is None and not kept.exists:
+            net = pretrain_infomax(init, make, data, K, R)
+            net.reset_optimizer(e_step.lr)
+        else:
+            net = make(R, kept.get("h_q", "net", "n_heads", default=1) if fitted is None else self._heads)
+            net.use_head(0 if fitted is None else self._head)
+            if fitted is not None:
+                take_weights(net.network, fitted["classifier"])
+        h_q = kind(net, K, e_step, data_statistics=learned or e_step.real_weight > 0)
+        if kept.exists:
+            return h_q, torch.empty(0)
+        if fitted is not None or isinstance(init, InfoMaxInit):
+            return h_q, h_q.log_posterior(data.items).argmax(-1)
+        labels = initial_components(init, data, K, R)
+        if e_step.real_weight and not (isinstance(init, str) and init == "random"):
+            net.optimizer.set_lr(InfoMaxInit().lr)
+            fit_partition(net, labels, data)
+            net.reset_optimizer(e_step.lr)
+        return h_q, labels
+
+    def _fitted_networks(self, settings: ResolvedSettings) -> nn.ModuleDict | None:
+        """Networks to continue from, None where the fit begins anew."""
+        if not isinstance(settings.init, str) or settings.init != "fitted":
+            return None
+        if settings.item_shape != self.preprocessing_.item_shape or len(self.weights_) != self.n_components:
+            raise ValueError(
+                "init='fitted' needs items of the shape, and as many components, as fitted before"
+            )
+        has_classifier = "classifier" in self._networks
+        if self.n_init != 1 or isinstance(settings.e_step, ClassifierEStep) != has_classifier:
+            raise ValueError("init='fitted' needs n_init=1 and the kind of E-step fitted before")
+        return self._networks
+
+    # ------------------------------------------------------------------ after the last iteration
 
     def _conclude(
         self,
-        views: AugmentedData,
-        plan: Plan,
+        data: AugmentedData,
+        settings: ResolvedSettings,
+        preprocessing: Preprocessing,
         gans: Components,
         h_q: Classifier | CriticAssigner,
-        X: np.ndarray,
+        run: Run,
     ) -> None:
-        """Keep the restart of highest `selection_score_`, assign the data a last time, and say what is wrong."""
-        run, K = views.run, self.n_components
-        information = agreement(lambda x: h_q.log_posterior(x).argmax(-1), views, K)
-        best = int(information.argmax())
-        chosen = torch.arange(best * K, (best + 1) * K, device=run.device)
+        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of what is wrong."""
+        K, device = self.n_components, data.engine.device
+        scores = view_mutual_information(lambda x: h_q.log_posterior(x).argmax(-1), data, K)
+        best = int(scores.argmax())
+        chosen = torch.arange(best * K, (best + 1) * K, device=device)
         mean, sd = gans.critic_score_stats()
-        self._critic_units = torch.cat([mean, sd], 1)[chosen].cpu()
+        self._critic_score_stats = torch.cat([mean, sd], 1)[chosen].cpu()
         source = {
             "generator": (gans.averaged.network, gans.n, chosen),
             "critic": (gans.critic, gans.n, chosen),
         }
         self._heads = self._head = 0
-        if isinstance(h_q, Classifier) and h_q.head is not None:
-            source["classifier"] = (h_q.network, self.n_init, torch.tensor([best], device=run.device))
-            self._heads, self._head = h_q.n_heads, int(h_q.head[best])
-        self.preprocessing_ = plan.preprocessing
-        self._networks = self._make_networks(plan.item_shape, gans.latent_dim, plan.networks).to(run.device)
+        if isinstance(h_q, Classifier):
+            source["classifier"] = (h_q.net.network, self.n_init, torch.tensor([best], device=device))
+            self._heads, self._head = h_q.net.n_heads, h_q.net.head_in_use(best)
+        self.preprocessing_ = preprocessing
+        self._networks = self._make_networks(settings.item_shape, gans.latent_dim, settings.networks).to(
+            device
+        )
         for role, (network, n, index) in source.items():
-            places = torch.arange(len(index), device=run.device)
+            places = torch.arange(len(index), device=device)
             copy_networks(network, n, index, self._networks[role], len(index), places)
         self._networks.eval().requires_grad_(False)
-        self.selection_score_ = float(information[best])
-        self.n_iter_ = len(self.history_)
-        self.fingerprint_ = fingerprint(X)
-        self._assign_last(plan.preprocessing.apply(X))
-        self.weights_ = np.bincount(self.labels_, minlength=K) / len(X)
+        self.selection_score_ = float(scores[best])
+        self.history_, self.converged_, self.n_iter_ = run.history, run.converged, len(run.history)
+        self._assign_last(data.items.cpu())
+        self.weights_ = np.bincount(self.labels_, minlength=K) / len(self.labels_)
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
         self._warn_of_components("stand for no data or generate one item only")
-        epsilon = self.history_[-1]["epsilon"]
-        self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", plan.last_change)
+        epsilon, last_change = self.history_[-1]["epsilon"], gans.step.last_change
+        self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", last_change)
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -385,8 +428,7 @@ class GANMixture(BaseMixture):
         ``sum_k p(k | x) (f_k(x) - m_k) / s_k`` with f_k the critic of component k and m_k, s_k its mean and
         standard deviation on items generated by that component. Mostly low for items unlike anything seen,
         but critics are not trained far from the data and can be high there in some directions. Comparable
-        within one fitted model only: no `score` to choose between models is made of it, `genmix.evaluation.tuning` does
-        that.
+        within one fitted model only: no `score` to choose between models is made of it, `genmix.tuning` does that.
 
         Parameters
         ----------
@@ -407,7 +449,7 @@ class GANMixture(BaseMixture):
 
     def _standard_scores(self, items: Tensor) -> np.ndarray:
         """Critic scores ``[N, K]`` in units of each critic's own generated items."""
-        mean, sd = self._critic_units.double().split(1, 1)
+        mean, sd = self._critic_score_stats.double().split(1, 1)
         return np.asarray(((self._critic_outputs(items) - mean) / sd).T.numpy())
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
@@ -415,21 +457,23 @@ class GANMixture(BaseMixture):
             scores = network_outputs(self._networks["classifier"], items, 1)[0]
             scores = scores.unflatten(-1, (self._heads, -1))[:, self._head]
             return np.asarray(scores.log_softmax(-1).numpy())
-        if isinstance(self.e_step, CriticEStep) and self.e_step.centred:
+        e_step = check_e_step(self.e_step)
+        if isinstance(e_step, CriticEStep) and e_step.standardized:
             return self._standard_scores(items)
         return np.asarray(self._critic_outputs(items).T.numpy())
 
     @torch.no_grad()
-    def _generate(self, counts: np.ndarray, run: Engine, batch_size: int = 64) -> Tensor:
+    def _generate(self, counts: np.ndarray, seed: int, batch_size: int = 64) -> Tensor:
         """Items of all components in order; every network sees full batches, as batch normalisation needs."""
-        network, latent_dim = self._networks["generator"].to(run.device), self._latent_dim
-        made = []
+        network, latent_dim = self._networks["generator"], self._latent_dim
+        device = next(network.parameters()).device
+        generator = torch.Generator(device).manual_seed(seed)
+        batches = []
         for _ in range(0, max(int(counts.max()), 1), batch_size):
-            shape = (len(counts), batch_size, latent_dim)
-            noise = torch.randn(shape, generator=run.generator, device=run.device)
-            made.append(network(noise).cpu())
-        every = torch.cat(made, 1)
-        return torch.cat([every[k, :count] for k, count in enumerate(counts)])
+            noise = torch.randn((len(counts), batch_size, latent_dim), generator=generator, device=device)
+            batches.append(network(noise).cpu())
+        items = torch.cat(batches, 1)
+        return torch.cat([items[k, :count] for k, count in enumerate(counts)])
 
     def _make_networks(
         self, item_shape: tuple[int, ...], latent_dim: int, choices: dict[str, Any]
@@ -449,27 +493,13 @@ class GANMixture(BaseMixture):
             )
         return networks
 
-    def _fitted_networks(self, plan: Plan) -> nn.ModuleDict | None:
-        """Networks to continue from, None before the first fit."""
-        if not hasattr(self, "_networks"):
-            return None
-        if plan.item_shape != self.preprocessing_.item_shape or len(self.weights_) != self.n_components:
-            raise ValueError(
-                "warm_start=True needs items of the shape, and as many components, as fitted before"
-            )
-        if self.n_init != 1 or isinstance(plan.e_step, ClassifierEStep) != ("classifier" in self._networks):
-            raise ValueError("warm_start=True needs n_init=1 and the kind of E-step fitted before")
-        return self._networks
-
     _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {**self._networks.state_dict(), "critic_score_stats": self._critic_units}
+        return {**self._networks.state_dict(), "critic_score_stats": self._critic_score_stats}
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        check_is_fitted(self, "preprocessing_")
-
-        self._critic_units = tensors.pop("critic_score_stats")
+        self._critic_score_stats = tensors.pop("critic_score_stats")
         self._networks = self._make_networks(
             self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks, ROLES)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -242,21 +242,31 @@ _GENERATOR_LOSSES = {
     "literal": logistic_generator_loss,
 }
 
-ObjectiveName = Literal["r1", "wgan", "wgan-gp"]
-
 #: Objectives by name.
-OBJECTIVES: dict[ObjectiveName, Adversarial] = {
+OBJECTIVES: dict[str, Adversarial] = {
     "r1": Adversarial(),
+    "r1-weak": Adversarial(penalty_weight=0.2),
+    "logistic": Adversarial(penalty=None, betas=(0.5, 0.9)),
+    "hinge": Adversarial("hinge", None),
+    "literal": Adversarial("literal", None),
     "wgan-gp": Adversarial(
         "wasserstein", "gradient", 10.0, 1, generator_lr=2e-4, critic_lr=2e-4, betas=(0.5, 0.9)
     ),
     "wgan": Adversarial(
-        "wasserstein",
-        None,
-        clip=0.01,
-        optimizer="rmsprop",
-        generator_lr=5e-5,
-        critic_lr=5e-5,
-        critic_steps=5,
+        "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_lr=5e-5, critic_lr=5e-5, critic_steps=5
     ),
 }
+#: As the published GANMM code has it.
+OBJECTIVES["wgan-2018-code"] = replace(OBJECTIVES["wgan"], clip_pretraining=False)
+
+
+def check_objective(name: str) -> None:
+    """Refuse a name that is not in `OBJECTIVES`.
+
+    Raises
+    ------
+    ValueError
+        It is unknown.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"objective={name!r}: expected one of {', '.join(map(repr, OBJECTIVES))}")

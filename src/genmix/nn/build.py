@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from genmix.nn.stacked import Factory, Shape, StackedConvGenerator, StackedConvN
 
 
 @contextmanager
-def kept_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
+def keep_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
     """Leave running statistics as they are while items pass that are not the data (generated ones)."""
     norms = [m for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)]
     before = [norm.momentum for norm in norms]
@@ -76,7 +76,7 @@ def take_weights(network: nn.Module, fitted: nn.Module) -> None:
     """
     state = fitted.state_dict()
     if {n: p.shape for n, p in network.state_dict().items()} != {n: p.shape for n, p in state.items()}:
-        raise ValueError("warm_start=True needs the networks and latent dimensions fitted before")
+        raise ValueError("init='fitted' needs the networks and latent dimensions fitted before")
     network.load_state_dict(state)
 
 
@@ -119,6 +119,25 @@ def check_choice(role: str, choice: Any) -> None:
         raise ValueError(
             f"networks: {role}={short_repr(choice)}: expected 'auto', 'mlp', 'conv', a dict or a factory"
         )
+
+
+def network_choices(networks: Any, roles: Sequence[str]) -> dict[str, Any]:
+    """Choice of each role from a model's argument `networks`.
+
+    Raises
+    ------
+    ValueError
+        A key that is no role, or what `check_choice` refuses.
+    """
+    if isinstance(networks, dict) and not set(networks) <= set(roles):
+        raise ValueError(
+            f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
+        )
+    given = networks if isinstance(networks, dict) else dict.fromkeys(roles, networks)
+    choices = {role: given.get(role, "auto") for role in roles}
+    for role, choice in choices.items():
+        check_choice(role, choice)
+    return choices
 
 
 def build_stack(

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Settings, short_repr
 from genmix.training.engine import Engine
 
 
@@ -157,7 +158,36 @@ def nearest_neighbors(
     return index[~itself].reshape(shape).astype(np.int64), float(np.median(distances[~itself].reshape(shape)))
 
 
+def are_images(item_shape: tuple[int, ...]) -> bool:
+    """Tell images from rows of a table, and from rows in the shape of images."""
+    return len(item_shape) == 3 and min(item_shape[1:]) > 1
+
+
 Augmentation = Affine | ColorJitter | NeighborSwap | Callable[[Tensor, torch.Generator], Tensor]
+
+
+def resolve_augmentation(value: Any, item_shape: tuple[int, ...], name: str = "augmentation") -> Augmentation:
+    """Resolve the argument `augmentation`, or another of its kind.
+
+    Raises
+    ------
+    ValueError
+        It is none, or one of images for a table.
+    """
+    if isinstance(value, str) and value == "auto":
+        if not are_images(item_shape):
+            return NeighborSwap()
+        return ColorJitter() if item_shape[0] == 3 else Affine()
+    if value is None:
+        return NeighborSwap(0, 0.0)
+    if isinstance(value, Affine | ColorJitter) and len(item_shape) != 3:
+        kind = type(value).__name__
+        raise ValueError(f"{name}={kind}() needs images; tables take NeighborSwap() or 'auto'")
+    if isinstance(value, NeighborSwap) or callable(value):
+        return value
+    raise ValueError(
+        f"{name}={short_repr(value)}: expected 'auto', Affine, ColorJitter, NeighborSwap, None or a callable"
+    )
 
 
 class AugmentedData:
@@ -169,54 +199,67 @@ class AugmentedData:
         Scaled items.
     augmentation : Affine, NeighborSwap or callable
         A callable maps ``[..., *item_shape]`` and a generator to the same shape.
-    run : Engine
+    engine : Engine
         Device and random generators.
     weights : Tensor [N], optional
         How often items are drawn, in proportion; equally by default.
+    component : Tensor of int64 [N], optional
+        Known components, -1 where unknown: an item is not exchanged with a neighbour of another one.
     """
 
     def __init__(
-        self, items: Tensor, augmentation: Augmentation, run: Engine, weights: Tensor | None = None
+        self,
+        items: Tensor,
+        augmentation: Augmentation,
+        engine: Engine,
+        weights: Tensor | None = None,
+        component: Tensor | None = None,
     ) -> None:
-        self.items, self.augmentation, self.run = items, augmentation, run
+        self.items, self.augmentation, self.engine = items, augmentation, engine
         self.weights = None if weights is None else weights.to(items.device)
+        self.component = component
         self.neighbors: Tensor | None = None
         self.noise = 0.0
         if isinstance(augmentation, NeighborSwap) and (augmentation.n_neighbors or augmentation.noise):
             flat = items.flatten(1).cpu().numpy()
-            found, distance = nearest_neighbors(flat, max(augmentation.n_neighbors, 1), run.numpy_state)
+            found, distance = nearest_neighbors(flat, max(augmentation.n_neighbors, 1), engine.numpy_state)
             self.noise = augmentation.noise * distance / math.sqrt(flat.shape[1])
             if augmentation.n_neighbors:
                 self.neighbors = torch.from_numpy(found).to(items.device)
 
-    def with_noise(self, times: float) -> AugmentedData:
-        """Return views of the same items, and of the same neighbours, with so many times the noise."""
-        views = copy(self)
-        views.noise = self.noise * times
-        return views
+    def with_noise(self, factor: float) -> AugmentedData:
+        """Return the same items, with the same neighbours, in views of so many times the noise."""
+        data = copy(self)
+        data.noise = self.noise * factor
+        return data
 
     def perturb(self, x: Tensor) -> Tensor:
         """Return an augmented view of any items ``[..., *item_shape]``, or the items where none differs."""
         if isinstance(self.augmentation, NeighborSwap):
             if not self.noise:
                 return x
-            return x + self.noise * torch.randn(x.shape, generator=self.run.generator, device=x.device)
-        return self.augmentation(x, self.run.generator)
+            return x + self.noise * torch.randn(x.shape, generator=self.engine.generator, device=x.device)
+        return self.augmentation(x, self.engine.generator)
 
     def sample_neighbors(self, index: Tensor) -> Tensor:
         """For each index a random near neighbour, or the item itself."""
         if self.neighbors is None:
             return index
-        generator = self.run.generator
+        generator = self.engine.generator
         column = torch.randint(
             self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
         )
         found = self.neighbors[index].gather(-1, column)[..., 0]
-        return found if self.weights is None else torch.where(self.weights[found] > 0, found, index)
+        if self.weights is not None:
+            found = torch.where(self.weights[found] > 0, found, index)
+        if self.component is not None:
+            own, other = self.component[index], self.component[found]
+            found = torch.where((own >= 0) & (other >= 0) & (own != other), index, found)
+        return found
 
     def draw_index(self, restarts: int, batch_size: int) -> Tensor:
         """Draw indices ``[R, B]`` of random items."""
-        shape, generator = (restarts, batch_size), self.run.generator
+        shape, generator = (restarts, batch_size), self.engine.generator
         if self.weights is None:
             return torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
         return torch.multinomial(self.weights, math.prod(shape), True, generator=generator).view(shape)

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from genmix.base.estimator import BaseModel
 
 #: Arguments that may change between two calls: how long the fit goes on, and what it prints.
-MAY_CHANGE = ("max_iter", "min_iter", "tol", "verbose", "warm_start")
+MAY_CHANGE = ("max_iter", "tol", "verbose", "warm_start")
 #: Writing takes at most this share of the time of a fit.
 SHARE_OF_TIME = 0.05
-#: Steps of `Checkpoint.count` between two moments to write.
+#: Steps of `Checkpoint.steps` between two moments to write.
 STEPS = 100
 _KEEP = 2
-#: How the name of a folder of `Checkpoint.then` begins.
+#: How the name of a folder of `Checkpoint.child` begins.
 _INSIDE = "fit-"
 _HEADER = "genmix-checkpoint"
 
@@ -54,11 +54,11 @@ class Checkpoint:
     Parameters
     ----------
     folder : path or None
-        Made if it is missing; may hold nothing but checkpoints, and the folders that `then` makes.
+        Made if it is missing; may hold nothing but checkpoints, and the folders that `child` makes.
     model : estimator
         Whose fit it is.
-    data : tuple of ndarray or None
-        What it learns from: items, labels, weights.
+    data : tuple of ndarray, str or None
+        What it learns from: items, labels, weights, or their fingerprints.
     run : Engine
         Its random generators are set to where those of the fit to go on with began.
     part : dict, optional
@@ -99,7 +99,7 @@ class Checkpoint:
             run.load_state_dict(self._found["beginning"])
         self._beginning = run.state_dict()
 
-    def then(self, model: BaseModel, data: tuple[Any, ...]) -> Checkpoint:
+    def child(self, model: BaseModel, data: tuple[Any, ...]) -> Checkpoint:
         """Make the checkpoint of what one fit does after a part that it shares with others.
 
         Its folder is inside this one; another fit has another. `end` deletes it.
@@ -132,9 +132,12 @@ class Checkpoint:
         """How long that fit has taken so far."""
         return float(self._found["history"][-1]["seconds"]) if self.exists else 0.0
 
-    def of(self, learner: str, name: str, otherwise: Any) -> Any:
-        """Look up a number that is needed before the learner can be made again."""
-        return self._found["learners"][learner].get(name, otherwise) if self.exists else otherwise
+    def get(self, *path: str, default: Any) -> Any:
+        """Look up a number of what learns, by its place, that is needed before it can be made again."""
+        found: Any = self._found.get("learners")
+        for name in path if self.exists else ():
+            found = found[name]
+        return found if self.exists else default
 
     def resume(self, learners: Mapping[str, Learner], carried: Any) -> tuple[list[dict[str, Any]], Any]:
         """Set what learns to where it was.
@@ -163,7 +166,7 @@ class Checkpoint:
         self._found = {**self._found, "learners": {}}  # it may be large
         return history, None if carried is None else carried.to(device)
 
-    def count(self, total: int, description: str, learners: Mapping[str, Learner]) -> Iterator[int]:
+    def steps(self, total: int, description: str, learners: Mapping[str, Learner]) -> Iterator[int]:
         """Count steps to `total`, from where the fit was stopped, with a bar; the state is kept in between.
 
         Parameters
@@ -238,7 +241,9 @@ def _identity(
     given["random_state"] = seed if isinstance(seed, int | np.integer) else None
     arguments = {name: encode(value) for name, value in given.items() if name not in MAY_CHANGE}
     arguments |= {"device": run.device.type, "precision": run.precision}
-    prints = [None if items is None else fingerprint(np.asarray(items)) for items in data]
+    prints = [
+        items if items is None or isinstance(items, str) else fingerprint(np.asarray(items)) for items in data
+    ]
     found = {"torch": torch.__version__, "data": prints}
     return json.loads(json.dumps({**found, "arguments": arguments}))
 

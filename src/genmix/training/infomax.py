@@ -1,331 +1,454 @@
-"""Starting partitions: line 1 of the GANMM algorithm, and better ones."""
+"""Information maximisation under augmentation: how both papers' models learn what groups there are.
+
+A stack of networks with several output heads learns memberships that differ between items and agree between
+two views of one; no labels are needed. Both papers' models call it and inherit nothing from it: scores of
+components are the outputs themselves for the classifier of GANMM, and follow from the encodings for DNN-MM.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from genmix.base.validation import Settings
-from genmix.ganmm.e_step import Classifier, agreement
+from genmix.base.validation import Settings, short_repr
+from genmix.nn.adversarial import adam
 from genmix.nn.build import copy_networks
-from genmix.training.augment import AugmentedData
-from genmix.training.engine import Engine
-from genmix.training.supervision import Labels, seeded_kmeans
+from genmix.training.augment import AugmentedData, are_images
+from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, Stateful
+from genmix.training.information import information_loss, mutual_information
+from genmix.training.partitions import PARTITIONS, partition
+from genmix.training.supervision import Labels
 
-Learner = TypeVar("Learner", bound=Classifier)
-
-#: Classical partitions by name.
-PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
-
-
-#: Views under which networks that learned compete with those only taught have so many times the noise:
-#: under less, groups of very unequal size are cut.
-_NOISIER = 2.0
+#: Price of two views in different components when restarts and candidates are compared.
+DISAGREEMENT_PENALTY = 2.0
+#: Candidates that learned compete with those that only know a classical partition under views with so many
+#: times the noise: under less, groups of very unequal size are cut.
+NOISE_OF_COMPARISON = 2.0
+#: Steps in which a network learns a partition.
+PARTITION_STEPS = 100
+#: Items of a step, each in two views; fewer where labels say which component is which.
+BATCH_SIZE, LABELLED_BATCH_SIZE = 256, 128
 
 
 @dataclass(frozen=True)
 class InfoMaxInit(Settings):
-    """Train the E-step classifier by information maximisation under augmentation before the first E-step.
+    """Train the network by information maximisation under augmentation before the first E-step.
 
-    Several networks and heads learn at once and the one whose memberships of two views of an item tell most
-    about each other is taken; no labels are involved. See `em.information_loss`.
+    Several candidate networks and heads learn at once and the one whose memberships of two views of an item
+    tell most about each other is taken; no labels are involved. See `information_loss`.
 
     Parameters
     ----------
-    steps : int
-        Optimiser steps.
-    heads : int
-        Output heads that share a network.
-    networks : int
-        Networks that learn from random initial weights, in one stack.
-    partitions : sequence of str
-        Further networks first learn these classical partitions (see `PARTITIONS`) for `partition_steps` steps. In
-        the end the partitions also compete as they were taught.
-    partition_steps : int
-        Steps on each classical partition.
-    rate : float
+    steps : int or None
+        Optimiser steps; None is 1,200 for images, 800 for tables, 300 where labels of all classes are given.
+    n_candidates : int or None
+        Networks that learn from random initial weights, in one stack; None is 3 for images, 8 for tables, 1
+        with labels of all classes.
+    n_heads : int or None
+        Output heads of each network; None is 5 for images, 3 for tables, 1 with labels of all classes.
+    partitions : sequence of str or None
+        Further candidates first learn these classical partitions (see `partitions.PARTITIONS`), which also
+        compete in the end as they were learned; None is "kmeans", "gmm-full" and "spectral" for tables and
+        none for images.
+    screening_steps : int or None
+        After so many steps the best candidate of each restart goes on alone; 0 lets all learn to the end. None
+        is 400, or half of fewer steps; 0 where there is one candidate.
+    lr : float
         Learning rate at the start; it falls to nearly 0 along a cosine.
-    conditional_entropy_weight, balance : float
-        Weights in `em.information_loss`.
-    batch_size : int
-        Items of a step, each in two views.
-    screening_steps : int
-        After so many steps the best network of each restart goes on alone; 0 lets all learn to the end.
+    marginal_entropy_weight : float
+        Weight of even shares in `information_loss`: 1 is mutual information.
     """
 
-    steps: int = 1200
-    heads: int = 5
-    networks: int = 1
-    partitions: Sequence[str] = ()
-    partition_steps: int = 100
-    rate: float = 1e-3
-    conditional_entropy_weight: float = 0.2
-    balance: float = 2.0
-    screening_steps: int = 0
-    batch_size: int = 256
+    steps: int | None = None
+    n_candidates: int | None = None
+    n_heads: int | None = None
+    partitions: Sequence[str] | None = None
+    screening_steps: int | None = None
+    lr: float = 1e-3
+    marginal_entropy_weight: float = 2.0
 
-    def __post_init__(self) -> None:
-        """Refuse a trial that does not end before the last step."""
-        super().__post_init__()
-        if not self.networks and not self.partitions:
-            raise ValueError("networks=0: expected at least 1 where no partitions are given")
-        if not 0 <= self.screening_steps < max(self.steps, 1):
+    def resolve(self, item_shape: tuple[int, ...], *, all_labelled: bool = False) -> Self:
+        """Replace every None by what suits the kind of data; `all_labelled`: all components have labels.
+
+        Raises
+        ------
+        ValueError
+            Nothing that could learn, an unknown partition, or a screening that does not end before the last
+            step.
+        """
+        defaults = (_IMAGES if are_images(item_shape) else _TABLES) | (_LABELLED if all_labelled else {})
+        given = {name: getattr(self, name) for name in defaults}
+        init = replace(self, **{name: defaults[name] if own is None else own for name, own in given.items()})
+        if unknown := [name for name in init.partitions if name not in PARTITIONS]:
             raise ValueError(
-                f"screening_steps={self.screening_steps!r}: expected at least 0 and fewer than steps={self.steps!r}"
+                f"partitions: {short_repr(unknown[0])} is unknown; expected {', '.join(PARTITIONS)}"
             )
+        if not init.n_candidates and not init.partitions:
+            raise ValueError("n_candidates=0: expected at least 1 where no partitions are given")
+        if self.screening_steps is None:  # one candidate needs none, and few steps leave room for fewer
+            alone = init.n_candidates + len(init.partitions) == 1
+            init = replace(init, screening_steps=0 if alone else min(init.screening_steps, init.steps // 2))
+        if not 0 <= init.screening_steps < max(init.steps, 1):
+            raise ValueError(
+                f"screening_steps={init.screening_steps!r}: expected at least 0 and fewer than "
+                f"steps={init.steps!r}"
+            )
+        return init
 
 
-def partition(name: str, items: Tensor, n_components: int, run: Engine) -> np.ndarray:
-    """Classical partition of items by name.
+_IMAGES: dict[str, Any] = {
+    "steps": 1200, "n_candidates": 3, "n_heads": 5, "partitions": (), "screening_steps": 400,
+}  # fmt: skip
+_TABLES: dict[str, Any] = {
+    "steps": 800, "n_candidates": 8, "n_heads": 3, "partitions": ("kmeans", "gmm-full", "spectral"),
+    "screening_steps": 400,
+}  # fmt: skip
+#: Labels say which component is which: no contest of candidates is needed to find that out.
+_LABELLED: dict[str, Any] = {"steps": 300, "n_candidates": 1, "n_heads": 1, "screening_steps": 0}
+
+
+def init_settings(value: Any) -> Any:
+    """Settings that the argument `init` stands for, if it is no partition."""
+    return InfoMaxInit() if isinstance(value, str) and value in ("auto", "infomax", "fitted") else value
+
+
+def check_init(value: Any, n: int, k: int, names: tuple[str, ...] = ()) -> str | InfoMaxInit | np.ndarray:
+    """Check the argument `init`: settings, "infomax" as such, another name, or the components of N items.
+
+    Raises
+    ------
+    ValueError
+        It is none of them.
+    """
+    if isinstance(value, str) and value == "infomax":
+        return InfoMaxInit()
+    if isinstance(value, InfoMaxInit):
+        return value
+    if isinstance(value, str):
+        if value not in (*names, *PARTITIONS):
+            expected = ", ".join(map(repr, ("auto", "infomax", *names, *PARTITIONS)))
+            raise ValueError(f"init={value!r} is unknown; expected {expected}, InfoMaxInit or labels")
+        return value
+    labels = np.asarray(value)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
+        raise ValueError(f"init: expected {n} whole numbers from 0 to {k - 1}, one for each item")
+    return labels.astype(np.int64)
+
+
+class MultiHeadNetwork(Stateful):
+    """Networks of R restarts in one stack, each with H output heads of which one is in use, and an optimiser.
 
     Parameters
     ----------
-    name : str
-        One of `PARTITIONS`. "random" deals the items into parts of equal size (Algorithm 1, line 1).
-    items : Tensor [N, *item_shape]
-        Scaled items; flattened here.
+    network : nn.Module
+        Stack of R networks ``[R, B, *item_shape] -> [R, B, H * W]``.
+    width : int
+        W, numbers that a head returns.
+    to_scores : callable
+        Maps a head's outputs ``[..., W]`` to scores of components ``[..., K]``, log memberships up to a
+        constant.
+    engine : Engine
+        Device, precision and random generators.
+    restarts, n_heads : int
+        R and H.
+    lr : float
+        Learning rate.
+    make_optimizer : callable
+        Makes the optimiser from parameters and a learning rate.
+    frozen : sequence of nn.Parameter
+        Parameters of the network that stay as they are.
+
+    Attributes
+    ----------
+    head : Tensor of int64 [R] or None
+        Head in use, None while all of them learn.
+    averaged : AveragedNetwork or None
+        What stands for the network where nothing is learned, once `start_averaging` was called.
+    """
+
+    _state: ClassVar[tuple[str, ...]] = ("network", "optimizer", "n_heads", "head", "averaged")
+
+    def __init__(
+        self,
+        network: nn.Module,
+        width: int,
+        to_scores: Callable[[Tensor], Tensor],
+        engine: Engine,
+        *,
+        restarts: int,
+        n_heads: int,
+        lr: float,
+        make_optimizer: Callable[[list[nn.Parameter], float], torch.optim.Optimizer] = adam,
+        frozen: Sequence[nn.Parameter] = (),
+    ) -> None:
+        self.network, self.width, self.to_scores, self.engine = network, width, to_scores, engine
+        self.restarts, self.n_heads = restarts, n_heads
+        self.head: Tensor | None = None
+        self.averaged: AveragedNetwork | None = None
+        left_out = {id(parameter) for parameter in frozen}
+        self._learned = [p for p in network.parameters() if id(p) not in left_out]
+        self._make_optimizer = make_optimizer
+        self.reset_optimizer(lr)
+
+    def reset_optimizer(self, lr: float) -> None:
+        """Start a new optimiser at one learning rate."""
+        self.optimizer = FusedOptimizer(self._learned, self._make_optimizer, lr)
+
+    def use_head(self, head: Tensor | int) -> None:
+        """Use one head of each network from now on: ``[R]``, or the same of all."""
+        self.head = torch.full((self.restarts,), 0, device=self.engine.device) + head
+
+    def head_in_use(self, restart: int) -> int:
+        """Return the head that one restart assigns with."""
+        return 0 if self.head is None else int(self.head[restart])
+
+    def start_averaging(self, ema_decay: float) -> None:
+        """From now on an average of the network over its steps stands for it where nothing is learned."""
+        self.averaged = AveragedNetwork(self.network, self.optimizer, ema_decay)
+
+    @property
+    def network_in_use(self) -> nn.Module:
+        """What memberships come from: the averaged network, if there is one yet."""
+        return self.network if self.averaged is None else self.averaged.network
+
+    @contextmanager
+    def evaluating(self, *, averaged: bool = True) -> Iterator[None]:
+        """Within it the network in use answers by its running statistics, and leaves them alone.
+
+        Without `averaged` it is the network that learns, to which gradients then lead.
+        """
+        network = self.network
+        if averaged and self.averaged is not None:
+            self.network = self.averaged.network
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network = network
+            network.train()
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Outputs ``[R, B, H, W]`` of items ``[R, B, ...]``; H is 1 once a head is in use."""
+        with self.engine.autocast():
+            outputs = self.network(x)
+        outputs = outputs.float().unflatten(-1, (-1, self.width))
+        if self.head is None:
+            return outputs
+        return outputs.gather(2, self.head.view(-1, 1, 1, 1).expand(-1, outputs.shape[1], 1, self.width))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores ``[R, B, H, K]`` of items ``[R, B, ...]``."""
+        return self.to_scores(self.outputs(x))
+
+    def step(self, loss: Tensor) -> None:
+        """One optimiser step on a loss."""
+        self.optimizer.step(loss)
+        if self.averaged is not None:
+            self.averaged.update()
+
+    @torch.no_grad()
+    def head_labels(self, items: Tensor) -> Tensor:
+        """Components ``[R, H, B]`` that every head of every network gives the same items ``[B, ...]``."""
+        with self.evaluating():
+            return self.scores(items.expand(self.restarts, *items.shape)).argmax(-1).transpose(1, 2)
+
+    def information_loss(
+        self, data: AugmentedData, batch_size: int, marginal_entropy_weight: float, prior: Tensor | None
+    ) -> Tensor:
+        """Losses ``[R, H]`` of one batch of real items (`information.information_loss`)."""
+        views = data.draw(self.restarts, batch_size)[1]
+        pair = torch.stack(self.scores(torch.cat([views[0], views[1]], 1)).split(batch_size, 1))
+        return information_loss(pair.transpose(2, 3), marginal_entropy_weight, prior)
+
+
+def fit_partition(net: MultiHeadNetwork, components: Tensor, data: AugmentedData) -> None:
+    """Learn partitions ``[R, N]`` of the data, each network its own and with all its heads."""
+    for _ in range(PARTITION_STEPS):
+        index, views = data.draw(net.restarts, BATCH_SIZE)
+        scores = net.scores(views[0])
+        target = components.gather(1, index)[..., None].expand(scores.shape[:-1])
+        losses = F.cross_entropy(scores.flatten(0, 2), target.flatten(), reduction="none")
+        net.step(losses.view(net.restarts, -1).mean(1).sum())
+
+
+@torch.no_grad()
+def view_mutual_information(
+    assign: Callable[[Tensor], Tensor],
+    data: AugmentedData,
+    n_components: int,
+    batches: int = 16,
+    batch_size: int = 1024,
+) -> Tensor:
+    """How much two views' components tell about each other (`mutual_information`) on a sample of the data.
+
+    Parameters
+    ----------
+    assign : callable
+        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same
+        views.
+    data : AugmentedData
+        Items and augmentation.
     n_components : int
         K.
-    run : Engine
-        Source of seeds.
+    batches, batch_size : int
+        Size of the sample, at most 8 pairs an item.
 
     Returns
     -------
-    ndarray of int64 [N]
+    Tensor [...]
     """
-    n = len(items)
-    if name == "random":
-        order = run.numpy_state.permutation(n)
-        labels = np.empty(n, dtype=np.int64)
-        labels[order] = np.arange(n) * n_components // n
-        return labels
-    flat = items.flatten(1).cpu().double().numpy()
-    if name == "spectral":
-        return _spectral(flat, n_components, run)
-    return np.asarray(_classical(name, n_components, run.seed()).fit_predict(flat), dtype=np.int64)
-
-
-def _classical(name: str, n_components: int, seed: int) -> Any:
-    from sklearn.cluster import KMeans
-    from sklearn.mixture import GaussianMixture
-
-    if name == "kmeans":
-        return KMeans(n_components, n_init=10, random_state=seed)
-    if name in PARTITIONS and name.startswith("gmm-"):
-        kind = name.removeprefix("gmm-")
-        return GaussianMixture(
-            n_components, covariance_type=kind, n_init=3, reg_covar=1e-3, random_state=seed
-        )
-    raise ValueError(
-        f"start={name!r} is unknown; expected 'information', one of {', '.join(PARTITIONS)}, or labels"
-    )
-
-
-def _spectral(
-    flat: np.ndarray, n_components: int, run: Engine, limit: int = 4000, n_neighbors: int = 10
-) -> np.ndarray:
-    """Spectral clustering of the neighbours of at most `limit` items; the others follow theirs."""
-    from sklearn.cluster import SpectralClustering
-    from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
-
-    sample = run.numpy_state.permutation(len(flat))[:limit]
-    count = min(n_neighbors, len(sample) - 1)
-    graph = kneighbors_graph(flat[sample], count, include_self=True)
-    model = SpectralClustering(n_components, affinity="precomputed")
-    graph = _connected(0.5 * (graph + graph.T), flat[sample])
-    labels = model.set_params(random_state=run.seed()).fit_predict(graph)
-    if len(sample) == len(flat):
-        found = np.empty(len(flat), dtype=np.int64)
-        found[sample] = labels
-        return found
-    voter = KNeighborsClassifier(5).fit(flat[sample], labels)
-    return np.asarray(voter.predict(flat), dtype=np.int64)
-
-
-def _connected(graph: Any, points: np.ndarray) -> Any:
-    """Join the parts of a neighbour graph by their nearest pairs; spectral embedding needs one part."""
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-    from sklearn.metrics import pairwise_distances_argmin_min
-
-    while True:
-        count, part = connected_components(graph, directed=False)
-        if count == 1:
-            return graph
-        rows, columns = [], []
-        for number in range(count):
-            inside, outside = np.flatnonzero(part == number), np.flatnonzero(part != number)
-            nearest, distance = pairwise_distances_argmin_min(points[inside], points[outside])
-            closest = distance.argmin()
-            rows.append(inside[closest])
-            columns.append(outside[nearest[closest]])
-        links = csr_matrix((np.ones(count), (rows, columns)), shape=graph.shape)
-        graph = graph.maximum(links).maximum(links.T)
-
-
-def start_components(
-    start: str | np.ndarray,
-    views: AugmentedData,
-    n_components: int,
-    restarts: int,
-    labels: Labels | None = None,
-) -> Tensor:
-    """Components ``[R, N]`` of all items to begin with; labelled items have their own.
-
-    Parameters
-    ----------
-    start : str or ndarray of int64 [N]
-        A classical partition by name (see `PARTITIONS`; with labels "kmeans" is the semi-supervised one, and
-        others are renumbered to agree with them), or the components.
-    views : AugmentedData
-        The data.
-    n_components, restarts : int
-        K and R.
-    labels : Labels, optional
-        Known components of some items.
-    """
-    run = views.run
-
-    def one() -> np.ndarray:
-        if isinstance(start, np.ndarray):
-            return start
-        if labels is None:
-            return partition(start, views.items, n_components, run)
-        if start == "kmeans":
-            points = views.items.flatten(1).cpu().double().numpy()
-            known = labels.component.cpu().numpy()
-            return seeded_kmeans(points, known, n_components, run.numpy_state)[0]
-        return labels.align(partition(start, views.items, n_components, run))
-
-    found = torch.from_numpy(np.stack([one() for _ in range(restarts)])).to(run.device)
-    return found if labels is None else torch.where(labels.component >= 0, labels.component, found)
+    n_pairs = min(batches * batch_size, 8 * len(data.items))  # more pairs say little more of few items
+    size = min(batch_size, n_pairs)
+    drawn = [data.draw(1, size)[1][:, 0] for _ in range(n_pairs // size)]
+    pairs = torch.cat([torch.stack([assign(view) for view in views]) for views in drawn], -1)
+    return mutual_information(pairs[0], pairs[1], n_components, DISAGREEMENT_PENALTY)
 
 
 def pretrain_infomax(
-    start: InfoMaxInit,
-    make: Callable[[int, int, float], Learner],
-    views: AugmentedData,
+    init: InfoMaxInit,
+    make: Callable[[int, int], MultiHeadNetwork],
+    data: AugmentedData,
     n_components: int,
     restarts: int,
-    rate: float,
     labels: Labels | None = None,
-) -> Learner:
-    """Train stacks of classifiers by information maximisation and keep the best one for each restart.
+) -> MultiHeadNetwork:
+    """Train candidates by information maximisation and keep the best one for each restart.
 
-    For each restart P networks that know a classical partition, and others of random weights, learn by
-    information maximisation. The one whose views agree best then competes with the P as they were taught,
-    under with_noise views. All is judged by `agreement`.
+    For each restart P candidates that know a classical partition, and others of random weights, learn by
+    information maximisation. The one whose views agree best then competes with the P as they were before,
+    under noisier views. All is judged by `view_mutual_information`.
 
     Parameters
     ----------
-    start : InfoMaxInit
-        Settings.
+    init : InfoMaxInit
+        Settings, without None (`InfoMaxInit.resolve`).
     make : callable
-        ``(n_networks, n_heads, rate) -> Classifier`` makes a stack of classifiers.
-    views : AugmentedData
-        The data and its augmentation.
+        ``(n_networks, n_heads) -> MultiHeadNetwork`` makes a stack of untrained networks.
+    data : AugmentedData
+        The items and their augmentation.
     n_components, restarts : int
         K and R.
-    rate : float
-        Learning rate at which the classifier that is kept goes on.
     labels : Labels, optional
         Known components of some items: learned beside, and their shares are the prior of the memberships'.
 
     Returns
     -------
-    Classifier
-        R networks, one head of each in use.
+    MultiHeadNetwork
+        R networks, one head of each in use; its optimiser is at `init.lr` or below.
     """
-    run, taught = views.run, len(start.partitions)
+    n_classical = len(init.partitions)
+    per_restart = n_classical + init.n_candidates
 
-    def move(source: Classifier, chosen: Tensor, target: Classifier, places: Tensor) -> None:
-        copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
+    def make_stack(n: int) -> MultiHeadNetwork:
+        stack = make(n, init.n_heads)
+        stack.optimizer.set_lr(init.lr)
+        return stack
 
-    each = taught + start.networks
-    learner = make(restarts * each, start.heads, start.rate)
-    only_taught: list[Classifier] = []
-    if taught:
-        stack = make(restarts * taught, start.heads, start.rate)
-        stack.fit_partition(
-            _partitions(start, restarts, views, n_components, labels), views, start.partition_steps
-        )
-        places = torch.arange(restarts * each, device=run.device).view(restarts, each)[:, :taught].flatten()
-        move(stack, torch.arange(restarts * taught, device=run.device), learner, places)
-        only_taught = [stack]
+    candidates, classical = make_stack(restarts * per_restart), []
+    if n_classical:
+        classical = [make_stack(restarts * n_classical)]
+        fit_partition(classical[0], _partitions(init, restarts, data, n_components, labels), data)
+        every = torch.arange(restarts * per_restart, device=data.items.device)
+        places = every.view(restarts, per_restart)[:, :n_classical].flatten()
+        _copy(classical[0], every[: len(places)], candidates, places)
     _learn(
-        learner, views, start, start.screening_steps or start.steps, labels, falling=not start.screening_steps
+        candidates, data, init, init.screening_steps or init.steps, labels, anneal=not init.screening_steps
     )
-
-    def best(seen: AugmentedData, *stacks: Classifier) -> Tensor:
-        """Find whose views agree best: a number ``[R]`` among all heads of the restart."""
-
-        def assign(items: Tensor) -> Tensor:  # [R, heads of all networks, B]
-            return torch.cat([s.head_labels(items).unflatten(0, (restarts, -1)) for s in stacks], 1)
-
-        return agreement(assign, seen, n_components).argmax(1)
-
-    def keep(number: Tensor, *stacks: Classifier) -> None:
-        """Copy to `kept` the networks of these heads."""
-        place, head, first = torch.arange(restarts, device=run.device), torch.zeros_like(number), 0
-        for stack in stacks:
-            own, heads = stack.restarts // restarts, stack.n_heads if stack.head is None else 1
-            here = place[(first <= number) & (number < first + own * heads)]
-            network, one = (number[here] - first) // heads, (number[here] - first) % heads
-            if stack is not kept:
-                move(stack, here * own + network, kept, here)
-            head[here] = one if stack.head is None else stack.head[here]
-            first += own * heads
-        kept.head = head
-
-    # Those that learn compete with each other; the best then meets those only taught.
-    number = best(views, learner)
-    kept = make(restarts, start.heads, rate)
-    kept.has_seen_data = True
-    keep(number, learner)
-    if start.screening_steps:
-        kept.head = None  # all its heads learn on
-        _learn(kept, views, start, start.steps - start.screening_steps, labels, falling=True)
-        keep(best(views, kept), kept)
-        kept.reset_optimizer(rate)
-    if only_taught:
-        keep(best(views.with_noise(_NOISIER), kept, *only_taught), kept, *only_taught)
-    return kept
+    best = _best_head(data, n_components, restarts, candidates)
+    net = make_stack(restarts)
+    _take_heads(net, best, restarts, candidates)
+    if init.screening_steps:
+        net.head = None  # all its heads learn on
+        _learn(net, data, init, init.steps - init.screening_steps, labels, anneal=True)
+        _take_heads(net, _best_head(data, n_components, restarts, net), restarts, net)
+    if classical:
+        noisy = data.with_noise(NOISE_OF_COMPARISON)
+        best = _best_head(noisy, n_components, restarts, net, *classical)
+        _take_heads(net, best, restarts, net, *classical)
+    return net
 
 
 def _learn(
-    learner: Classifier,
-    views: AugmentedData,
-    start: InfoMaxInit,
+    net: MultiHeadNetwork,
+    data: AugmentedData,
+    init: InfoMaxInit,
     steps: int,
     labels: Labels | None,
     *,
-    falling: bool,
+    anneal: bool,
 ) -> None:
     """Information maximisation at a constant rate, or one that falls along a cosine."""
     prior = None if labels is None else labels.shares()
-    for index in views.run.progress(steps, "start"):
-        fall = 0.51 + 0.49 * math.cos(math.pi * index / steps) if falling else 1.0
-        learner.optimizer.set_lr(start.rate * fall)
-        loss = learner.information(
-            views, start.balance, start.conditional_entropy_weight, prior, start.batch_size
-        ).sum()
+    size = BATCH_SIZE if labels is None or not labels.complete else LABELLED_BATCH_SIZE
+    net.optimizer.set_lr(init.lr)
+    schedule = CosineAnnealingLR(net.optimizer.optimizer, max(steps, 1), 0.02 * init.lr) if anneal else None
+    for _ in data.engine.progress(steps, "init"):
+        loss = net.information_loss(data, size, init.marginal_entropy_weight, prior).sum()
         if labels is not None:
-            loss = loss + labels.loss(learner, views)
-        learner.optimizer.step(loss)
+            loss = loss + labels.loss(net, data)
+        net.step(loss)
+        if schedule is not None:
+            schedule.step()
 
 
 def _partitions(
-    start: InfoMaxInit, restarts: int, views: AugmentedData, n_components: int, labels: Labels | None
+    init: InfoMaxInit, restarts: int, data: AugmentedData, n_components: int, labels: Labels | None
 ) -> Tensor:
     """Classical partitions ``[R * P, N]``, P for each restart."""
-    run = views.run
-    found = [partition(n, views.items, n_components, run) for _ in range(restarts) for n in start.partitions]
+    parts = [
+        partition(name, data.items, n_components, data.engine)
+        for _ in range(restarts)
+        for name in init.partitions
+    ]
     if labels is not None:
-        found = [labels.align(part) for part in found]
-    return torch.from_numpy(np.stack(found)).to(run.device)
+        parts = [labels.align(part) for part in parts]
+    return torch.from_numpy(np.stack(parts)).to(data.items.device)
+
+
+def _best_head(data: AugmentedData, n_components: int, restarts: int, *nets: MultiHeadNetwork) -> Tensor:
+    """Number ``[R]``, among all heads of all networks of a restart, of the one whose views agree best."""
+
+    def assign(items: Tensor) -> Tensor:  # [R, heads of all networks, B]
+        return torch.cat(
+            [net.head_labels(items).flatten(0, 1).unflatten(0, (restarts, -1)) for net in nets], 1
+        )
+
+    return view_mutual_information(assign, data, n_components).argmax(1)
+
+
+def _take_heads(target: MultiHeadNetwork, best: Tensor, restarts: int, *nets: MultiHeadNetwork) -> None:
+    """Copy to `target`, one of `nets` or not, the networks that have these heads, and use the heads."""
+    restart, head, first = torch.arange(restarts, device=best.device), torch.zeros_like(best), 0
+    for net in nets:
+        n_networks, n_heads = net.restarts // restarts, net.n_heads if net.head is None else 1
+        here = restart[(first <= best) & (best < first + n_networks * n_heads)]
+        network = (best[here] - first).div(n_heads, rounding_mode="floor")
+        if net is not target:
+            _copy(net, here * n_networks + network, target, here)
+        head[here] = (best[here] - first) % n_heads if net.head is None else net.head[here]
+        first += n_networks * n_heads
+    target.use_head(head)
+
+
+def _copy(source: MultiHeadNetwork, chosen: Tensor, target: MultiHeadNetwork, places: Tensor) -> None:
+    copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
+
+
+__all__ = [
+    "DISAGREEMENT_PENALTY",
+    "InfoMaxInit",
+    "MultiHeadNetwork",
+    "check_init",
+    "fit_partition",
+    "init_settings",
+    "pretrain_infomax",
+    "view_mutual_information",
+]

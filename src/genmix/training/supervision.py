@@ -94,7 +94,7 @@ def check_sample_weight(sample_weight: Any, n_items: int) -> Tensor | None:
 class _Learner(Protocol):
     restarts: int
 
-    def logits(self, x: Tensor) -> Tensor: ...
+    def scores(self, x: Tensor) -> Tensor: ...
 
 
 class Labels:
@@ -113,6 +113,8 @@ class Labels:
     ----------
     index : Tensor of int64 [M]
         The labelled items.
+    complete : bool
+        Whether every component has some.
     """
 
     def __init__(self, component: Tensor, n_components: int, weights: Tensor | None = None) -> None:
@@ -120,6 +122,7 @@ class Labels:
         self.index = (component >= 0).nonzero()[:, 0]
         self.weights = torch.ones(len(component)) if weights is None else weights
         self.weights = self.weights.to(component.device)[self.index]
+        self.complete = len(component[self.index].unique()) == n_components
 
     def shares(self, concentration: float = 10.0) -> Tensor:
         """Shares ``[K]`` of the components among the labelled items, under a symmetric Dirichlet prior.
@@ -127,8 +130,8 @@ class Labels:
         Unequal only as far as the labels show it. Components beyond the labelled classes get what a class has
         on average.
         """
-        counts = torch.zeros(self.k, device=self.component.device)
-        counts.index_add_(0, self.component[self.index], (self.weights > 0).float())
+        counts = torch.zeros(self.k, dtype=torch.int64, device=self.component.device)
+        counts = counts.index_add_(0, self.component[self.index], (self.weights > 0).long()).float()
         known = counts > 0
         counts = torch.where(known, counts, counts[known].mean()) + concentration
         return counts / counts.sum()
@@ -138,12 +141,12 @@ class Labels:
         chosen = torch.multinomial(self.weights, restarts * batch_size, True, generator=generator)
         return self.index[chosen].view(restarts, batch_size)
 
-    def loss(self, learner: _Learner, views: AugmentedData, batch_size: int = 64) -> Tensor:
+    def loss(self, learner: _Learner, data: AugmentedData, batch_size: int = 64) -> Tensor:
         """Cross-entropy of all heads on augmented labelled items, summed over restarts and heads."""
-        index = self.draw_index(learner.restarts, batch_size, views.run.generator)
-        logits = learner.logits(views.perturb(views.items[index]))  # [R, B, H, K]
-        target = self.component[index][..., None].expand(logits.shape[:-1])
-        return F.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="sum") / batch_size
+        index = self.draw_index(learner.restarts, batch_size, data.engine.generator)
+        scores = learner.scores(data.perturb(data.items[index]))  # [R, B, H, K]
+        target = self.component[index][..., None].expand(scores.shape[:-1])
+        return F.cross_entropy(scores.flatten(0, 2), target.flatten(), reduction="sum") / batch_size
 
     def align(self, partition: np.ndarray) -> np.ndarray:
         """Renumber the parts of a partition so that they agree with as many labels as possible."""
