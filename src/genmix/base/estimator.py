@@ -413,7 +413,8 @@ class BaseMixture(BaseClusterer):
         k = len(self.weights_)
         if component is not None and not (is_whole(component) and 0 <= component < k):
             raise ValueError(
-                f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for all"
+                f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for "
+                "all"
             )
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))

@@ -287,10 +287,7 @@ def strengthen(augmentation: Augmentation) -> Augmentation:
     if isinstance(augmentation, Affine):
         return _doubled(augmentation)
     if isinstance(augmentation, ColorJitter):
-        a = augmentation
-        return ColorJitter(
-            _doubled(a.affine), 2 * a.brightness, 2 * a.balance, 2 * a.contrast, 2 * a.saturation
-        )
+        return ColorJitter(_doubled(augmentation.affine), 2 * augmentation.strength)
     if isinstance(augmentation, NeighborSwap):
         return NeighborSwap(augmentation.n_neighbors, 2 * augmentation.noise)
     return augmentation

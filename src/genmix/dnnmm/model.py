@@ -31,6 +31,7 @@ from genmix.training.engine import Engine
 from genmix.training.infomax import (
     InfoMaxInit,
     MultiHeadNetwork,
+    ResolvedInfoMax,
     check_init,
     init_settings,
     pretrain_infomax,
@@ -47,7 +48,7 @@ ROLES = ("encoder", "generator", "discriminator")
 class ResolvedSettings(NamedTuple):
     """What a fit does, every "auto" and None resolved from the kind and shape of the data."""
 
-    init: str | InfoMaxInit | np.ndarray
+    init: str | ResolvedInfoMax | np.ndarray
     m_step: MinMaxStep
     means: Tensor
     networks: dict[str, Any]
@@ -335,8 +336,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
                 restarts=n, n_heads=heads, lr=step.encoder_lr,
             )  # fmt: skip
 
-        learned = isinstance(init, InfoMaxInit)
-        if isinstance(init, InfoMaxInit) and not kept.exists:
+        learned = isinstance(init, ResolvedInfoMax)
+        if isinstance(init, ResolvedInfoMax) and not kept.exists:
             net = pretrain_infomax(init, make, data, K, R, labels)
             net.reset_optimizer(step.encoder_lr)
         else:
@@ -390,7 +391,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         decoder: Decoder | None,
         run: Run,
     ) -> None:
-        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of what is wrong."""
+        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of faults."""
         K, device = self.n_components, data.engine.device
         scores = view_mutual_information(lambda x: encoder.all_joint(x).argmax(-1), data, K)
         best = int(scores.argmax())

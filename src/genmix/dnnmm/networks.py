@@ -117,13 +117,13 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    index : Tensor of int64 [R, B + L]
+    indices : Tensor of int64 [R, B + L]
         Which: B random items and L further labelled ones.
     views : Tensor [R, B + L (+ B), *item_shape]
         What the M-step sees of them, and then, where information is wanted, another view of the first B.
     """
 
-    index: Tensor
+    indices: Tensor
     views: Tensor
 
     @classmethod
@@ -174,7 +174,7 @@ class Encoder(Stateful):
         Settings.
     first_online : int
         Iteration from which memberships are computed anew for each gradient step, where `step` asks for it:
-        1 after information maximisation, where the first one moves the encodings to the means, as eq. 14 does.
+        1 after information maximisation, where the first one moves the encodings to the means, as eq. 14.
 
     Attributes
     ----------
@@ -213,10 +213,10 @@ class Encoder(Stateful):
         self, batch: Batch, gamma: Tensor, items: Tensor, known: Tensor | None, iteration: int
     ) -> Tensor:
         """Memberships ``[R, B + L, K]`` of a batch: those of all, and anew for the random items if online."""
-        of_batch = latent.gather_memberships(gamma, batch.index)
+        of_batch = latent.gather_memberships(gamma, batch.indices)
         if not self.step.online or iteration < self.first_online:
             return of_batch
-        index = batch.index[:, : self.step.batch_size]
+        index = batch.indices[:, : self.step.batch_size]
         joint = self.clean_joint(items[index])
         anew = latent.memberships(joint, None if known is None else known[index])
         return torch.cat([anew, of_batch[:, index.shape[1] :]], 1)
@@ -230,7 +230,7 @@ class Encoder(Stateful):
         self.weights = latent.closed_form_weights(gamma.sum(1), WEIGHT_CONCENTRATION)
 
     def ascend_weights(self, gamma: Tensor, slopes: Tensor | float) -> None:
-        """Omega up the gradient of eq. 12 at the memberships ``[R, B + L, K]`` of a batch, labelled ones aside."""
+        """Omega up the gradient of eq. 12 at the memberships ``[R, B + L, K]`` of a batch's random items."""
         if self.step.weight_update == "gradient":
             mean = gamma[:, : self.step.batch_size].mean(1)
             self.weights = latent.ascend_weights(self.weights, mean, slopes + torch.zeros_like(self.weights))
@@ -260,7 +260,7 @@ class Encoder(Stateful):
 
     def loss(self, batch: Batch, gamma: Tensor, shares: Tensor) -> Tensor:
         """-Q of eq. 11, and the information of two views; parameters as in `m_step`."""
-        joint, b, n = self.joint(batch.views), self.step.batch_size, batch.index.shape[1]
+        joint, b, n = self.joint(batch.views), self.step.batch_size, batch.indices.shape[1]
         loss = -latent.expected_log_joint(gamma, joint[:, :n]).mean(1).sum()
         if self.step.information_weight:
             both = torch.stack([joint[:, :b], joint[:, n:]])

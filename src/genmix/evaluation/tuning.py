@@ -95,7 +95,8 @@ def tune(
     n_trials : int
         Choices to try; where only K is searched, every K is tried once.
     cycle, adversarial : (float, float), optional
-        Ranges (> 0) of `MinMaxStep.cycle_weight` and `MinMaxStep.adversarial_weight`, searched on a logarithmic scale.
+        Ranges (> 0) of `MinMaxStep.cycle_weight` and `MinMaxStep.adversarial_weight`, searched on a
+        logarithmic scale.
     validation : float
         Share of the labels held out, in (0, 1).
     random_state : int
@@ -139,7 +140,8 @@ def tune(
 
     def configured(parameters: dict[str, Any]) -> BaseMixture:
         found = clone(model).set_params(n_components=int(parameters["n_components"]))
-        return found.set_params(**{f"m_step__{name}_weight": parameters[name] for name in wanted})
+        weights = {f"m_step__{name}_weight": parameters[name] for name in wanted}
+        return found.set_params(**weights)
 
     def score(trial: Any) -> float:
         parameters = {"n_components": trial.suggest_categorical("n_components", choices)}

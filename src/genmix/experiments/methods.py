@@ -16,11 +16,11 @@ from genmix.baselines import Pretraining
 from genmix.baselines.acai import ACAI
 from genmix.dnnmm.model import DNNMixture
 from genmix.dnnmm.presets import PRESETS as DNNMM_PRESETS
+from genmix.experiments.tasks import Kind, Size
 from genmix.ganmm.e_step import ClassifierEStep, CriticEStep
 from genmix.ganmm.m_step import MStep
 from genmix.ganmm.model import ROLES, GANMixture
 from genmix.ganmm.presets import CodesEStep
-from genmix.experiments.tasks import Kind, Size
 from genmix.training.augment import Affine, NeighborSwap
 from genmix.training.infomax import InfoMaxInit
 
@@ -139,12 +139,13 @@ class SampledCriticEStep(CriticEStep):
 
 
 _EM_SHORTENED = (
-    f"{_IMAGES_SHORTENED}, {SampledCriticEStep.max_classified:,} images assigned in each iteration; tables: 2,000 iterations, of 200,000"
+    f"{_IMAGES_SHORTENED}, {SampledCriticEStep.max_classified:,} images assigned in each iteration; "
+    "tables: 2,000 iterations, of 200,000"
 )
 
 
 def _ganmm_published(name: str, *, critics: bool | None = None, **arguments: Any) -> Callable[[Setting], Any]:
-    """Take a preset, with fewer iterations where a CPU has to do them; `critics` assign, standardised or not."""
+    """Take a preset, shortened where a CPU computes; `critics` assign, standardised or not."""
 
     def make(s: Setting) -> GANMixture:
         model = GANMixture.preset(name, s.n_components, random_state=s.seed, **arguments)

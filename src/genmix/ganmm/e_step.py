@@ -131,7 +131,7 @@ E_STEPS: dict[str, ClassifierEStep | CriticEStep] = {
 
 
 def check_e_step(value: Any) -> ClassifierEStep | CriticEStep:
-    """Settings that the argument `e_step` stands for.
+    """Resolve the argument `e_step` to settings.
 
     Raises
     ------
@@ -207,10 +207,10 @@ class Classifier(Stateful):
 
     def losses(self, generate: Generate, data: AugmentedData, prior: Tensor | None) -> Iterator[Tensor]:
         """Yield the losses of the optimiser steps that one sample of S is good for."""
-        loss: Tensor | float = 0.0
+        loss = torch.zeros((), device=self.engine.device)
         if self.step.generated_weight:
             items, targets = self.sample(generate, data)
-            loss = self.generated_loss(items.flatten(1, 2), targets.flatten(1, 2), prior)
+            loss = loss + self.generated_loss(items.flatten(1, 2), targets.flatten(1, 2), prior)
         if self.data_statistics and not self.step.real_weight:
             with torch.no_grad():  # shown, not learned, so that running statistics keep up with the weights
                 self.net.network(data.items[data.draw_index(self.net.restarts, BATCH_SIZE)])
@@ -232,7 +232,9 @@ class Classifier(Stateful):
         """Line 6: loss on generated items ``[R, B, ...]`` of components ``[R, B]``."""
         with keep_statistics(self.net.network, self.data_statistics):
             scores = self.net.scores(items)[:, :, 0]
-        return self.step.generated_weight * em.classifier_loss(self.scale(scores), targets, prior).sum()
+        return (self.step.generated_weight or 0.0) * em.classifier_loss(
+            self.scale(scores), targets, prior
+        ).sum()
 
     def scale(self, scores: Tensor) -> Tensor:
         """Scores as the loss on generated items takes them for logits."""
@@ -297,7 +299,7 @@ def assign(
     labels: Tensor,
     sinkhorn_strength: float,
 ) -> Assignment:
-    """Assign all items, or as many random ones as the E-step classifies, and renew their `labels` ``[R, N]``."""
+    """Assign all items, or as many random ones as the E-step classifies; `labels` ``[R, N]`` are renewed."""
     index: Tensor | slice = slice(None)
     if e_step.max_classified is not None and e_step.max_classified < len(items):
         order = torch.randperm(len(items), generator=engine.generator, device=engine.device)

@@ -17,7 +17,7 @@ def balanced_memberships(log_posterior: Tensor, sinkhorn_strength: float, n_iter
     """Memberships whose component masses are pulled towards equal shares: unbalanced Sinkhorn iterations.
 
     Solves ``max_Q <Q, log p> + H(Q)`` with rows of Q on the simplex and a Kullback-Leibler price for column
-    masses that differ from N/K; `sinkhorn_strength` is the relaxed exponent ``rho / (rho + 1)`` of that price.
+    masses that differ from N/K; `sinkhorn_strength` is the relaxed exponent ``rho / (rho + 1)`` of it.
 
     Parameters
     ----------
@@ -91,9 +91,7 @@ def component_distributions(
         return own, own  # nothing comes from outside, so nothing is ranked
     size = own.sum(-1, keepdim=True)
     outside = p.clamp_min(1e-12) * (1 - own)
-    if (
-        exploration == "highest"
-    ):  # ranked without that floor, or a sure classifier would make all the others equal
+    if exploration == "highest":
         sigma = (epsilon / (1 - epsilon) * size).ceil()
         order = torch.where(own > 0, -1, p).argsort(dim=-1, descending=True, stable=True)
         chosen = (torch.arange(n, device=p.device) < sigma.minimum(n - size)).to(p.dtype)

@@ -40,9 +40,9 @@ class MStep(Settings):
     ema_decay : float
         Decay of the averaged generators that `sample` uses; 0 uses the generators as they are.
     epsilon : float, sequence of (int, float) or None
-        Share of every batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which the last
-        holds for ever. None is .1, .05 and, from iteration 10 on, 0: after an informed start little exploration
-        is needed, and none at the end, so that every component is learned from its own data.
+        Share of every batch from outside D_i: constant, or ``(until iteration, share)`` pairs of which the
+        last holds for ever. None is .1, .05 and, from iteration 10 on, 0: after an informed start little
+        exploration is needed, and none at the end, so that every component is learned from its own data.
     """
 
     _intervals: ClassVar[dict[str, str]] = {"ema_decay": "[0, 1)", "epsilon": "[0, 1)"}
@@ -77,8 +77,8 @@ class MStep(Settings):
             pairs = []
         if not pairs or any(not 0 <= share < 1 for _, share in pairs):
             raise ValueError(
-                f"epsilon={short_repr(self.epsilon)}: expected None, a share of at least 0 and below 1, or pairs "
-                "(until iteration, share)"
+                f"epsilon={short_repr(self.epsilon)}: expected None, a share of at least 0 and below 1, or "
+                "pairs (until iteration, share)"
             )
         return tuple((until, float(share)) for until, share in pairs)
 
@@ -92,7 +92,7 @@ _DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
 
 
 def m_step_settings(value: Any) -> MStep:
-    """Settings that the argument `m_step` stands for.
+    """Resolve the argument `m_step` to settings.
 
     Raises
     ------
@@ -266,7 +266,7 @@ class Components(Stateful):
         return (made < share * real) | ~made.isfinite()
 
     def reinitialize_collapsed(self, items: Tensor, own: Tensor) -> Tensor:
-        """Reinitialize what `collapsed` finds, where the M-step asks for it; returns which ``[K]``, in any restart.
+        """Reinitialize what `collapsed` finds, where the M-step asks for it; returns which ``[K]``.
 
         The one place of an iteration, besides its record, where the host waits for the device.
         """

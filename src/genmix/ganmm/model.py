@@ -29,6 +29,7 @@ from genmix.training.engine import Engine
 from genmix.training.infomax import (
     InfoMaxInit,
     MultiHeadNetwork,
+    ResolvedInfoMax,
     check_init,
     fit_partition,
     init_settings,
@@ -45,7 +46,7 @@ ROLES = ("generator", "critic", "classifier")
 class ResolvedSettings(NamedTuple):
     """What a fit does, every "auto" and None resolved from the kind and shape of the data."""
 
-    init: str | InfoMaxInit | np.ndarray
+    init: str | ResolvedInfoMax | np.ndarray
     e_step: ClassifierEStep | CriticEStep
     m_step: MStep
     networks: dict[str, Any]
@@ -69,12 +70,12 @@ class GANMixture(BaseMixture):
         The partition to begin with (Algorithm 1, line 1): "auto" and "infomax" are ``InfoMaxInit()`` (the
         E-step's classifier learns by information maximisation under augmentation); "random" (the paper);
         "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral"; the components of all items; or "fitted":
-        continue from the networks fitted before, where the model is fitted. An E-step's classifier that learns
-        from real items begins with what was partitioned other than at random.
+        continue from the networks fitted before, where the model is fitted. A classifier that learns from
+        real items first learns a partition that is not random.
     e_step : {"classifier", "critic", "standardized-critic"} or ClassifierEStep
-        "classifier" is ``ClassifierEStep()``; "critic" is the paper's ablation GANMM(EM), in which the critics
-        assign the data by their raw scores, "standardized-critic" the same in units of each critic's scores
-        of its own samples.
+        "classifier" is ``ClassifierEStep()``; "critic" is the paper's ablation GANMM(EM), in which the
+        critics assign the data by their raw scores, "standardized-critic" the same in units of each critic's
+        scores of its own samples.
     m_step : None, str or MStep
         How the GANs are trained: None is ``MStep()``, a name such as "wgan" or "wgan-gp" ``MStep(name)``.
     networks : str, dict or callable
@@ -114,8 +115,8 @@ class GANMixture(BaseMixture):
         Whether `tol` was reached.
     history_ : list of dict
         One record an EM iteration: iteration, changed (share of items that changed component), epsilon,
-        classifier_loss, critic_loss, generator_loss (means over components), reinitialized (components given a
-        fresh GAN), smallest_share, seconds since the fit began.
+        classifier_loss, critic_loss, generator_loss (means over components), reinitialized (components whose
+        GAN got new weights), smallest_share, seconds since the fit began.
     dead_components_ : list of int
         Components without data, or whose generator makes one item only.
     duplicate_components_ : list of [int, int]
@@ -270,8 +271,9 @@ class GANMixture(BaseMixture):
             critic_loss, generator_loss = gans.train(assigned.items, D_i, extra, epsilon)  # line 12
             reinitialized = gans.reinitialize_collapsed(assigned.items, D_i)
             run.record(
-                labels, epsilon=epsilon, changed=assigned.changed, classifier_loss=loss, critic_loss=critic_loss,
-                generator_loss=generator_loss, smallest_share=assigned.smallest_share, reinitialized=reinitialized,
+                labels, epsilon=epsilon, changed=assigned.changed, smallest_share=assigned.smallest_share,
+                classifier_loss=loss, critic_loss=critic_loss, generator_loss=generator_loss,
+                reinitialized=reinitialized,
             )  # fmt: skip
 
     # ------------------------------------------------------------------ before the first iteration
@@ -338,12 +340,12 @@ class GANMixture(BaseMixture):
         def make(n: int, heads: int) -> MultiHeadNetwork:
             stack = build_stack("classifier", shape[1], n, shape[0], (heads * K,), engine.cpu_generator)
             return MultiHeadNetwork(
-                engine.place(stack), K, lambda outputs: outputs, engine, restarts=n, n_heads=heads, lr=e_step.lr,
-                make_optimizer=kind.make_optimizer, frozen=kind.frozen(stack),
+                engine.place(stack), K, lambda outputs: outputs, engine, restarts=n, n_heads=heads,
+                lr=e_step.lr, make_optimizer=kind.make_optimizer, frozen=kind.frozen(stack),
             )  # fmt: skip
 
-        learned = isinstance(init, InfoMaxInit)
-        if isinstance(init, InfoMaxInit) and fitted is None and not kept.exists:
+        learned = isinstance(init, ResolvedInfoMax)
+        if isinstance(init, ResolvedInfoMax) and not kept.exists:
             net = pretrain_infomax(init, make, data, K, R)
             net.reset_optimizer(e_step.lr)
         else:
@@ -354,7 +356,7 @@ class GANMixture(BaseMixture):
         h_q = kind(net, K, e_step, data_statistics=learned or e_step.real_weight > 0)
         if kept.exists:
             return h_q, torch.empty(0)
-        if fitted is not None or isinstance(init, InfoMaxInit):
+        if fitted is not None or isinstance(init, ResolvedInfoMax):
             return h_q, h_q.log_posterior(data.items).argmax(-1)
         labels = initial_components(init, data, K, R)
         if e_step.real_weight and not (isinstance(init, str) and init == "random"):
@@ -387,7 +389,7 @@ class GANMixture(BaseMixture):
         h_q: Classifier | CriticAssigner,
         run: Run,
     ) -> None:
-        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of what is wrong."""
+        """Keep the restart of highest `selection_score_`, assign the data a last time, warn of faults."""
         K, device = self.n_components, data.engine.device
         scores = view_mutual_information(lambda x: h_q.log_posterior(x).argmax(-1), data, K)
         best = int(scores.argmax())
@@ -428,7 +430,8 @@ class GANMixture(BaseMixture):
         ``sum_k p(k | x) (f_k(x) - m_k) / s_k`` with f_k the critic of component k and m_k, s_k its mean and
         standard deviation on items generated by that component. Mostly low for items unlike anything seen,
         but critics are not trained far from the data and can be high there in some directions. Comparable
-        within one fitted model only: no `score` to choose between models is made of it, `genmix.tuning` does that.
+        within one fitted model only: no `score` to choose between models is made of it
+        (`genmix.tuning` chooses).
 
         Parameters
         ----------

@@ -71,19 +71,14 @@ class ColorJitter(Settings):
     ----------
     affine : Affine
         Where things are; photographs are mirrored too.
-    brightness : float
-        Largest shift of all channels, in units of the scaled data.
-    balance : float
-        Largest relative change of one channel.
-    contrast, saturation : float
-        Largest relative change of the distance to the image's mean, and to its grey version.
+    strength : float
+        How much the light changes: at 1 contrast and saturation (the distance to the image's mean, and to its
+        grey version) by up to 30 %, single channels by up to 15 %, all of them by up to 0.1 in units of the
+        scaled data.
     """
 
     affine: Affine = Affine(0.1, 0.15, 0.15, 0.1, flip=True)
-    brightness: float = 0.1
-    balance: float = 0.15
-    contrast: float = 0.3
-    saturation: float = 0.3
+    strength: float = 1.0
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return a view of images ``[..., C, H, W]``."""
@@ -91,13 +86,14 @@ class ColorJitter(Settings):
         n, channels = images.shape[:2]
 
         def uniform(bound: float, k: int = 1) -> Tensor:
-            return (torch.rand(n, k, 1, 1, generator=generator, device=x.device) * 2 - 1) * bound
+            share = torch.rand(n, k, 1, 1, generator=generator, device=x.device) * 2 - 1
+            return share * (self.strength * bound)
 
         mean = images.mean((1, 2, 3), keepdim=True)
-        images = mean + (images - mean) * (1 + uniform(self.contrast))
+        images = mean + (images - mean) * (1 + uniform(0.3))
         grey = images.mean(1, keepdim=True)
-        images = grey + (images - grey) * (1 + uniform(self.saturation))
-        images = images * (1 + uniform(self.balance, channels)) + uniform(self.brightness)
+        images = grey + (images - grey) * (1 + uniform(0.3))
+        images = images * (1 + uniform(0.15, channels)) + uniform(0.1)
         return images.view_as(x)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -59,8 +59,8 @@ class InfoMaxInit(Settings):
         compete in the end as they were learned; None is "kmeans", "gmm-full" and "spectral" for tables and
         none for images.
     screening_steps : int or None
-        After so many steps the best candidate of each restart goes on alone; 0 lets all learn to the end. None
-        is 400, or half of fewer steps; 0 where there is one candidate.
+        After so many steps the best candidate of each restart goes on alone; 0 lets all learn to the end.
+        None is 400, or half of fewer steps; 0 where there is one candidate.
     lr : float
         Learning rate at the start; it falls to nearly 0 along a cosine.
     marginal_entropy_weight : float
@@ -75,7 +75,7 @@ class InfoMaxInit(Settings):
     lr: float = 1e-3
     marginal_entropy_weight: float = 2.0
 
-    def resolve(self, item_shape: tuple[int, ...], *, all_labelled: bool = False) -> Self:
+    def resolve(self, item_shape: tuple[int, ...], *, all_labelled: bool = False) -> ResolvedInfoMax:
         """Replace every None by what suits the kind of data; `all_labelled`: all components have labels.
 
         Raises
@@ -85,8 +85,8 @@ class InfoMaxInit(Settings):
             step.
         """
         defaults = (_IMAGES if are_images(item_shape) else _TABLES) | (_LABELLED if all_labelled else {})
-        given = {name: getattr(self, name) for name in defaults}
-        init = replace(self, **{name: defaults[name] if own is None else own for name, own in given.items()})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        init = ResolvedInfoMax(**{n: defaults[n] if own is None else own for n, own in values.items()})
         if unknown := [name for name in init.partitions if name not in PARTITIONS]:
             raise ValueError(
                 f"partitions: {short_repr(unknown[0])} is unknown; expected {', '.join(PARTITIONS)}"
@@ -95,13 +95,25 @@ class InfoMaxInit(Settings):
             raise ValueError("n_candidates=0: expected at least 1 where no partitions are given")
         if self.screening_steps is None:  # one candidate needs none, and few steps leave room for fewer
             alone = init.n_candidates + len(init.partitions) == 1
-            init = replace(init, screening_steps=0 if alone else min(init.screening_steps, init.steps // 2))
+            init = init._replace(screening_steps=0 if alone else min(init.screening_steps, init.steps // 2))
         if not 0 <= init.screening_steps < max(init.steps, 1):
             raise ValueError(
                 f"screening_steps={init.screening_steps!r}: expected at least 0 and fewer than "
                 f"steps={init.steps!r}"
             )
         return init
+
+
+class ResolvedInfoMax(NamedTuple):
+    """`InfoMaxInit` for one kind of data, without None."""
+
+    steps: int
+    n_candidates: int
+    n_heads: int
+    partitions: Sequence[str]
+    screening_steps: int
+    lr: float
+    marginal_entropy_weight: float
 
 
 _IMAGES: dict[str, Any] = {
@@ -116,7 +128,7 @@ _LABELLED: dict[str, Any] = {"steps": 300, "n_candidates": 1, "n_heads": 1, "scr
 
 
 def init_settings(value: Any) -> Any:
-    """Settings that the argument `init` stands for, if it is no partition."""
+    """Resolve the argument `init` to settings, if it is no partition."""
     return InfoMaxInit() if isinstance(value, str) and value in ("auto", "infomax", "fitted") else value
 
 
@@ -236,7 +248,7 @@ class MultiHeadNetwork(Stateful):
             network.train()
 
     def outputs(self, x: Tensor) -> Tensor:
-        """Outputs ``[R, B, H, W]`` of items ``[R, B, ...]``; H is 1 once a head is in use."""
+        """Compute outputs ``[R, B, H, W]`` of items ``[R, B, ...]``; H is 1 once a head is in use."""
         with self.engine.autocast():
             outputs = self.network(x)
         outputs = outputs.float().unflatten(-1, (-1, self.width))
@@ -313,7 +325,7 @@ def view_mutual_information(
 
 
 def pretrain_infomax(
-    init: InfoMaxInit,
+    init: ResolvedInfoMax,
     make: Callable[[int, int], MultiHeadNetwork],
     data: AugmentedData,
     n_components: int,
@@ -328,8 +340,8 @@ def pretrain_infomax(
 
     Parameters
     ----------
-    init : InfoMaxInit
-        Settings, without None (`InfoMaxInit.resolve`).
+    init : ResolvedInfoMax
+        Settings.
     make : callable
         ``(n_networks, n_heads) -> MultiHeadNetwork`` makes a stack of untrained networks.
     data : AugmentedData
@@ -379,7 +391,7 @@ def pretrain_infomax(
 def _learn(
     net: MultiHeadNetwork,
     data: AugmentedData,
-    init: InfoMaxInit,
+    init: ResolvedInfoMax,
     steps: int,
     labels: Labels | None,
     *,
@@ -400,7 +412,7 @@ def _learn(
 
 
 def _partitions(
-    init: InfoMaxInit, restarts: int, data: AugmentedData, n_components: int, labels: Labels | None
+    init: ResolvedInfoMax, restarts: int, data: AugmentedData, n_components: int, labels: Labels | None
 ) -> Tensor:
     """Classical partitions ``[R * P, N]``, P for each restart."""
     parts = [
@@ -414,7 +426,7 @@ def _partitions(
 
 
 def _best_head(data: AugmentedData, n_components: int, restarts: int, *nets: MultiHeadNetwork) -> Tensor:
-    """Number ``[R]``, among all heads of all networks of a restart, of the one whose views agree best."""
+    """Find the head, among all of all networks of a restart, whose views agree best: its number ``[R]``."""
 
     def assign(items: Tensor) -> Tensor:  # [R, heads of all networks, B]
         return torch.cat(
@@ -446,6 +458,7 @@ __all__ = [
     "DISAGREEMENT_PENALTY",
     "InfoMaxInit",
     "MultiHeadNetwork",
+    "ResolvedInfoMax",
     "check_init",
     "fit_partition",
     "init_settings",

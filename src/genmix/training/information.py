@@ -82,8 +82,8 @@ def mutual_information(
     """Mutual information in nats between the components k and k' of two views of the same items.
 
     High where views agree and components differ; free of labels, so it ranks partitions of the same data.
-    ``I(k; k') - d H(k | k')``: mutual information alone would rather cut a large group in two, at the price of
-    views that disagree, than keep a small one; the penalty d raises that price.
+    ``I(k; k') - d H(k | k')``: mutual information alone would rather cut a large group in two, at the price
+    of views that disagree, than keep a small one; the penalty d raises that price.
 
     Parameters
     ----------

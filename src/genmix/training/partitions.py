@@ -64,7 +64,7 @@ def partition(name: str, items: Tensor, n_components: int, engine: Engine) -> np
 
 
 def _reduction(sample: np.ndarray, engine: Engine) -> Any:
-    """Function that brings rows to float64 and, where they have very many columns, to few."""
+    """Make the function that brings rows to float64 and, where they have very many columns, to few."""
     if sample.shape[1] <= COLUMN_LIMIT:
         return lambda rows: rows.astype(np.float64)
     from sklearn.decomposition import PCA

@@ -1,4 +1,4 @@
-"""The plumbing of an EM loop: iterations, history, convergence and checkpoints, called and never inherited."""
+"""The plumbing of an EM loop, called and never inherited: iterations, history, convergence, checkpoints."""
 
 from __future__ import annotations
 
