@@ -12,9 +12,12 @@ from genmix.experiments.running import Experiment, Job
 from genmix.experiments.tasks import TASKS, Size
 
 Kind = Literal["scores", "clusters", "samples", "curves", "maps", "walks"]
-#: Whose method a row is: ours, the paper's by its preset, a rival of the paper, a row added to be fair.
-Role = Literal["ours", "paper", "rival", "fair"]
+#: Whose method a row is: ours, the paper's by its preset, a rival of the paper, a row added to be fair, ours
+#: without what makes it this model.
+Role = Literal["ours", "paper", "rival", "fair", "control"]
 
+#: Kinds of items that are pictures.
+PICTURED = ("samples", "curves", "maps", "walks")
 #: What a kind of item shows besides scores.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "clusters": ("confusion",), "samples": ("samples",), "maps": ("encodings",), "walks": ("walk",),
@@ -29,7 +32,7 @@ class Row:
     ----------
     method : str
         Name in `METHODS`.
-    role : {"ours", "paper", "rival", "fair"}
+    role : {"ours", "paper", "rival", "fair", "control"}
         Whose it is.
     printed : str
         Name of its row in the paper, where there is one.
@@ -68,6 +71,8 @@ class Item:
         Task of the paper's size that takes the place of a smaller one.
     elsewhere : dict
         Task on which a method runs instead of the item's own; its row stands among those of the first.
+    drawn : str
+        What can be said of the paper's figure, which prints no number.
     discussion : str
         Where a preset differs from the paper, and why, as we think.
     """
@@ -83,7 +88,13 @@ class Item:
     reduced: str = ""
     full: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    drawn: str = ""
     discussion: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Its heading on a page."""
+        return self.title if self.source == "genmix" else f"{self.source}: {self.title}"
 
     def experiments(self, size: Size) -> list[Experiment]:
         """All experiments the item shows; a trial takes the fewest labels only."""
@@ -130,7 +141,7 @@ _OURS, _PAPER = Row("ganmm", "ours"), Row("ganmm-2018-code", "paper", "GANMM")
 _EM = (Row("ganmm-em-raw", "rival", "GANMM(EM)"), Row("ganmm-em-centred", "rival", "GANMM(EM)"))
 _RAW = (
     _OURS, _PAPER, Row("gmm-full", "rival", "GMM"), Row("dec-without-autoencoder", "rival", "DEC"), *_EM,
-    Row("dec", "fair"), Row("kmeans", "fair"), Row("gmm-by-bic", "fair"), Row("control-without-gan", "fair"),
+    Row("dec", "fair"), Row("kmeans", "fair"), Row("gmm-by-bic", "fair"), Row("control-without-gan", "control"),
 )  # fmt: skip
 _CODES = (
     _OURS, _PAPER, Row("gmm-full", "rival", "GMM"), Row("dec", "rival", "DEC"), *_EM,
@@ -160,6 +171,7 @@ _MERGING = (
     "cycle error moves the encoder, and components merge. Our default keeps the cycle out of the encoder's "
     "gradient."
 )
+_BELOW = "the preset is below the curve drawn"
 _FAINT_START = (
     f"{_MERGING} On these images it also begins with little: the k-means of pixels that its encoder learns "
     "first (the row of semi-supervised k-means)."
@@ -203,7 +215,7 @@ GANMM_ITEMS = (
 )  # fmt: skip
 DNNMM_ITEMS = (
     Item("dnnmm-figure-2", "DNN-MM, Figure 2", "MNIST, five and seven digits, against the share of labels",
-         "curves", ("mnist-0-4", "mnist-0-6"), _SS, alphas=(0.1, 0.3, 0.5, 0.7, 0.9),
+         "curves", ("mnist-0-4", "mnist-0-6"), _SS, alphas=(0.1, 0.3, 0.5, 0.7, 0.9), drawn=_BELOW,
          reduced=f"5 subsets instead of 15; {_WITHOUT_G}",
          discussion=f"{_MERGING} Where FixMatch or the labels alone are above our default, it is by fewer "
          "than three of the 500 to 2,500 items without a label, in the mean of the subsets."),
@@ -213,7 +225,7 @@ DNNMM_ITEMS = (
          ("mnist-0-4",), _GENERATING, alphas=(0.1,), seeds=1, discussion=_MERGING),
     Item("dnnmm-figure-5", "DNN-MM, Figure 5", "Noisy CIFAR-10 and CelebA against the share of labels",
          "curves", ("cifar10-3-red-noise", "cifar10-5-red-noise", "celeba-5-noise"), _SS,
-         alphas=(0.1, 0.3, 0.5), seeds=3, reduced=f"3 subsets instead of 15; {_WITHOUT_G}",
+         alphas=(0.1, 0.3, 0.5), seeds=3, drawn=_BELOW, reduced=f"3 subsets instead of 15; {_WITHOUT_G}",
          discussion=_FAINT_START),
     Item("dnnmm-figure-6", "DNN-MM, Figure 6", "Encodings of noisy CIFAR-10 and CelebA, t-SNE", "maps",
          ("cifar10-3-red-noise", "celeba-5-noise"),
@@ -273,7 +285,8 @@ STUDIES = (
            "small components then took from the large one until all were equal (ARI .05 on the first data). "
            "`DNNMixture` keeps the groups, or gives the smallest to the largest."),
 )  # fmt: skip
-ITEMS: dict[str, Item] = {item.name: item for item in (*GANMM_ITEMS, *DNNMM_ITEMS, *STUDIES)}
+PAPERS = (*GANMM_ITEMS, *DNNMM_ITEMS)
+ITEMS: dict[str, Item] = {item.name: item for item in (*PAPERS, *STUDIES)}
 
 
 def for_all_items(jobs: Sequence[Job], size: Size) -> list[Job]:
@@ -293,4 +306,14 @@ def for_all_items(jobs: Sequence[Job], size: Size) -> list[Job]:
     ]
 
 
-__all__ = ["DNNMM_ITEMS", "GANMM_ITEMS", "ITEMS", "STUDIES", "Item", "Row", "for_all_items"]
+__all__ = [
+    "DNNMM_ITEMS",
+    "GANMM_ITEMS",
+    "ITEMS",
+    "PAPERS",
+    "PICTURED",
+    "STUDIES",
+    "Item",
+    "Row",
+    "for_all_items",
+]
