@@ -123,7 +123,7 @@ def run(
 
 
 def write_page(path: Path, runs: Runs, size: Size) -> None:
-    """Write every figure, the page of both papers' numbers beside ours, and the page of all tables beside it."""
+    """Write every figure, the page of both papers' numbers beside ours, and beside it that of all tables."""
     from genmix.experiments.catalogue import ITEMS, PAPERS
     from genmix.experiments.overview import overview
     from genmix.experiments.tables import details

@@ -531,8 +531,8 @@ def reproduce(
     precision : str
         Arithmetic of the networks: float32, bfloat16, or auto, which is bfloat16 where that is fast.
     page : Path, optional
-        Write the papers' numbers beside ours as a page of Markdown to this file, all tables as a page beside it
-        (docs/page.md and docs/page-details.md), and every figure to OUT.
+        Write the papers' numbers beside ours to this Markdown file, all tables to a second one beside it
+        (docs/page.md, docs/page-details.md), and every figure to OUT.
     """
     from genmix.cli import files, reproducing
     from genmix.experiments.runs import Runs

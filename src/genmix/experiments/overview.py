@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from genmix.experiments import paper
 from genmix.experiments.catalogue import DNNMM_ITEMS, GANMM_ITEMS, PAPERS, Item, Row
 from genmix.experiments.methods import METHODS
-from genmix.experiments.runs import Runs
+from genmix.experiments.runs import Record, Runs
 from genmix.experiments.tables import (
     NAMES,
     NOT_HIGHER,
@@ -22,6 +22,8 @@ from genmix.experiments.tasks import TASKS, Size
 
 #: Numbers of one cell; none where nothing has been run or printed.
 Numbers = tuple[float, ...]
+#: Finished runs by task, share of labels and method.
+Records = dict[tuple[str, float, str], list[Record]]
 _HEADS = ("", "the paper", "its preset", "our default", "best rival", "the paper's number is")
 
 
@@ -49,26 +51,31 @@ def overview(runs: Runs, size: Size, *, details: str, done: int, total: int) -> 
         Runs that are finished, and that the items ask for.
     """
     behind = sum(len(not_higher(item, runs, size)) for item in PAPERS)
-    lines = [
-        "# Reproduction", "",
-        f"Means over the seeds, of the last iterate; {done:,} of the {total:,} runs asked for are finished. A",
-        "number of the paper is *reached* by a mean that is at least as high. **Bold**: at least as high as our",
-        "default. †: data or training smaller than published. What is smaller, deviations, all methods and the",
-        f"reasons are in [the details]({details}), behind each name. Of the paper's rivals and those we added the",
-        "best has the highest mean of its cell.", "",
-        "## GANMM (Yu & Zhou 2018)", "",
-        "Purity / ARI / NMI; of Table 2 and the figures the purity, of Figures 3-5 from a tenth of the data to all.",
-        "",
-        *_table(GANMM_ITEMS, runs, size, details), "",
-        *_asides(GANMM_ITEMS, runs, size),
-        "## DNN-MM (Pande & Awate 2020)", "",
-        "Accuracy of what had no label, from the smallest to the largest share of labels.", "",
-        *_table(DNNMM_ITEMS, runs, size, details), "",
-        f"Over all scores and shares of labels our default is not the highest in {behind} cells:",
-        f"[all of them]({details}#{anchor(NOT_HIGHER)}).", "",
-        f"Written by `genmix reproduce --page docs/reproduction.md`, with [{details}]({details}).",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return f"""# Reproduction
+
+Means over the seeds, of the last iterate; {done:,} of the {total:,} runs that the papers' items ask for are
+finished. A number of the paper is *reached* by a mean that is at least as high. **Bold**: at least as high as
+our default. †: data or training smaller than published. The best rival, of the paper's and of those we added,
+has the highest mean of its cell. [The details]({details}), behind each name, have all
+methods, data and deviations, what is smaller, and why, as we think.
+
+## GANMM (Yu & Zhou 2018)
+
+Purity / ARI / NMI; of Table 2 and the figures the purity, of Figures 3-5 from a tenth of the data to all.
+
+{_table(GANMM_ITEMS, runs, size, details)}
+
+{_asides(GANMM_ITEMS, runs, size)}## DNN-MM (Pande & Awate 2020)
+
+Accuracy of what had no label, from the smallest to the largest share of labels.
+
+{_table(DNNMM_ITEMS, runs, size, details)}
+
+Over all scores and shares of labels our default is not the highest in {behind} cells:
+[all of them]({details}#{anchor(NOT_HIGHER)}).
+
+Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`.
+"""
 
 
 def anchor(heading: str) -> str:
@@ -76,15 +83,15 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _table(items: Sequence[Item], runs: Runs, size: Size, details: str) -> list[str]:
+def _table(items: Sequence[Item], runs: Runs, size: Size, details: str) -> str:
     lines = [f"| {' | '.join(_HEADS)} |", "|" + "---|" * len(_HEADS)]
     for item in items:
-        where = item.source.split(", ")[1]
+        where, records = item.source.split(", ")[1], records_of(item, runs, size)
         for part in _parts(item, size):
             smaller = "†" if item.reduced and not (size == "full" and item.full) else ""
             name = f"[{where}]({details}#{anchor(item.heading)}){smaller}: {part.what}"
-            lines.append(f"| {' | '.join([name, *_cells(item, part, runs, size)])} |")
-    return lines
+            lines.append(f"| {' | '.join([name, *_cells(item, part, records, size)])} |")
+    return "\n".join(lines)
 
 
 def _parts(item: Item, size: Size) -> list[_Part]:
@@ -103,14 +110,14 @@ def _parts(item: Item, size: Size) -> list[_Part]:
     return [_Part(item.title, ((tasks[0], 0.0),), scores if item.kind == "scores" else scores[:1])]
 
 
-def _cells(item: Item, part: _Part, runs: Runs, size: Size) -> list[str]:
-    found = {row.method: _measured(item, row, part, runs, size) for row in item.rows}
+def _cells(item: Item, part: _Part, records: Records, size: Size) -> list[str]:
+    found = {row.method: _measured(item, row, part, records) for row in item.rows}
     preset, ours = (next(row.method for row in item.rows if row.role == role) for role in ("paper", "ours"))
     rivals = [row.method for row in item.rows if row.role in ("rival", "fair") and found[row.method]]
     best = max(rivals, key=lambda method: sum(found[method]), default=None)
     printed, default = _printed(item, part), found[ours]
     return [
-        _text(printed, default) if printed else "",
+        _text(printed, default) if printed else "no number",
         _text(found[preset], default) + _dagger(preset, size),
         _text(default, ()),
         f"{_text(found[best], default)}{_dagger(best, size)} {_short_method(best)}" if best else "not run",
@@ -118,9 +125,9 @@ def _cells(item: Item, part: _Part, runs: Runs, size: Size) -> list[str]:
     ]
 
 
-def _measured(item: Item, row: Row, part: _Part, runs: Runs, size: Size) -> Numbers:
-    """Means of a method at the points of a line; of Table 2 its one run. None if one is missing."""
-    records, numbers = records_of(item, runs, size), []
+def _measured(item: Item, row: Row, part: _Part, records: Records) -> Numbers:
+    """Take a method's means at the points of a line; of Table 2 its one run. None if one is missing."""
+    numbers: list[float] = []
     for task, alpha in part.points:
         at = (task, alpha if METHODS[row.method].learns_labels else 0.0, row.method)
         measured = records[at][:1] if item.kind == "clusters" else records[at]
@@ -131,7 +138,7 @@ def _measured(item: Item, row: Row, part: _Part, runs: Runs, size: Size) -> Numb
 
 
 def _printed(item: Item, part: _Part) -> Numbers:
-    """The paper's numbers for its own method; of Table 2 the purity of all clusters together."""
+    """Take the paper's numbers for its own method; of Table 2 the purity of all clusters together."""
     [name] = [row.printed for row in item.rows if row.role == "paper"]
     if item.kind == "clusters":
         table = paper.CLUSTERS[name]
@@ -143,17 +150,14 @@ def _printed(item: Item, part: _Part) -> Numbers:
 def _verdict(item: Item, part: _Part, printed: Numbers, preset: Numbers, default: Numbers) -> str:
     if not printed:
         return "no number printed" + (f"; {item.drawn}" if item.drawn else "")
-    said = [f"{who} {_reached(part, numbers, printed)}" for who, numbers in
-            (("preset", preset), ("default", default))]  # fmt: skip
-    return "; ".join(said)
+    both = (("preset", preset), ("default", default))
+    return "; ".join(f"{who} {_reached(part, numbers, printed)}" for who, numbers in both)
 
 
 def _reached(part: _Part, numbers: Numbers, printed: Numbers) -> str:
     if not numbers:
         return "not run"
-    names = [
-        NAMES[score] for score, a, b in zip(part.scores, numbers, printed, strict=True) if a >= b
-    ]  # fmt: skip
+    names = [NAMES[score] for score, a, b in zip(part.scores, numbers, printed, strict=True) if a >= b]
     if len(names) == len(printed):
         return "reached"
     return f"reached in {' and '.join(names)} only" if names else "not reached"
@@ -165,28 +169,37 @@ def _text(numbers: Numbers, default: Numbers) -> str:
         return "not run"
     digits = 3 if len(numbers) > 2 else 4
     higher = [a >= b for a, b in zip(numbers, default, strict=True)] if default else [False] * len(numbers)
-    shown = [f"**{n:.{digits}f}**" if bold else f"{n:.{digits}f}" for n, bold in zip(numbers, higher, strict=True)]
+    shown = [
+        f"**{n:.{digits}f}**" if bold else f"{n:.{digits}f}" for n, bold in zip(numbers, higher, strict=True)
+    ]
     return (" / " if len(numbers) > 2 else " to ").join(shown)
 
 
-def _asides(items: Sequence[Item], runs: Runs, size: Size) -> list[str]:
-    """What the lines of tables leave out: the control, and rivals below what the paper has for them."""
+def _asides(items: Sequence[Item], runs: Runs, size: Size) -> str:
+    """Say what the tables leave out: the control, and rivals below what the paper has for them."""
     controls, below = [], []
     for item in items:
-        where = item.source.split(", ")[1]
+        if item.kind != "scores":
+            continue
+        where, lower = item.source.split(", ")[1], []
         rows = [row for row in rows_of(item, runs, size) if row["task"] == item.tasks_at(size)[0]]
         [ours] = [row for row in rows if row["role"] == "ours"]
         for row in rows:
-            if item.kind == "scores" and row["role"] == "control" and row["seeds"] and ours["seeds"]:
+            if row["role"] == "control" and row["seeds"] and ours["seeds"]:
                 numbers, default = (tuple(r[score] for score in scores_of(item)) for r in (row, ours))
                 controls.append(f"{where} {_text(numbers, default)}")
             if row["role"] == "rival" and row.get("purity", 1.0) < row.get("purity_paper", 0.0):
                 name = _short_method(row["method"])
-                below.append(f"{where} {name} ({row['purity']:.3f}, the paper's {row['purity_paper']:.3f})")
-    return [
-        *([f"The same start and classifier without any GAN: {'; '.join(controls)}.", ""] if controls else []),
-        *([f"Rivals of lower purity than the paper prints for them: {'; '.join(below)}.", ""] if below else []),
-    ]
+                lower.append(f"{name} ({row['purity']:.3f}, the paper's {row['purity_paper']:.3f})")
+        below += [f"{where}: {', '.join(lower)}"] if lower else []
+    return "".join(
+        f"{what}: {'; '.join(found)}.\n\n"
+        for what, found in (
+            ("The same start and classifier without any GAN", controls),
+            ("Rivals whose purity is below what the paper prints for them", below),
+        )
+        if found
+    )
 
 
 def _dagger(method: str, size: Size) -> str:

@@ -67,7 +67,9 @@ class Runs:
                     line = b"\n" + line  # what stands before was cut short: it ends first
             if (written := file.write(line)) != len(line):
                 file.truncate(end)
-                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(path))
+                raise OSError(
+                    errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(path)
+                )
             os.fsync(file)
 
     def shown(self, experiment: str, settings: str, seed: int) -> Path:

@@ -14,9 +14,18 @@ from genmix.experiments.runs import Record, Runs
 from genmix.experiments.tasks import TASKS, Size
 
 SCORES = ("purity", "accuracy", "ari", "nmi")
+NAMES = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
 #: Heading of the cells in which our default is not the highest.
 NOT_HIGHER = "Where our default is not higher"
-NAMES = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
+_DETAILS = """# Reproduction: the details
+
+Written with [{overview}]({overview}) from the records in `results/runs`, one JSON line a run, made by
+`genmix reproduce ITEM`. Mean and sample standard deviation over seeds 0, 1, ... (the bars of figures, cut at
+1, the highest score); last iterate. Labels are used for scoring only, or as the share said: then what had no
+label is scored. The papers' numbers stand beside ours for their tables; their figures print none. Each record
+names the processor and the precision of its networks (an Intel Xeon and float32 where it names none). The
+committed ones were made on two cores, with other work beside: their seconds are upper bounds.
+"""
 
 
 def scores_of(item: Item) -> tuple[str, ...]:
@@ -205,18 +214,8 @@ def details(runs: Runs, size: Size, *, overview: str, figures: str) -> str:
         Where the pictures are, seen from the page.
     """
     behind = [line for item in PAPERS for line in not_higher(item, runs, size)]
-    lines = [
-        "# Reproduction: the details", "",
-        f"Written with [{overview}]({overview}) from the records in `results/runs`, one JSON line a run, made by",
-        "`genmix reproduce ITEM`. Mean and sample standard deviation over seeds 0, 1, ... (the bars of figures, cut",
-        "at 1, the highest score); last iterate. Labels are used for scoring only, or as the share said: then what",
-        "had no label is scored. The papers' numbers stand beside ours for their tables; their figures print none.",
-        "Each record names the processor and the precision of its networks (an Intel Xeon and float32 where it",
-        "names none). The committed ones were made on two cores, with other work beside: their seconds are upper",
-        "bounds.", "",
-        f"## {NOT_HIGHER}", "",
-        *([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), "",
-    ]  # fmt: skip
+    lines = [_DETAILS.format(overview=overview), f"## {NOT_HIGHER}", ""]
+    lines += [*([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), ""]
     for item in ITEMS.values():
         lines += [f"## {item.heading}", "", f"`genmix reproduce {item.name}`", ""]
         smaller = _smaller(item, size)
@@ -231,7 +230,7 @@ def details(runs: Runs, size: Size, *, overview: str, figures: str) -> str:
 
 
 def _smaller(item: Item, size: Size) -> list[str]:
-    """What is smaller or shorter than in the paper, of the data and of each method."""
+    """List what is smaller or shorter than in the paper, of the data and of each method."""
     found = [item.reduced] if item.reduced and not (size == "full" and item.full) else []
     methods: dict[str, list[str]] = {}
     for row in item.rows if size != "full" else ():
