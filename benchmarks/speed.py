@@ -4,8 +4,8 @@
 
 Both do one generator step and five critic steps of every GAN with the same losses, optimisers and batch
 sizes: with the published networks and training (one hidden layer of 64, WGAN), and with our default ones (two
-hidden layers, Adam, without the penalty). The ratio is what counts; it is written to results/speed.json and,
-as a table, to results/speed.md.
+hidden layers, Adam, without the penalty). The ratio is what counts. Lines are written to
+results/speed.jsonl, in place of those of before.
 """
 
 from __future__ import annotations
@@ -98,20 +98,6 @@ def batched(k: int, d: int, steps: int, *, step: MStep, networks: Any, hidden: A
     return time.perf_counter() - begun
 
 
-def table(records: list[dict[str, Any]]) -> str:
-    """Lay the ratios out for people."""
-    lines = [
-        "A generator step and five critic steps of every GAN; `python benchmarks/speed.py`.",
-        "",
-        "| networks | K | threads | Python loop, ms | batched, ms | ratio |",
-        "|---|---|---|---|---|---|",
-    ]
-    for r in records:
-        times = f"{r['loop_ms']:.1f} | {r['batched_ms']:.1f} | {r['ratio']:.1f}"
-        lines.append(f"| {r['what']} | {r['components']} | {r['threads']} | {times} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Measure both in turn, and write the ratio of the medians."""
     parser = argparse.ArgumentParser(
@@ -134,9 +120,8 @@ def main() -> None:
         record |= {"torch": torch.__version__, "version": genmix.__version__}
         records.append(record)
         print(json.dumps(record), flush=True)
-    folder = Path(__file__).parents[1] / "results"
-    (folder / "speed.json").write_text(json.dumps(records, indent=1) + "\n")
-    (folder / "speed.md").write_text(table(records))
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (Path(__file__).parents[1] / "results" / "speed.jsonl").write_text(lines)
 
 
 if __name__ == "__main__":

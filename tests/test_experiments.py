@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import torch
 
 from genmix import GANMixture, datasets, metrics
 from genmix.cli import main, reproducing
-from genmix.experiments import catalogue, figures, running, shown, tables, tasks
+from genmix.experiments import catalogue, figures, overview, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, _processor, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
@@ -23,7 +26,7 @@ from genmix.experiments.tasks import Case, Compute
 from genmix.ganmm.presets import ROLES
 
 SIZE = "smoke"
-PAPERS = [item.name for item in (*catalogue.GANMM_ITEMS, *catalogue.DNNMM_ITEMS)]
+PAPERS = [item.name for item in catalogue.PAPERS]
 
 
 def _digits() -> datasets.Dataset:
@@ -63,7 +66,7 @@ def test_a_run_is_done_once(runs: Runs) -> None:
     assert run_missing(jobs, SIZE, runs) == (2, [])
     assert missing([(KMEANS, 0), (KMEANS, 1)], SIZE, runs) == []
     assert [job.seed for job in missing([(KMEANS, 1), (KMEANS, 2)], SIZE, runs)] == [2]
-    assert len((runs.folder / "runs" / "digits--kmeans.jsonl").read_text().splitlines()) == 2
+    assert len((runs.folder / "runs" / "digits.jsonl").read_text().splitlines()) == 2
 
 
 def test_other_settings_and_other_data_are_other_runs(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,16 +187,71 @@ def test_a_part_is_fitted_and_all_are_scored(runs: Runs, small: None) -> None:
 
 def test_the_last_record_counts_and_a_cut_line_does_not(runs: Runs) -> None:
     record = run_one(KMEANS, 0, SIZE, runs)
-    path = runs.folder / "runs" / "digits--kmeans.jsonl"
+    path = runs.folder / "runs" / "digits.jsonl"
     path.write_text(path.read_text() + '{"experiment": "digits/km')
     runs.append({**record, "purity": 0.25})
     assert [r["purity"] for r in finished(KMEANS, SIZE, runs)] == [0.25]
+    first, cut, last = path.read_text().splitlines()  # the cut line ended before the next began
+    assert (json.loads(first), cut) == (record, '{"experiment": "digits/km')
+    assert json.loads(last)["purity"] == 0.25
+
+
+def test_the_experiments_of_a_task_share_a_file_and_keep_apart(runs: Runs) -> None:
+    record = run_one(KMEANS, 0, SIZE, runs)
+    runs.append({**record, "experiment": "digits/kmeans@0.1", "purity": 0.25})
+    assert [path.name for path in (runs.folder / "runs").iterdir()] == ["digits.jsonl"]
+    assert runs.read(KMEANS.name, record["settings"]) == [record]
+    assert [r["purity"] for r in runs.read("digits/kmeans@0.1", record["settings"])] == [0.25]
+
+
+_APPEND = """
+import json, sys
+from pathlib import Path
+from genmix.experiments.runs import Runs
+record, first = json.loads(sys.stdin.read()), int(sys.argv[2])
+for seed in range(first, first + 100):
+    Runs(Path(sys.argv[1])).append({**record, "seed": seed})
+"""
+
+
+def test_lines_of_several_processes_do_not_mix(runs: Runs) -> None:
+    record = json.dumps({**run_one(KMEANS, 0, SIZE, runs), "padding": "x" * 20_000})
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _APPEND, str(runs.folder), str(first)], stdin=subprocess.PIPE, text=True
+        )
+        for first in (0, 100, 200)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(record)
+        writer.stdin.close()
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    lines = (runs.folder / "runs" / "digits.jsonl").read_text().splitlines()
+    assert len(lines) == 301
+    assert sorted(json.loads(line)["seed"] for line in lines[1:]) == list(range(300))
+
+
+def test_a_full_disk_leaves_no_half_of_a_line(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run_one(KMEANS, 0, SIZE, runs)
+    path, real = runs.folder / "runs" / "digits.jsonl", Path.open
+    before = path.read_bytes()
+
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:10])
+
+    monkeypatch.setattr(Path, "open", lambda self, *_, **__: Full(self, "a+"))
+    with pytest.raises(OSError, match=r"only 10 of \d+ bytes"):
+        runs.append({**record, "seed": 1})
+    monkeypatch.setattr(Path, "open", real)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"\xff\xfe", b"NaN", b'{"seed": 1, "settings": "a"}', b"{}"])
 def test_damaged_records_do_not_count(line: bytes, runs: Runs) -> None:
     record = run_one(KMEANS, 0, SIZE, runs)
-    path = runs.folder / "runs" / "digits--kmeans.jsonl"
+    path = runs.folder / "runs" / "digits.jsonl"
     named = {**record, "seed": "1"}
     path.write_bytes(line + b"\n" + path.read_bytes() + json.dumps(named).encode() + b"\n")
     assert finished(KMEANS, SIZE, runs) == [record]
@@ -310,9 +368,8 @@ def test_every_item_of_the_papers_runs(
     text, item = capsys.readouterr().out, catalogue.ITEMS[name]
     assert "all done" in text
     assert "not run" not in text
-    with (tmp_path / "smoke" / "tables" / f"{name}.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {row["method"] for row in rows} == {row.method for row in item.rows}
+    assert all(METHODS[row.method].title in text for row in item.rows)
+    assert not (tmp_path / "smoke" / "tables").exists()
     pictures = list((tmp_path / "smoke").glob(f"figures*/{name}.png"))
     assert bool(pictures) == (item.kind in ("curves", "samples", "maps", "walks"))
     private = [path for path in pictures if "not-to-be-published" in str(path)]
@@ -328,12 +385,13 @@ def test_every_item_of_the_papers_runs_on_its_own_data(name: str, tmp_path: Path
     assert main(["reproduce", name, "--smoke", "--out", str(tmp_path)]) == 0
 
 
-def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> None:
+@pytest.fixture
+def some_of_table_4(tmp_path: Path) -> tuple[str, str]:
+    """The two pages where few runs of one table are finished."""
     runs, page = Runs(tmp_path / "results"), tmp_path / "docs" / "page.md"
     item = catalogue.ITEMS["ganmm-table-4"]
     by_method = {experiment.method: experiment for experiment in item.experiments("cpu")}
-    scores = {"ganmm": 0.6, "gmm-full": 0.7, "kmeans": 0.5}
-    for method, value in scores.items():
+    for method, value in {"ganmm": 0.6, "gmm-full": 0.7, "kmeans": 0.5, "control-without-gan": 0.6}.items():
         runs.append(
             {
                 "experiment": by_method[method].name, "seed": 0, "seconds": 1.0,
@@ -345,7 +403,11 @@ def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> Non
     again = {"seed": 1, "purity": 0.52}
     runs.append({**runs.read(by_method["kmeans"].name, by_method["kmeans"].settings("cpu"))[0], **again})
     assert main(["reproduce", "--out", str(runs.folder), "--page", str(page)]) == 0
-    text = page.read_text()
+    return page.read_text(), page.with_name("page-details.md").read_text()
+
+
+def test_the_details_say_what_is_behind_and_what_is_not_run(some_of_table_4: tuple[str, str]) -> None:
+    _, text = some_of_table_4
     assert "| k-means, best of 10 starts | 0.5100 ± 0.0141 |" in text  # the sample's deviation
     assert "| genmix: `GANMixture(K)` | 0.6000 |" in text  # one run has none
     behind = text.split("## Where our default is not higher")[1].split("## GANMM, Table 1")[0]
@@ -355,7 +417,35 @@ def test_the_page_says_what_is_behind_and_what_is_not_run(tmp_path: Path) -> Non
     assert "ARI: 0.6000, and the paper's" not in behind  # .5523 is lower
     assert "| DEC without an autoencoder | not run |" in text  # the paper has a number
     assert "Not run yet" in text
-    assert text.count("4 of the") == 1
+
+
+def test_the_overview_has_a_line_for_each_table_and_figure(some_of_table_4: tuple[str, str]) -> None:
+    text, details = some_of_table_4
+    assert text.count("5 of the") == 1
+    assert len(text.splitlines()) < 60  # one screen
+    lines = [line for line in text.splitlines() if line.startswith("| [")]
+    for item in catalogue.PAPERS:
+        assert [line for line in lines if line.startswith(f"| [{item.source.split(', ')[1]}]")], item.name
+    [line] = [line for line in lines if "#ganmm-table-4-" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:3] == ["**0.724** / 0.552 / **0.643**", "not run†"]
+    assert cells[3:5] == [
+        "0.600 / 0.600 / 0.600", "**0.700** / **0.700** / **0.700** Gaussian mixture, full covariance",
+    ]  # fmt: skip
+    assert cells[5] == "preset not run; default reached in ARI only"
+    assert "without any GAN: Table 4 **0.600** / **0.600** / **0.600**." in text  # no rival, and not hidden
+    assert all("no number printed" in line for line in lines if "#dnn-mm" in line)
+    headings = {overview.anchor(line[3:]) for line in details.splitlines() if line.startswith("## ")}
+    assert set(re.findall(r"page-details\.md#([^)]+)", text)) <= headings
+
+
+def test_the_overview_is_of_the_papers_own_method(runs: Runs) -> None:
+    """Table 2 prints sizes and purities of clusters: their mean by size is the purity of all."""
+    item = catalogue.ITEMS["ganmm-table-2"]
+    [part] = overview._parts(item, "cpu")
+    assert overview._printed(item, part) == pytest.approx((0.7462,), abs=1e-4)
+    assert overview._reached(part, (0.7461,), (0.7461,)) == "reached"
+    assert overview._reached(part, (0.7460,), (0.7461,)) == "not reached"
 
 
 def test_table_3_shows_dec_as_the_paper_does_with_the_autoencoder_of_the_codes(tmp_path: Path) -> None:

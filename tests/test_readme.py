@@ -77,6 +77,28 @@ def test_links_to_files_lead_somewhere(page):
         assert (page.parent / link).exists(), link
 
 
+def anchors(page):
+    """What GitHub calls the headings of a page: lower case, words and hyphens only."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_to_one(page):
+    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text):
+        assert anchor in anchors(page.parent / link if link else page), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_a_table_have_as_many_cells_as_its_head(page):
+    text = page.read_text(encoding="utf-8").replace("\\|", "")
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, re.M):
+        head, rule, *rows = table.splitlines()
+        assert re.fullmatch(r"\|(?: *:?-+:? *\|)+", rule), rule
+        assert {line.count("|") for line in (head, rule, *rows)} == {head.count("|")}, head
+
+
 def test_extras_that_are_named_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = re.findall(r"genmix\[(\w+)\]", README)

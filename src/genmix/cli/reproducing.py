@@ -1,13 +1,11 @@
-"""`genmix reproduce`: the list, the runs of one item, and the page of them all."""
+"""`genmix reproduce`: the list, the runs of one item, and the pages of them all."""
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genmix.cli.files import whole_file
 
@@ -91,7 +89,7 @@ def find(name: str) -> Item:
 def run(
     name: str, runs: Runs, size: Size, *, seeds: int | None, budget: float | None, compute: Compute
 ) -> None:
-    """Do the runs of an item, or of all, that are missing; then print and write what there is.
+    """Do the runs of an item, or of all, that are missing; then print the tables and write the figures.
 
     Raises
     ------
@@ -117,96 +115,49 @@ def run(
     _, failed = run_missing(jobs, size, runs, budget=budget, compute=compute, echo=print)
     for item in items:
         print(f"\n{item.source}: {item.title}\n")
-        print(write(item, runs, size) if item.name in ITEMS else markdown(item, runs, size))
+        print(markdown(item, runs, size))
+        for path in write_figure(item, runs, size):
+            print(f"figure: {path}")
     if failed:
         raise ValueError(f"{len(failed)} runs failed, the first: {failed[0]}")
 
 
 def write_page(path: Path, runs: Runs, size: Size) -> None:
-    """Write every item, and the page of everything that was run."""
-    from genmix.experiments.catalogue import ITEMS
+    """Write every figure, the page of both papers' numbers beside ours, and beside it that of all tables."""
+    from genmix.experiments.catalogue import ITEMS, PAPERS
+    from genmix.experiments.overview import overview
+    from genmix.experiments.tables import details
 
     for item in ITEMS.values():
-        write(item, runs, size)
-    figures = Path(os.path.relpath(runs.folder.resolve() / "figures", path.resolve().parent))
-    with whole_file(path) as part:
-        part.write_text(page(runs, size, figures.as_posix()), encoding="utf-8")
+        write_figure(item, runs, size)
+    counts = [progress(item, runs, size, published=True) for item in PAPERS]
+    done, total = (sum(column) for column in zip(*counts, strict=True))
+    figures = Path(os.path.relpath(runs.folder.resolve() / "figures", path.resolve().parent)).as_posix()
+    beside = path.with_name(f"{path.stem}-details{path.suffix}")
+    pages = {
+        path: overview(runs, size, details=beside.name, done=done, total=total),
+        beside: details(runs, size, overview=path.name, figures=figures),
+    }
+    for name, text in pages.items():
+        with whole_file(name) as part:
+            part.write_text(text, encoding="utf-8")
 
 
-def write(item: Item, runs: Runs, size: Size) -> str:
-    """Write an item's table and picture; its text."""
+def write_figure(item: Item, runs: Runs, size: Size) -> list[Path]:
+    """Write the picture of an item that has one: for everybody, and with what may not be shown to them."""
     from genmix.experiments.figures import draw
-    from genmix.experiments.tables import markdown, rows_of
 
-    name, text = item.name, markdown(item, runs, size)
-    with whole_file(runs.folder / "tables" / f"{name}.csv") as part:
-        _write_csv(part, rows_of(item, runs, size))
-    with whole_file(runs.folder / "tables" / f"{name}.md") as part:
-        part.write_text(text, encoding="utf-8")
-    pictures = {"figures": item.public}
+    written, pictures = [], {"figures": item.public}
     if item.public != item:
         pictures["figures-not-to-be-published"] = item
     for folder, shown in pictures.items():
         figure = draw(shown, runs, size)
         if figure is not None:
-            path = runs.folder / folder / f"{name}.png"
+            path = runs.folder / folder / f"{item.name}.png"
             with whole_file(path) as part:
                 figure.savefig(part, format="png", facecolor="white")
-            text += f"\nfigure: {path}"
-    return text
+            written.append(path)
+    return written
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def page(runs: Runs, size: Size, figures: str) -> str:
-    """Everything that was run, as one page of Markdown; `figures` is where its pictures are found."""
-    from genmix.experiments.catalogue import DNNMM_ITEMS, GANMM_ITEMS, STUDIES
-    from genmix.experiments.methods import METHODS
-    from genmix.experiments.tables import markdown, not_higher
-
-    items = (*GANMM_ITEMS, *DNNMM_ITEMS)
-    behind = [line for item in items for line in not_higher(item, runs, size)]
-    done, total = (
-        sum(counts)
-        for counts in zip(*(progress(item, runs, size, published=True) for item in items), strict=True)
-    )
-    lines = [
-        "# Reproduction", "",
-        "Written by `genmix reproduce --page docs/reproduction.md` from the records in `results/runs`, one",
-        "JSON line a run, made by `genmix reproduce ITEM`. Mean and sample standard deviation over seeds",
-        "0, 1, ... (the bars of figures, cut at 1, the highest score); last iterate. Labels are used for",
-        "scoring only, or as the share said: then what had no label is scored. The papers' numbers stand",
-        "beside ours for their tables; their figures print none. Each record names the processor and the",
-        "precision of its networks (an Intel Xeon and float32 where it names none). The committed ones were",
-        "made on two cores, with other work beside: their seconds are upper bounds.", "",
-        f"{done:,} of the {total:,} runs that the papers' items ask for are finished.", "",
-        "## Where our default is not higher", "",
-        *([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), "",
-    ]  # fmt: skip
-    for item in (*items, *STUDIES):
-        heading = item.title if item.source == "genmix" else f"{item.source}: {item.title}"
-        lines += [f"## {heading}", "", f"`genmix reproduce {item.name}`", ""]
-        reduced = [item.reduced] if item.reduced and not (size == "full" and item.full) else []
-        if size != "full":
-            methods: dict[str, list[str]] = {}
-            for row in item.rows:
-                methods.setdefault(METHODS[row.method].reduced, []).append(METHODS[row.method].title)
-            reduced += [f"{', '.join(titles)}: {what}" for what, titles in methods.items() if what]
-        if reduced:
-            lines += [f"Smaller than published: {'; '.join(reduced)}.", ""]
-        if item.kind in ("curves", "samples", "maps", "walks"):
-            name = f"{item.name}.png"
-            if (runs.folder / "figures" / name).exists():
-                lines += [f"![{item.title}]({figures}/{name})", ""]
-        lines += [markdown(item, runs, size), ""]
-        lines += [item.discussion, ""] if item.discussion else []
-    return "\n".join(lines).rstrip() + "\n"
-
-
-__all__ = ["find", "page", "print_list", "progress", "read_budget", "run", "write", "write_page"]
+__all__ = ["find", "print_list", "progress", "read_budget", "run", "write_figure", "write_page"]

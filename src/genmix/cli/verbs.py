@@ -517,7 +517,7 @@ def reproduce(
         What to reproduce, "all", or a single experiment TASK/METHOD[@ALPHA]. Default: list the items and how
         much of each has been run.
     out : Path
-        Folder for runs, tables and figures. What is finished there is not done again.
+        Folder for runs and figures. What is finished there is not done again.
     seeds : int, optional
         Runs of each method, seeds 0, 1, ... Default: as many as the item says.
     budget : str, optional
@@ -531,7 +531,8 @@ def reproduce(
     precision : str
         Arithmetic of the networks: float32, bfloat16, or auto, which is bfloat16 where that is fast.
     page : Path, optional
-        Write all that has been run as one page of Markdown to this file, and every table and figure to OUT.
+        Write the papers' numbers beside ours to this Markdown file, all tables to a second one beside it
+        (docs/page.md, docs/page-details.md), and every figure to OUT.
     """
     from genmix.cli import files, reproducing
     from genmix.experiments.runs import Runs

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ _KINDS: dict[str, Any] = {
 
 
 class Runs:
-    """Records in ``FOLDER/runs/EXPERIMENT.jsonl``, and what belongs to a run in ``FOLDER/shown/``.
+    """Records in ``FOLDER/runs/TASK.jsonl``, a line each, and what belongs to a run in ``FOLDER/shown/``.
 
     A run is known by its experiment, its settings, its seed and the data. Of several records of a run the
     last one counts.
@@ -34,11 +38,11 @@ class Runs:
 
     def read(self, experiment: str, settings: str) -> list[Record]:
         """Read the records of an experiment with these settings, by seed: those on the data of the last."""
-        path = self._file(experiment)
+        path, name = self._file(experiment), json.dumps(experiment).encode()
         found: dict[int, Record] = {}
         for line in path.read_bytes().splitlines() if path.exists() else []:
-            record = _whole(line)
-            if record is None or record["settings"] != settings:
+            record = _whole(line) if name in line else None
+            if record is None or (record["experiment"], record["settings"]) != (experiment, settings):
                 continue
             if any(other["fingerprint"] != record["fingerprint"] for other in found.values()):
                 found.clear()  # a mean over two data sets is of neither
@@ -46,18 +50,27 @@ class Runs:
         return [found[seed] for seed in sorted(found)]
 
     def append(self, record: Record) -> None:
-        """Add one record: a whole line, or nothing."""
-        path = self._file(record["experiment"])
+        """Add one record: a whole line, or nothing. Processes wait for each other.
+
+        Raises
+        ------
+        OSError
+            If the line does not fit on the disk.
+        """
+        path, line = self._file(record["experiment"]), (json.dumps(record) + "\n").encode()
         path.parent.mkdir(parents=True, exist_ok=True)
-        line = (json.dumps(record) + "\n").encode()
-        if path.exists() and not path.read_bytes().endswith(b"\n"):
-            line = b"\n" + line  # what stands before was cut short
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line)  # one write: records of two processes do not mix
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with path.open("ab+", buffering=0) as file, _alone(file):
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line  # what stands before was cut short: it ends first
+            if (written := file.write(line)) != len(line):
+                file.truncate(end)
+                raise OSError(
+                    errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(path)
+                )
+            os.fsync(file)
 
     def shown(self, experiment: str, settings: str, seed: int) -> Path:
         """File for the arrays that a figure needs of a run."""
@@ -73,7 +86,22 @@ class Runs:
         return self.folder / "cache"
 
     def _file(self, experiment: str) -> Path:
-        return self.folder / "runs" / f"{_file_name(experiment)}.jsonl"
+        return self.folder / "runs" / f"{experiment.split('/')[0]}.jsonl"
+
+
+@contextmanager
+def _alone(file: RawIOBase) -> Iterator[None]:
+    """Keep other processes from writing until the block ends, where the system can (not on Windows)."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _whole(line: bytes) -> Record | None:

@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 
 from genmix.experiments import paper
-from genmix.experiments.catalogue import Item
+from genmix.experiments.catalogue import ITEMS, PAPERS, PICTURED, Item
 from genmix.experiments.methods import METHODS
 from genmix.experiments.runs import Record, Runs
 from genmix.experiments.tasks import TASKS, Size
 
 SCORES = ("purity", "accuracy", "ari", "nmi")
 NAMES = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
+#: Heading of the cells in which our default is not the highest.
+NOT_HIGHER = "Where our default is not higher"
+_DETAILS = """# Reproduction: the details
+
+Written with [{overview}]({overview}) from the records in `results/runs`, one JSON line a run, made by
+`genmix reproduce ITEM`. Mean and sample standard deviation over seeds 0, 1, ... (the bars of figures, cut at
+1, the highest score); last iterate. Labels are used for scoring only, or as the share said: then what had no
+label is scored. The papers' numbers stand beside ours for their tables; their figures print none. Each record
+names the processor and the precision of its networks (an Intel Xeon and float32 where it names none). The
+committed ones were made on two cores, with other work beside: their seconds are upper bounds.
+"""
 
 
 def scores_of(item: Item) -> tuple[str, ...]:
@@ -188,9 +199,50 @@ def _behind(item: Item, ours: Mapping[str, Any], other: Mapping[str, Any]) -> li
     return found
 
 
+def details(runs: Runs, size: Size, *, overview: str, figures: str) -> str:
+    """All that was run, as a page of Markdown.
+
+    Parameters
+    ----------
+    runs : Runs
+        What is finished.
+    size : {"smoke", "cpu", "full"}
+        Of which runs.
+    overview : str
+        File name of the page of which this has the details.
+    figures : str
+        Where the pictures are, seen from the page.
+    """
+    behind = [line for item in PAPERS for line in not_higher(item, runs, size)]
+    lines = [_DETAILS.format(overview=overview), f"## {NOT_HIGHER}", ""]
+    lines += [*([f"- {line}" for line in behind] or ["Nowhere among the runs that are finished."]), ""]
+    for item in ITEMS.values():
+        lines += [f"## {item.heading}", "", f"`genmix reproduce {item.name}`", ""]
+        smaller = _smaller(item, size)
+        if smaller:
+            lines += [f"Smaller than published: {'; '.join(smaller)}.", ""]
+        picture = f"{item.name}.png"
+        if item.kind in PICTURED and (runs.folder / "figures" / picture).exists():
+            lines += [f"![{item.title}]({figures}/{picture})", ""]
+        lines += [markdown(item, runs, size).strip(), ""]
+        lines += [item.discussion, ""] if item.discussion else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _smaller(item: Item, size: Size) -> list[str]:
+    """List what is smaller or shorter than in the paper, of the data and of each method."""
+    found = [item.reduced] if item.reduced and not (size == "full" and item.full) else []
+    methods: dict[str, list[str]] = {}
+    for row in item.rows if size != "full" else ():
+        methods.setdefault(METHODS[row.method].reduced, []).append(METHODS[row.method].title)
+    return found + [f"{', '.join(titles)}: {what}" for what, titles in methods.items() if what]
+
+
 __all__ = [
+    "NOT_HIGHER",
     "clusters",
     "clusters_markdown",
+    "details",
     "markdown",
     "not_higher",
     "records_of",
