@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.training.sampling import WeightedSampler
+
 
 def entropy(p: Tensor) -> Tensor:
     """Entropy in nats over the last dimension; 0 log 0 is 0."""
@@ -34,9 +36,10 @@ def component_shares(labels: Tensor, n_components: int) -> Tensor:
     Tensor [..., K]
         Non-negative, sums to one.
     """
-    counts = torch.zeros(*labels.shape[:-1], n_components, device=labels.device)
-    ones = torch.ones_like(labels, dtype=counts.dtype)
-    return counts.scatter_add_(-1, labels, ones) / labels.shape[-1]
+    # int64: float32 cannot count beyond 2^24.
+    counts = torch.zeros(*labels.shape[:-1], n_components, dtype=torch.int64, device=labels.device)
+    counts.scatter_add_(-1, labels, counts.new_ones(()).expand_as(labels))
+    return counts / labels.shape[-1]
 
 
 def balanced_memberships(log_posterior: Tensor, balance: float, n_iter: int = 20) -> Tensor:
@@ -149,7 +152,7 @@ def draw_batches(
     n_extra = round(epsilon * batch_size)
     parts = [(own, batch_size - n_extra), (extra, n_extra)]
     drawn = [
-        torch.multinomial(weights, count * n_batches, True, generator=generator).view(-1, n_batches, count)
+        WeightedSampler(weights).draw(count * n_batches, generator).view(-1, n_batches, count)
         for weights, count in parts
         if count * n_batches
     ]

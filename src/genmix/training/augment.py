@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genmix.base.validation import Settings
 from genmix.training.engine import Engine
+from genmix.training.sampling import WeightedSampler
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,7 @@ class AugmentedData:
     ) -> None:
         self.items, self.augmentation, self.run = items, augmentation, run
         self.weights = None if weights is None else weights.to(items.device)
+        self._sampler = None if self.weights is None else WeightedSampler(self.weights)
         self.neighbors: Tensor | None = None
         self.noise = 0.0
         if isinstance(augmentation, NeighborSwap) and (augmentation.n_neighbors or augmentation.noise):
@@ -208,18 +210,17 @@ class AugmentedData:
         if self.neighbors is None:
             return index
         generator = self.run.generator
-        column = torch.randint(
-            self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
-        )
-        found = self.neighbors[index].gather(-1, column)[..., 0]
+        n_neighbors = self.neighbors.shape[1]
+        column = torch.randint(n_neighbors, index.shape, generator=generator, device=index.device)
+        found = self.neighbors[index, column]
         return found if self.weights is None else torch.where(self.weights[found] > 0, found, index)
 
     def draw_index(self, restarts: int, batch_size: int) -> Tensor:
         """Draw indices ``[R, B]`` of random items."""
         shape, generator = (restarts, batch_size), self.run.generator
-        if self.weights is None:
+        if self._sampler is None:
             return torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
-        return torch.multinomial(self.weights, math.prod(shape), True, generator=generator).view(shape)
+        return self._sampler.draw(math.prod(shape), generator).view(shape)
 
     def draw(self, restarts: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """Draw indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""
