@@ -8,10 +8,11 @@ convolutions, networks of the user's own ``torch.func.vmap``; no Python loop run
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise, repeat
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -340,9 +341,16 @@ class StackedModules(nn.Module):
     factory : callable
         ``(in_shape, out_dim) -> nn.Module``, mapping ``[B, *in_shape]`` to ``[B, out_dim]``. Layers that
         update buffers in training (batch normalisation with running statistics) cannot be stacked: use
-        ``track_running_stats=False`` or layer normalisation.
+        ``track_running_stats=False`` or layer normalisation. Random layers, such as dropout, may be random in
+        training only.
     n, in_shape, out_shape, generator
         As in `StackedMLP`; the output is reshaped to `out_shape`.
+
+    Notes
+    -----
+    Users' layers draw from the global generators, which are seeded for each forward pass in training and then
+    restored. The seed is part of `state_dict`, so that training goes on with the same bits; threads take
+    turns, as there is only one global generator.
     """
 
     def __init__(
@@ -350,7 +358,7 @@ class StackedModules(nn.Module):
     ) -> None:
         super().__init__()
         self.seed = int(torch.randint(2**31, (), generator=generator))
-        with _forked(self.seed, torch.device("cpu")):
+        with _GLOBAL_GENERATORS, _seeded(self.seed, torch.device("cpu")):
             modules = [factory(in_shape, math.prod(out_shape)) for _ in range(n)]
         parameters, buffers = torch.func.stack_module_state(modules)
         self.names = list(parameters)
@@ -371,8 +379,10 @@ class StackedModules(nn.Module):
         def one(parameters: dict[str, Tensor], own_buffers: dict[str, Tensor], batch: Tensor) -> Tensor:
             return torch.func.functional_call(self.template[0], (parameters, own_buffers), (batch,))
 
-        self.seed = (self.seed + 1) % 2**31  # dropout differs from one call to the next
-        with _forked(self.seed, x.device) if self.training else nullcontext():
+        if self.training:
+            self.seed = (self.seed + 1) % 2**31  # dropout differs from one call to the next
+        # In evaluation too: `functional_call` puts the parameters into the template while it runs.
+        with _GLOBAL_GENERATORS, _seeded(self.seed, x.device) if self.training else nullcontext():
             out = torch.vmap(one, randomness="different")(state, buffers, x)
         return out.reshape(*x.shape[:2], *self.out_shape)
 
@@ -381,10 +391,27 @@ class StackedModules(nn.Module):
         self.template[0].train(mode)
         return super().train(mode)
 
+    def get_extra_state(self) -> Tensor:
+        """Seed of the last forward pass in training."""
+        return torch.tensor(self.seed)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on after that forward pass."""
+        self.seed = int(state)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        # Version 0.1 did not keep the seed.
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+#: Held while networks of users run. Reentrant, as one may hold a stack of its own.
+_GLOBAL_GENERATORS = threading.RLock()
+
 
 @contextmanager
-def _forked(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed a fork of the global generators that users' layers draw from, so that nothing outside changes."""
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators that users' layers draw from, and restore them."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(seed)
