@@ -94,7 +94,7 @@ def loop_mlp(stack: StackedMLP, n: int) -> list[nn.Sequential]:
             if index < len(stack.layers) - 1:
                 if len(stack.norms):
                     layers.append(one_norm(stack.norms[index], k, n, 2))
-                layers.append(nn.LeakyReLU(stack.slope))
+                layers.append(nn.LeakyReLU(stack.negative_slope))
         layers += [nn.Sigmoid()] * stack.sigmoid_output
         made.append(
             nn.Sequential(*layers, nn.Unflatten(1, stack.out_shape) if stack.out_shape else nn.Flatten(0))
@@ -111,7 +111,7 @@ def loop_conv(stack: StackedConvNet, n: int) -> list[nn.Sequential]:
             layers.append(one_conv(conv, k, n))
             if isinstance(norm, StackedNorm):
                 layers.append(one_norm(norm, k, n, 4))
-            layers.append(nn.LeakyReLU(stack.slope))
+            layers.append(nn.LeakyReLU(stack.negative_slope))
         made.append(nn.Sequential(*layers, heads[k]))
     return made
 
@@ -162,9 +162,9 @@ def check_equal(stack: nn.Module, networks: list[nn.Sequential], x: Tensor) -> N
 
 @pytest.mark.parametrize("norm", [None, "batch", "running"])
 @pytest.mark.parametrize("hidden", [(), (5,), (7, 4)])
-@pytest.mark.parametrize(("slope", "sigmoid_output"), [(0.0, False), (0.2, True)])
+@pytest.mark.parametrize(("negative_slope", "sigmoid_output"), [(0.0, False), (0.2, True)])
 def test_dense_stack_equals_a_loop(
-    hidden: tuple[int, ...], norm: str | None, slope: float, sigmoid_output: bool
+    hidden: tuple[int, ...], norm: str | None, negative_slope: float, sigmoid_output: bool
 ) -> None:
     stack = shaken(
         StackedMLP(
@@ -174,7 +174,7 @@ def test_dense_stack_equals_a_loop(
             generator(),
             hidden=hidden,
             norm=norm,
-            slope=slope,
+            negative_slope=negative_slope,
             sigmoid_output=sigmoid_output,
         )
     )
@@ -186,7 +186,7 @@ def test_dense_stack_equals_a_loop(
 def test_convolutional_stack_equals_a_loop(shape: tuple[int, int, int], kernel: int) -> None:
     stack = shaken(
         StackedConvNet(
-            N, shape, (4,), generator(), channels=2, dense=6, norm="batch", slope=0.2, kernel=kernel
+            N, shape, (4,), generator(), channels=2, dense=6, norm="batch", negative_slope=0.2, kernel=kernel
         )
     )
     check_equal(stack, loop_conv(stack, N), normal(N, 4, *shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,28 +72,42 @@ def literal_critic_loss(real: Tensor, fake: Tensor, lowest: float = -10.0) -> Te
     return (F.softplus(-real).mean(1) + (-F.softplus(-fake)).clamp_min(lowest).mean(1)).sum()
 
 
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off: squares of gradients, differentiated again, need more than bfloat16."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Half the squared gradient norm on real items (Mescheder et al. 2018), summed over the stack.
+
+    Autocast is off inside.
 
     Parameters
     ----------
     critic : callable
-        Maps ``[n, B, ...]`` to ``[n, B]``.
+        Maps ``[n, B, ...]`` to ``[n, B]``; it should not switch autocast on itself.
     real : Tensor [n, B, ...]
         Real items.
     """
     real = real.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
-    return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
+    with _full_precision(real.device):
+        (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
+        return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed."""
+    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed.
+
+    Autocast is off inside, as in `r1_penalty`.
+    """
     share = torch.rand(real.shape[:2], generator=generator, device=real.device)
     share = share.view(*real.shape[:2], *[1] * (real.dim() - 2))
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
+    with _full_precision(real.device):
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
 
 
 @torch.no_grad()
@@ -248,7 +263,14 @@ ObjectiveName = Literal["r1", "wgan", "wgan-gp"]
 OBJECTIVES: dict[ObjectiveName, Adversarial] = {
     "r1": Adversarial(),
     "wgan-gp": Adversarial(
-        "wasserstein", "gradient", 10.0, 1, generator_lr=2e-4, critic_lr=2e-4, betas=(0.5, 0.9)
+        "wasserstein",
+        "gradient",
+        10.0,
+        1,
+        generator_lr=2e-4,
+        critic_lr=2e-4,
+        betas=(0.5, 0.9),
+        critic_steps=5,  # Gulrajani et al. 2017, Algorithm 1
     ),
     "wgan": Adversarial(
         "wasserstein",

@@ -7,13 +7,22 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genmix.base.validation import argument_kinds, check_values, short_repr
-from genmix.nn.stacked import Factory, Shape, StackedConvGenerator, StackedConvNet, StackedMLP, StackedModules
+from genmix.nn.stacked import (
+    Factory,
+    Shape,
+    StackedConv,
+    StackedConvGenerator,
+    StackedConvNet,
+    StackedMLP,
+    StackedModules,
+)
 
 
 @contextmanager
@@ -43,11 +52,11 @@ def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int =
 
     Tables are computed in float64: it is cheap, and the answer does not depend on how items are batched.
     """
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, items.dtype
     if items.dim() == 2 and device.type != "mps":
-        network, items = copy.deepcopy(network).double(), items.double()
-    parts = [network(x.to(device).expand(n, *x.shape)).cpu().double() for x in items.split(batch_size)]
-    return torch.cat(parts, 1)
+        network, dtype = copy.deepcopy(network).double(), torch.float64
+    batches = (x.to(device, dtype).expand(n, *x.shape) for x in items.split(batch_size))
+    return torch.cat([network(x).cpu().double() for x in batches], 1)
 
 
 @torch.no_grad()
@@ -102,9 +111,55 @@ def copy_networks(
         if part.dim() == 0:  # counters of batch normalisation
             to.copy_(part)
         elif part.shape[0] % n_source or to.shape[0] % n_target:
-            raise ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n_source}")
+            raise _no_stack(name, part, n_source)
         else:
             to.view(n_target, -1)[places] = part.view(n_source, -1)[chosen]
+
+
+@torch.no_grad()
+def select_networks(network: nn.Module, n: int, index: Tensor) -> nn.Module:
+    """Make a stack of some networks of a stack.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stack of `n` networks.
+    n : int
+        Its size.
+    index : Tensor of int64 [M]
+        Which networks, in which order.
+
+    Returns
+    -------
+    nn.Module
+        Stack of M networks with parameters of its own, in the mode (training or evaluation) of `network`.
+
+    Raises
+    ------
+    ValueError
+        `network` is no stack of `n` networks.
+    """
+    parts: dict[int, Any] = {}  # what deepcopy takes instead of the whole
+    for name, whole in chain(network.named_parameters(), network.named_buffers()):
+        if whole.dim() == 0:  # counters of batch normalisation
+            continue
+        if whole.shape[0] % n:
+            raise _no_stack(name, whole, n)
+        part = whole.view(n, -1, *whole.shape[1:])[index.to(whole.device)].flatten(0, 1)
+        parts[id(whole)] = (
+            nn.Parameter(part, whole.requires_grad) if isinstance(whole, nn.Parameter) else part
+        )
+    selected = copy.deepcopy(network, parts)
+    for module in selected.modules():
+        if isinstance(module, StackedConv):
+            module.options["groups"] = len(index)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.num_features = len(module.weight)
+    return selected
+
+
+def _no_stack(name: str, part: Tensor, n: int) -> ValueError:
+    return ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n}")
 
 
 #: Up to so many numbers an item "auto" takes dense networks for the GANs: on a CPU they reach good samples of
@@ -176,6 +231,7 @@ def build_stack(
         raise ValueError(
             f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
         )
+    options = {_RENAMED.get(name, name): value for name, value in options.items()}
     built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
     if generates:
         built.setdefault("sigmoid_output", len(data_shape) == 3) if kind == "mlp" else None
@@ -189,17 +245,20 @@ def build_stack(
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 
+#: Options by their names in models that version 0.1 saved.
+_RENAMED = {"slope": "negative_slope", "squash": "sigmoid_output"}
+
 _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "mlp"): {"hidden": (64, 128), "norm": "batch"},
     ("generator", "conv"): {"channels": 16},
-    ("critic", "mlp"): {"hidden": (128, 64), "slope": 0.2},
-    ("critic", "conv"): {"channels": 16, "dense": 0, "slope": 0.2},
+    ("critic", "mlp"): {"hidden": (128, 64), "negative_slope": 0.2},
+    ("critic", "conv"): {"channels": 16, "dense": 0, "negative_slope": 0.2},
     ("classifier", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
     ("decoder", "mlp"): {"hidden": (256, 512), "norm": "running"},
     ("decoder", "conv"): {"channels": 32, "norm": "running"},
-    ("discriminator", "mlp"): {"hidden": (256, 128), "slope": 0.2},
-    ("discriminator", "conv"): {"channels": 32, "dense": 0, "slope": 0.2},
+    ("discriminator", "mlp"): {"hidden": (256, 128), "negative_slope": 0.2},
+    ("discriminator", "conv"): {"channels": 32, "dense": 0, "negative_slope": 0.2},
     ("encoder", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("encoder", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
 }
@@ -218,7 +277,7 @@ _PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
         "dense": 0,
         "norm": "batch",
         "norm_first": False,
-        "slope": 0.2,
+        "negative_slope": 0.2,
     },
     ("classifier", "conv"): {"channels": 64, "kernel": 5, "dense": 0},
 }

@@ -36,8 +36,8 @@ def _uniform(shape: Shape, bound: float, generator: torch.Generator) -> nn.Param
     return nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * bound)
 
 
-def _rectify(x: Tensor, slope: float) -> Tensor:
-    return F.leaky_relu(x, slope) if slope else x.relu()
+def _rectify(x: Tensor, negative_slope: float) -> Tensor:
+    return F.leaky_relu(x, negative_slope) if negative_slope else x.relu()
 
 
 class StackedLinear(nn.Module):
@@ -156,7 +156,7 @@ class StackedMLP(nn.Module):
         Widths of the hidden layers.
     norm : {None, "batch", "running"}
         Batch normalisation after each hidden layer, without or with running statistics.
-    slope : float
+    negative_slope : float
         Slope of the rectifier for negative inputs (0 is ReLU).
     sigmoid_output : bool
         End in a sigmoid, for data in [0, 1].
@@ -171,7 +171,7 @@ class StackedMLP(nn.Module):
         *,
         hidden: Sequence[int] = (64,),
         norm: Norm | None = None,
-        slope: float = 0.0,
+        negative_slope: float = 0.0,
         sigmoid_output: bool = False,
     ) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class StackedMLP(nn.Module):
         self.norms = nn.ModuleList(
             StackedNorm(n * width, running=norm == "running") for width in hidden if norm
         )
-        self.out_shape, self.slope, self.sigmoid_output = out_shape, slope, sigmoid_output
+        self.out_shape, self.negative_slope, self.sigmoid_output = out_shape, negative_slope, sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, B, *in_shape]`` to ``[n, B, *out_shape]``."""
@@ -188,7 +188,7 @@ class StackedMLP(nn.Module):
         *hidden, last = self.layers  # a slice of a ModuleList would be built anew, at the cost of a layer
         for layer, norm in zip(hidden, self.norms or repeat(None), strict=False):
             x = layer(x)
-            x = _rectify(x if norm is None else norm(x), self.slope)
+            x = _rectify(x if norm is None else norm(x), self.negative_slope)
         x = last(x)
         return (x.sigmoid() if self.sigmoid_output else x).reshape(*x.shape[:2], *self.out_shape)
 
@@ -207,7 +207,7 @@ class StackedConvNet(nn.Module):
         Channels after the first block; doubled by each further one.
     dense : int
         Width of that dense layer; 0 leaves it out.
-    norm, slope
+    norm, negative_slope
         As in `StackedMLP`.
     kernel : int
         4, or 5 as in the GANMM code.
@@ -230,7 +230,7 @@ class StackedConvNet(nn.Module):
         channels: int = 16,
         dense: int = 128,
         norm: Norm | None = None,
-        slope: float = 0.0,
+        negative_slope: float = 0.0,
         kernel: int = 4,
         smallest: int = 7,
         norm_first: bool = True,
@@ -247,10 +247,12 @@ class StackedConvNet(nn.Module):
             use_norm = norm is not None and (norm_first or len(convs) > 1)
             norms.append(StackedNorm(n * out, running=norm == "running") if use_norm else nn.Identity())
             width, size = out, tuple((side + 2 * padding - kernel) // 2 + 1 for side in size)
-        self.convs, self.norms, self.slope = nn.ModuleList(convs), nn.ModuleList(norms), slope
+        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.negative_slope = negative_slope
+        flat = (width * math.prod(size),)
         hidden = (dense,) if dense else ()
         self.head = StackedMLP(
-            n, (width * math.prod(size),), out_shape, generator, hidden=hidden, norm=norm, slope=slope
+            n, flat, out_shape, generator, hidden=hidden, norm=norm, negative_slope=negative_slope
         )
         if small_start:
             for layer in [*convs, *self.head.layers]:
@@ -263,7 +265,7 @@ class StackedConvNet(nn.Module):
         n, batch = x.shape[:2]
         x = _channels_last(x.transpose(0, 1).flatten(1, 2))
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = _rectify(norm(conv(x)), self.slope)
+            x = _rectify(norm(conv(x)), self.negative_slope)
         return self.head(x.reshape(batch, n, -1).transpose(0, 1))
 
 
