@@ -50,7 +50,7 @@ def mlp(widths: list[int], negative_slope: float) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def minimize(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     """One step, gradients of its own parameters only, as in genmix."""
     parameters = optimizer.param_groups[0]["params"]
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -78,12 +78,12 @@ def looped(
             def scores(x: torch.Tensor, c: nn.Module = c) -> torch.Tensor:
                 return c(x[0]).T
 
-            step(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
+            minimize(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
             for number in range(objective.critic_steps):
                 real = data[torch.randint(len(data), (batch,))][None]
                 with torch.no_grad():
                     fake = g(torch.randn(batch, latent))[None]
-                step(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
+                minimize(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
                 if objective.clip is not None:
                     for parameter in c.parameters():
                         clip_weights(parameter, objective.clip)

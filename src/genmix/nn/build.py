@@ -1,4 +1,4 @@
-"""Building networks by role and choice, and what is asked of or done to whole stacks of them."""
+"""Build stacks of networks by role and choice; evaluate, copy and select their networks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from genmix.nn.stacked import (
 
 @contextmanager
 def kept_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
-    """Leave running statistics as they are while items pass that are not the data (generated ones)."""
+    """Freeze running statistics, for batches of items that are not data (generated ones)."""
     norms = [m for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -40,7 +40,7 @@ def kept_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
 
 
 def normalizes_batches(network: nn.Module) -> bool:
-    """Whether an item's output depends on its batch, in a network of ours or in one of a user's factory."""
+    """Whether a network has batch normalisation, the networks of users' factories included."""
     templates = [t for m in network.modules() if isinstance(m, StackedModules) for t in m.template]
     norm = nn.modules.batchnorm._BatchNorm
     return any(isinstance(m, norm) for whole in (network, *templates) for m in whole.modules())
@@ -48,9 +48,9 @@ def normalizes_batches(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
-    """Ask a stack of `n` networks in evaluation about the same items: ``[n, N, ...]``, float64, on the host.
+    """Compute outputs ``[n, N, ...]`` of a stack for the same items ``[N, ...]``, float64 on the CPU.
 
-    Tables are computed in float64: it is cheap, and the answer does not depend on how items are batched.
+    Tables are computed in float64: it is cheap, and the result does not depend on the batches.
     """
     device, dtype = next(network.parameters()).device, items.dtype
     if items.dim() == 2 and device.type != "mps":
@@ -61,7 +61,7 @@ def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int =
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set running statistics to the mean over batches: averaged weights have statistics of their own."""
+    """Recompute running statistics as the mean over batches, as averaged weights need."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -76,12 +76,12 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def take_weights(network: nn.Module, fitted: nn.Module) -> None:
-    """Give a network the weights, and statistics, of one that was fitted before.
+    """Load weights and running statistics of a fitted network.
 
     Raises
     ------
     ValueError
-        They are not of one architecture.
+        The architectures differ.
     """
     state = fitted.state_dict()
     if {n: p.shape for n, p in network.state_dict().items()} != {n: p.shape for n, p in state.items()}:
@@ -90,7 +90,7 @@ def take_weights(network: nn.Module, fitted: nn.Module) -> None:
 
 
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the last layer of a dense stack; none for other networks."""
+    """Parameters of the last layer of a dense stack; an empty list for other networks."""
     return list(network.layers[-1].parameters()) if isinstance(network, StackedMLP) else []
 
 
@@ -162,13 +162,13 @@ def _no_stack(name: str, part: Tensor, n: int) -> ValueError:
     return ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n}")
 
 
-#: Up to so many numbers an item "auto" takes dense networks for the GANs: on a CPU they reach good samples of
-#: 28 x 28 images several times sooner than convolutional ones.
+#: "auto" takes dense networks for the GANs of items of at most so many numbers: on a CPU they reach good
+#: samples of 28 x 28 images several times sooner than convolutional ones.
 DENSE_LIMIT = 1024
 
 
 def check_choice(role: str, choice: Any) -> None:
-    """Refuse what is neither a network's name nor a dictionary with one nor a factory."""
+    """Raise ValueError unless `choice` is a name, a dictionary with one, or a factory."""
     kind = choice.get("kind", "auto") if isinstance(choice, dict) else choice
     if not isinstance(kind, str) and not callable(choice):
         raise ValueError(
@@ -189,7 +189,7 @@ def build_stack(
     Parameters
     ----------
     role : {"generator", "critic", "classifier", "decoder", "discriminator", "encoder"}
-        What the network is for; the last three are those of DNN-MM, one for all components, and larger.
+        Purpose of the network; the last three are DNN-MM's: one for all components, and larger.
     choice : str, dict or callable
         "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary
         ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`, `StackedConvNet` or

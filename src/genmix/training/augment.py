@@ -1,4 +1,4 @@
-"""Views of the same item: what must not change the component it belongs to."""
+"""Data augmentation: random views of an item, which stay in its component."""
 
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ class Affine(Settings):
 
         angle, across = uniform(self.rotate), 1 + uniform(self.scale)
         if self.flip:
-            across = across * (torch.rand(n, generator=generator, device=x.device) < 0.5).to(x.dtype).mul(
-                2
-            ).sub(1)
+            mirrored = torch.rand(n, generator=generator, device=x.device) >= 0.5
+            across = torch.where(mirrored, -across, across)
         top = torch.stack(
             [across * angle.cos(), uniform(self.shear) - angle.sin(), uniform(2 * self.shift)], 1
         )
@@ -103,12 +102,12 @@ class ColorJitter(Settings):
 
 @dataclass(frozen=True)
 class NeighborSwap(Settings):
-    """For tables: an item may be exchanged with a near neighbour, and moves a little.
+    """For tables: a view of an item is a near neighbour with Gaussian noise.
 
     Parameters
     ----------
     n_neighbors : int
-        Another view of an item is one of so many nearest neighbours; 0 exchanges nothing.
+        The second view is one of so many nearest neighbours; 0 is the item itself.
     noise : float
         Standard deviation of Gaussian noise, as a share of the typical distance to a neighbour.
     """
@@ -117,7 +116,7 @@ class NeighborSwap(Settings):
     noise: float = 0.5
 
 
-#: Neighbours are sought among at most so many random items, so that the cost grows linearly with the data.
+#: Neighbours are searched among at most so many random items, so that the cost is linear in their number.
 REFERENCE_LIMIT = 20_000
 
 
@@ -162,7 +161,7 @@ Augmentation = Affine | ColorJitter | NeighborSwap | Callable[[Tensor, torch.Gen
 
 
 class AugmentedData:
-    """Views of real and generated items: what must not change the component.
+    """Items with their augmentation: draws random views of them, and of generated items.
 
     Parameters
     ----------
@@ -173,7 +172,7 @@ class AugmentedData:
     run : Engine
         Device and random generators.
     weights : Tensor [N], optional
-        How often items are drawn, in proportion; equally by default.
+        Items are drawn in proportion to them; equally by default.
     """
 
     def __init__(
