@@ -30,27 +30,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "published networks, WGAN": {
         "step": MStep("wgan", batch_size=50, latent_dim=64, average=0.0),
         "hidden": ((64,), (64,)),
-        "slope": 0.0,
+        "negative_slope": 0.0,
         "networks": {"generator": "ganmm-2018", "critic": "ganmm-2018"},
     },
     "default networks, logistic": {
         "step": MStep(Adversarial(penalty=None, critic_steps=5), average=0.0),
         "hidden": ((64, 128), (128, 64)),
-        "slope": 0.2,
+        "negative_slope": 0.2,
         "networks": {"generator": {"kind": "mlp", "norm": None}, "critic": "mlp"},
     },
 }
 
 
-def mlp(widths: list[int], slope: float) -> nn.Sequential:
+def mlp(widths: list[int], negative_slope: float) -> nn.Sequential:
     """Build one of the networks that `StackedMLP` stacks, of plain torch modules."""
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.Linear(a, b), nn.LeakyReLU(slope) if slope else nn.ReLU()]
+        layers += [nn.Linear(a, b), nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
-def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+def minimize(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     """One step, gradients of its own parameters only, as in genmix."""
     parameters = optimizer.param_groups[0]["params"]
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
@@ -58,12 +58,14 @@ def step(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
-def looped(k: int, d: int, steps: int, *, step: MStep, hidden: Any, slope: float, networks: Any) -> float:
+def looped(
+    k: int, d: int, steps: int, *, step: MStep, hidden: Any, negative_slope: float, networks: Any
+) -> float:
     """Seconds of the Python loop."""
     objective = OBJECTIVES[step.objective] if isinstance(step.objective, str) else step.objective
     latent, batch = step.latent_dim or 32, step.batch_size
     generators = [mlp([latent, *hidden[0], d], 0.0) for _ in range(k)]
-    critics = [mlp([d, *hidden[1], 1], slope) for _ in range(k)]
+    critics = [mlp([d, *hidden[1], 1], negative_slope) for _ in range(k)]
     g_optimizers = [objective.make_optimizer(g.parameters(), objective.generator_lr) for g in generators]
     c_optimizers = [objective.make_optimizer(c.parameters(), objective.critic_lr) for c in critics]
     data, unused = torch.randn(2000, d), torch.Generator()
@@ -76,19 +78,21 @@ def looped(k: int, d: int, steps: int, *, step: MStep, hidden: Any, slope: float
             def scores(x: torch.Tensor, c: nn.Module = c) -> torch.Tensor:
                 return c(x[0]).T
 
-            step(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
+            minimize(g_optimizer, objective.generator_loss(scores(g(torch.randn(batch, latent))[None])))
             for number in range(objective.critic_steps):
                 real = data[torch.randint(len(data), (batch,))][None]
                 with torch.no_grad():
                     fake = g(torch.randn(batch, latent))[None]
-                step(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
+                minimize(c_optimizer, objective.critic_loss(scores, real, fake, number, unused, joint=True))
                 if objective.clip is not None:
                     for parameter in c.parameters():
                         clip_weights(parameter, objective.clip)
     return time.perf_counter() - begun
 
 
-def batched(k: int, d: int, steps: int, *, step: MStep, networks: Any, hidden: Any, slope: float) -> float:
+def batched(
+    k: int, d: int, steps: int, *, step: MStep, networks: Any, hidden: Any, negative_slope: float
+) -> float:
     """Seconds of genmix."""
     gans = Components(k, (d,), replace(step), networks, Engine("cpu", 0))
     data, own = torch.randn(2000, d), torch.ones(k, 2000)

@@ -172,7 +172,7 @@ def test_wrong_settings_are_named(kind: Any, data: st.DataObject) -> None:
 @cases(OPTIONS)
 @given(
     st.sampled_from(["encoder", "generator"]),
-    st.sampled_from(["kind", "hidden", "slope", "norm", "sigmoid_output", "channels"]),
+    st.sampled_from(["kind", "hidden", "negative_slope", "norm", "sigmoid_output", "channels"]),
     NONSENSE,
 )
 def test_wrong_options_of_networks_are_named(role: str, option: str, value: Any) -> None:

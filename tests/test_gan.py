@@ -198,6 +198,25 @@ def test_gradient_penalty_of_a_dead_critic_has_a_finite_gradient() -> None:
     assert gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("penalty", ["r1", "gradient"])
+def test_penalties_and_their_gradients_are_float32_under_autocast(penalty: str) -> None:
+    critic = StackedMLP(2, (4,), (), generator(), hidden=(8, 8), negative_slope=0.2)
+    real, fake = normal(2, 5, 4).float(), normal(2, 5, 4, seed=1).float()
+
+    def value() -> Tensor:
+        if penalty == "r1":
+            return gan.r1_penalty(critic, real)
+        return gan.gradient_penalty(critic, real, fake, generator())
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = value()
+    expected = value()
+    assert torch.equal(found, expected)
+    weights = [layer.weight for layer in critic.layers]
+    for one, other in zip(*(torch.autograd.grad(v, weights) for v in (found, expected)), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_penalties_leave_the_items_alone() -> None:
     real = normal(2, 3, 4)
     before = real.clone()
@@ -275,6 +294,7 @@ def test_objectives_have_the_published_numbers() -> None:
     assert isinstance(optimizer, gan.TFRMSprop)
     assert optimizer.param_groups[0]["decay"] == 0.9
     assert optimizer.param_groups[0]["eps"] == 1e-10
+    assert gp.critic_steps == 5  # n_critic of Gulrajani et al. 2017, Algorithm 1
     assert (gp.penalty, gp.penalty_weight, gp.betas, gp.penalty_every) == ("gradient", 10.0, (0.5, 0.9), 1)
     adam = OBJECTIVES["r1"].make_optimizer([nn.Parameter(torch.zeros(1))], 1e-3)
     assert isinstance(adam, torch.optim.Adam)

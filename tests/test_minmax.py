@@ -271,6 +271,18 @@ def test_a_step_of_the_discriminator_moves_the_discriminator_only(conditional: b
     assert made.steps_done == 1
 
 
+def test_the_penalty_of_the_discriminator_is_float32_in_any_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    critics = []
+    monkeypatch.setattr(Adversarial, "penalize", lambda self, critic, *_: critics.append(critic) or 0.0)
+    run = Engine("cpu", 0, precision="bfloat16")
+    made = Decoder(R, means(), (D,), STEP, NETWORKS, run)
+    real, gamma, fake = normal(R, 12, D), normal(R, 12, K).softmax(-1), normal(R, 12, D, seed=1)
+    made.train_discriminator(real, gamma, drawn(made)[0], fake)
+    assert torch.equal(critics[0](real), (made.discriminator(real) * gamma).sum(-1))
+
+
 def test_the_generator_descends_on_its_terms_of_equation_13() -> None:
     """Cycle, adversarial and recognition terms, each written out; the step is Adam's first."""
     made, e = decoder(cycle=0.3, adversarial=0.7, recognition=0.4), encoder()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from genmix.nn.build import build_stack, copy_networks, dense_output
+from genmix.nn.build import build_stack, copy_networks, dense_output, network_outputs, select_networks
 from genmix.nn.stacked import StackedConvGenerator, StackedConvNet, StackedMLP, StackedNorm
 from test_stacks import N, generator, normal, shaken, user_factory
 
@@ -57,7 +57,7 @@ def test_published_uci_networks(role: str, in_shape, out_shape, shapes) -> None:
     assert [tuple(layer.weight.shape) for layer in stack.layers] == shapes
     assert not len(stack.norms)
     assert not stack.sigmoid_output
-    assert stack.slope == 0
+    assert stack.negative_slope == 0
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,11 @@ def test_auto_takes_dense_gans_for_tables_and_small_images_only() -> None:
 
 
 def test_options_reach_the_network() -> None:
-    stack = build_stack("critic", {"kind": "mlp", "hidden": (11, 12), "slope": 0.5}, 2, (4,), (), generator())
+    stack = build_stack(
+        "critic", {"kind": "mlp", "hidden": (11, 12), "negative_slope": 0.5}, 2, (4,), (), generator()
+    )
     assert [layer.weight.shape[2] for layer in stack.layers] == [11, 12, 1]
-    assert stack.slope == 0.5
+    assert stack.negative_slope == 0.5
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,30 @@ def test_unknown_choices_are_refused_with_their_name(choice, said: str) -> None:
         build_stack("critic", choice, 2, (4,), (), generator())
 
 
+def test_options_of_models_saved_by_version_0_1_have_their_new_names() -> None:
+    old = {"kind": "mlp", "slope": 0.5, "squash": True}
+    stack = build_stack("generator", old, 2, (4,), (3,), generator())
+    assert stack.negative_slope == 0.5
+    assert stack.sigmoid_output
+
+
 # ---------------------------------------------------------------- parts of a stack
+
+
+class Shift(nn.Module):
+    """A dense layer, and a buffer that is different in each network."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(into, out)
+        self.register_buffer("offset", torch.randn(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(x) + self.offset
+
+
+def buffer_factory(in_shape: tuple[int, ...], out_dim: int) -> nn.Module:
+    return Shift(in_shape[0], out_dim)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +168,71 @@ def test_networks_of_a_stack_of_another_size_are_refused(n_source: int, n_target
     source, target = (build_stack("critic", "mlp", n, (4,), (), generator()) for n in (5, 3))
     with pytest.raises(ValueError, match="does not belong to a stack of"):
         copy_networks(source, n_source, torch.tensor([0]), target, n_target, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("order", [[3], [4, 0, 4], [0, 1, 2, 3, 4]], ids=str)
+@pytest.mark.parametrize(
+    ("role", "choice", "shape"),
+    [
+        ("classifier", {"kind": "mlp", "norm": "running"}, (4,)),
+        ("critic", "mlp", (4,)),
+        ("classifier", {"kind": "conv", "norm": "running"}, (2, 9, 9)),
+        ("critic", "ganmm-2018", (1, 12, 12)),
+        ("generator", {"kind": "conv", "norm": "running"}, (1, 9, 9)),
+        ("generator", {"kind": "conv", "norm": "batch"}, (3, 12, 12)),
+        ("critic", user_factory, (1, 6, 5)),
+        ("classifier", buffer_factory, (4,)),
+    ],
+    ids=[
+        "mlp", "critic", "conv", "published", "generator", "generator by the batch", "user", "user's buffers",
+    ],
+)  # fmt: skip
+def test_selected_networks_compute_what_they_did_in_the_stack(
+    role: str, choice, shape: tuple[int, ...], order: list[int]
+) -> None:
+    shapes = ((6,), shape) if role == "generator" else (shape, (3,))
+    stack = build_stack(role, choice, 5, *shapes, generator(1))
+    stack(normal(5, 16, *shapes[0], seed=2).float() * 3)  # running statistics of their own
+    shaken(stack)
+    kept = {name: value.clone() for name, value in stack.state_dict().items()}
+    selected = select_networks(stack.eval(), 5, torch.tensor(order))
+    x = normal(5, 6, *shapes[0], seed=3)
+    torch.testing.assert_close(selected(x[order]), stack(x)[order], atol=1e-10, rtol=1e-8)
+    assert not selected.training
+    trained = build_stack(role, choice, len(order), *shapes, generator()).double().eval()
+    trained.load_state_dict(selected.state_dict())  # a stack like any other
+    torch.testing.assert_close(trained(x[order]), selected(x[order]))
+    for parameter in selected.parameters():
+        assert parameter.requires_grad
+        parameter.data.zero_()
+    assert all(torch.equal(value, kept[name]) for name, value in stack.state_dict().items())
+
+
+def test_selected_networks_train_as_they_would_in_the_stack() -> None:
+    choice = {"kind": "conv", "norm": "running"}
+    stack = build_stack("classifier", choice, 3, (1, 9, 9), (2,), generator()).double()
+    selected = select_networks(stack, 3, torch.tensor([2]))
+    x = normal(3, 6, 1, 9, 9)
+    torch.testing.assert_close(selected(x[2:]), stack(x)[2:])
+    expected = torch.autograd.grad(stack(x)[2].square().sum(), list(stack.parameters()))
+    found = torch.autograd.grad(selected(x[2:]).square().sum(), list(selected.parameters()))
+    for mine, whole in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, whole.reshape(3, *mine.shape)[2])
+
+
+def test_networks_are_selected_from_stacks_of_the_size_given_only() -> None:
+    with pytest.raises(ValueError, match="does not belong to a stack of 2"):
+        select_networks(build_stack("critic", "mlp", 5, (4,), (), generator()), 2, torch.tensor([0]))
+
+
+def test_outputs_are_of_all_networks_for_the_same_items() -> None:
+    """Tables in float64, whatever the weights' type, which stays."""
+    stack = build_stack("critic", "mlp", N, (4,), (), generator()).eval()
+    items = normal(25, 4).float()
+    found = network_outputs(stack, items, N, batch_size=10)
+    assert found.shape == (N, 25) and found.dtype == torch.float64
+    assert next(stack.parameters()).dtype == torch.float32
+    torch.testing.assert_close(found, stack.double()(items.double().expand(N, 25, 4)), atol=1e-12, rtol=0)
 
 
 def test_dense_output_is_the_last_layer_of_dense_stacks_only() -> None:

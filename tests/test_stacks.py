@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -92,7 +94,7 @@ def loop_mlp(stack: StackedMLP, n: int) -> list[nn.Sequential]:
             if index < len(stack.layers) - 1:
                 if len(stack.norms):
                     layers.append(one_norm(stack.norms[index], k, n, 2))
-                layers.append(nn.LeakyReLU(stack.slope))
+                layers.append(nn.LeakyReLU(stack.negative_slope))
         layers += [nn.Sigmoid()] * stack.sigmoid_output
         made.append(
             nn.Sequential(*layers, nn.Unflatten(1, stack.out_shape) if stack.out_shape else nn.Flatten(0))
@@ -109,7 +111,7 @@ def loop_conv(stack: StackedConvNet, n: int) -> list[nn.Sequential]:
             layers.append(one_conv(conv, k, n))
             if isinstance(norm, StackedNorm):
                 layers.append(one_norm(norm, k, n, 4))
-            layers.append(nn.LeakyReLU(stack.slope))
+            layers.append(nn.LeakyReLU(stack.negative_slope))
         made.append(nn.Sequential(*layers, heads[k]))
     return made
 
@@ -160,9 +162,9 @@ def check_equal(stack: nn.Module, networks: list[nn.Sequential], x: Tensor) -> N
 
 @pytest.mark.parametrize("norm", [None, "batch", "running"])
 @pytest.mark.parametrize("hidden", [(), (5,), (7, 4)])
-@pytest.mark.parametrize(("slope", "sigmoid_output"), [(0.0, False), (0.2, True)])
+@pytest.mark.parametrize(("negative_slope", "sigmoid_output"), [(0.0, False), (0.2, True)])
 def test_dense_stack_equals_a_loop(
-    hidden: tuple[int, ...], norm: str | None, slope: float, sigmoid_output: bool
+    hidden: tuple[int, ...], norm: str | None, negative_slope: float, sigmoid_output: bool
 ) -> None:
     stack = shaken(
         StackedMLP(
@@ -172,7 +174,7 @@ def test_dense_stack_equals_a_loop(
             generator(),
             hidden=hidden,
             norm=norm,
-            slope=slope,
+            negative_slope=negative_slope,
             sigmoid_output=sigmoid_output,
         )
     )
@@ -184,7 +186,7 @@ def test_dense_stack_equals_a_loop(
 def test_convolutional_stack_equals_a_loop(shape: tuple[int, int, int], kernel: int) -> None:
     stack = shaken(
         StackedConvNet(
-            N, shape, (4,), generator(), channels=2, dense=6, norm="batch", slope=0.2, kernel=kernel
+            N, shape, (4,), generator(), channels=2, dense=6, norm="batch", negative_slope=0.2, kernel=kernel
         )
     )
     check_equal(stack, loop_conv(stack, N), normal(N, 4, *shape))
@@ -300,6 +302,90 @@ def test_dropout_of_users_rests_in_evaluation_and_follows_the_seed() -> None:
     stack.train()
     assert not torch.equal(stack(x), stack(x))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def dropout_factory(in_shape: tuple[int, ...], out_dim: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_shape[0], 30), nn.Dropout(0.5), nn.Linear(30, out_dim))
+
+
+def dropout_stack(seed: int = 4) -> StackedModules:
+    return StackedModules(2, (3,), (2,), generator(seed), factory=dropout_factory)
+
+
+def trained(stack: nn.Module, steps: int) -> dict[str, Tensor]:
+    optimizer = torch.optim.SGD(stack.parameters(), 0.05)
+    x = torch.randn(2, 8, 3, generator=generator(1))
+    for _ in range(steps):
+        gradients = torch.autograd.grad(stack(x).square().mean(), list(stack.parameters()))
+        for parameter, gradient in zip(stack.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    return {name: value.clone() for name, value in stack.state_dict().items()}
+
+
+def assert_equal_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_training_of_users_dropout_goes_on_with_the_same_bits() -> None:
+    stack, later = dropout_stack(), dropout_stack(seed=9)
+    kept = trained(stack, 3)
+    assert all(isinstance(value, Tensor) for value in kept.values())  # what safetensors can hold
+    later.load_state_dict(kept)
+    assert_equal_bits(trained(later, 3), trained(stack, 3))
+
+
+def test_evaluation_of_users_dropout_does_not_change_its_training() -> None:
+    stack, other = dropout_stack(), dropout_stack()
+    for _ in range(3):
+        trained(stack, 2)
+        stack.eval()(torch.ones(2, 5, 3))
+        stack.train()
+    assert_equal_bits(stack.state_dict(), trained(other, 6))
+
+
+def test_users_networks_saved_without_a_seed_load() -> None:
+    """Models of version 0.1, alone and as a part of others."""
+    stack = dropout_stack()
+    old = {name: value for name, value in trained(stack, 2).items() if "extra" not in name}
+    again = dropout_stack(seed=9)
+    again.load_state_dict(old)
+    nn.ModuleDict({"critic": again}).load_state_dict({f"critic.{name}": v for name, v in old.items()})
+    x = torch.ones(2, 5, 3)
+    assert torch.equal(again.eval()(x), stack.eval()(x))
+    with pytest.raises(RuntimeError, match=r"Missing.*stacked\.0"):
+        again.load_state_dict({name: value for name, value in old.items() if name != "stacked.0"})
+
+
+def test_threads_that_train_users_dropout_are_independent() -> None:
+    seeds, before = range(4), torch.get_rng_state()
+    alone = [trained(dropout_stack(seed), 40) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: trained(dropout_stack(seed), 40), seeds))
+    for one, other in zip(alone, together, strict=True):
+        assert_equal_bits(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Pause(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.002)  # other threads run
+        return x
+
+
+def test_threads_that_ask_one_stack_of_users_networks_get_its_answers() -> None:
+    """`functional_call` puts parameters into a template that all calls share."""
+
+    def factory(in_shape: tuple[int, ...], out_dim: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(in_shape[0], 5), Pause(), nn.Linear(5, out_dim))
+
+    stack, x = StackedModules(2, (3,), (2,), generator(), factory=factory).eval(), normal(2, 8, 3).float()
+    expected = stack(x)
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda _: stack(x), range(12)):
+            assert torch.equal(answer, expected)
 
 
 def test_dropout_differs_among_the_networks_of_a_stack() -> None:

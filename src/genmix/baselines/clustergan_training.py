@@ -25,10 +25,16 @@ PUBLISHED = "clustergan-2019"
 _OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("generator", "mlp"): {"hidden": (128, 128), "norm": "running"},
     ("generator", "conv"): {"channels": 16, "norm": "running"},
-    ("encoder", "mlp"): {"hidden": (128, 128), "norm": None, "slope": 0.2},
-    ("encoder", "conv"): {"channels": 16, "dense": 256, "norm": None, "slope": 0.2, "small_start": False},
-    ("critic", "mlp"): {"hidden": (128, 128), "slope": 0.2},
-    ("critic", "conv"): {"channels": 16, "dense": 256, "slope": 0.2},
+    ("encoder", "mlp"): {"hidden": (128, 128), "norm": None, "negative_slope": 0.2},
+    ("encoder", "conv"): {
+        "channels": 16,
+        "dense": 256,
+        "norm": None,
+        "negative_slope": 0.2,
+        "small_start": False,
+    },
+    ("critic", "mlp"): {"hidden": (128, 128), "negative_slope": 0.2},
+    ("critic", "conv"): {"channels": 16, "dense": 256, "negative_slope": 0.2},
 }
 
 #: Role whose options `nets.build_stack` knows.
@@ -133,7 +139,7 @@ def make_networks(
 def _published(role: str, images: bool, before: Shape, after: Shape, generator: torch.Generator) -> nn.Module:
     """Networks of the published code: those for MNIST, or for tables those for its table of genes."""
     if not images:
-        choice: dict[str, Any] = {"kind": "mlp", "hidden": (256, 256), "norm": None, "slope": 0.2}
+        choice: dict[str, Any] = {"kind": "mlp", "hidden": (256, 256), "norm": None, "negative_slope": 0.2}
         network = build_stack(_STACK_ROLES[role], choice, 1, before, after, generator)
     elif role == "generator":
         network = nn.Sequential(
@@ -199,9 +205,8 @@ class Training(Stateful):
         self.critic_steps = 0
 
     def judge(self, x: Tensor) -> Tensor:
-        """Scores ``[1, B]`` by the critic."""
-        with self.run.autocast():
-            return self.critic(x).float()
+        """Scores ``[1, B]`` by the critic, in the arithmetic of the caller: penalties want no autocast."""
+        return self.critic(x).float()
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Components ``[1, B]`` and latent points ``[1, B, L + K]`` of a batch."""
@@ -219,7 +224,10 @@ class Training(Stateful):
         real = items[torch.randint(len(items), shape, generator=draw, device=items.device)]
         with torch.no_grad():
             fake = self.generate()[2]
-        loss = self.objective.critic_loss(self.judge, real, fake, self.critic_steps, draw, joint=self.joint)
+        with self.run.autocast():
+            loss = self.objective.critic_loss(
+                self.judge, real, fake, self.critic_steps, draw, joint=self.joint
+            )
         self.critic_optimizer.step(loss)
         if self.objective.clip is not None:
             clip_weights(self.critic_optimizer.flat, self.objective.clip)
@@ -232,7 +240,8 @@ class Training(Stateful):
         `known`: real items ``[1, B, ...]`` and their components ``[B]``.
         """
         component, z, fake = self.generate()
-        adversarial = self.objective.generator_loss(self.judge(fake))
+        with self.run.autocast():
+            adversarial = self.objective.generator_loss(self.judge(fake))
         errors = self.space.errors(self.encode(fake), z, component)
         labels = torch.zeros_like(adversarial)
         if known is not None:

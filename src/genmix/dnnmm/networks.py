@@ -372,7 +372,11 @@ class Decoder(Stateful):
     def discriminate(self, x: Tensor, gamma: Tensor) -> Tensor:
         """Logits of D ``[R, B]`` for items of known memberships ``[R, B, K]``."""
         with self.engine.autocast():
-            logits = self.discriminator(x).float()
+            return self.logits_for(x, gamma)
+
+    def logits_for(self, x: Tensor, gamma: Tensor) -> Tensor:
+        """`discriminate` in the arithmetic of the caller: penalties are computed without autocast."""
+        logits = self.discriminator(x).float()
         return (logits * gamma).sum(-1) if self.step.conditional else logits
 
     def generator_step(self, generated: Generated, encoder: Encoder) -> dict[str, Tensor]:
@@ -411,7 +415,7 @@ class Decoder(Stateful):
         one_hot = F.one_hot(k, len(self.means)).float()
         scores = both_scores(self.discriminate, (real, gamma), (fake, one_hot), joint=self.joint)
         loss = objective.critic_terms(*scores) + objective.penalize(
-            lambda x: self.discriminate(x, gamma[:, :m]),
+            lambda x: self.logits_for(x, gamma[:, :m]),
             real[:, :m],
             fake[:, :m],
             self.steps_done,

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.training.sampling import WeightedSampler
+
 
 def balanced_memberships(log_posterior: Tensor, sinkhorn_strength: float, n_iter: int = 20) -> Tensor:
     """Memberships whose component masses are pulled towards equal shares: unbalanced Sinkhorn iterations.
@@ -123,7 +125,7 @@ def draw_batches(
     n_extra = round(epsilon * batch_size)
     parts = [(own, batch_size - n_extra), (extra, n_extra)]
     drawn = [
-        torch.multinomial(weights, count * n_batches, True, generator=generator).view(-1, n_batches, count)
+        WeightedSampler(weights).draw(count * n_batches, generator).view(-1, n_batches, count)
         for weights, count in parts
         if count * n_batches
     ]

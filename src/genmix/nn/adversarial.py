@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,10 +19,10 @@ Critic = Callable[[Tensor], Tensor]
 def both_scores(
     critic: Callable[..., Tensor], real: tuple[Tensor, ...], fake: tuple[Tensor, ...], *, joint: bool
 ) -> tuple[Tensor, Tensor]:
-    """Scores ``[n, B]`` of real items and of generated ones, by a critic of items and what belongs to them.
+    """Critic scores ``[n, B]`` of real and of generated items, each a tuple of the critic's arguments.
 
-    `joint` passes them as one batch: cheaper, and the same unless the critic normalises batches, which have
-    to be apart (or it could tell them by their statistics).
+    `joint` scores them in one batch, which is cheaper. A critic with batch normalisation needs two: in one
+    batch it could tell them apart by their shared statistics.
     """
     if not joint:
         return critic(*real), critic(*fake)
@@ -71,28 +72,42 @@ def literal_critic_loss(real: Tensor, fake: Tensor, lowest: float = -10.0) -> Te
     return (F.softplus(-real).mean(1) + (-F.softplus(-fake)).clamp_min(lowest).mean(1)).sum()
 
 
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off: squares of gradients, differentiated again, need more than bfloat16."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Half the squared gradient norm on real items (Mescheder et al. 2018), summed over the stack.
+
+    Autocast is off inside.
 
     Parameters
     ----------
     critic : callable
-        Maps ``[n, B, ...]`` to ``[n, B]``.
+        Maps ``[n, B, ...]`` to ``[n, B]``; it should not switch autocast on itself.
     real : Tensor [n, B, ...]
         Real items.
     """
     real = real.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
-    return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
+    with _full_precision(real.device):
+        (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
+        return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
-    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed."""
+    """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed.
+
+    Autocast is off inside, as in `r1_penalty`.
+    """
     share = torch.rand(real.shape[:2], generator=generator, device=real.device)
     share = share.view(*real.shape[:2], *[1] * (real.dim() - 2))
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
+    with _full_precision(real.device):
+        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
 
 
 @torch.no_grad()
@@ -104,19 +119,19 @@ def clip_weights(parameters: Tensor, bound: float) -> None:
 class TFRMSprop(torch.optim.Optimizer):
     """RMSProp as TensorFlow 1 computes it, which the published GANMM code relies on.
 
-    Squared gradients start at one (a warm-up of about ``1 / (1 - decay)`` steps) and epsilon stands inside
-    the root.
+    Mean squares start at one (a warm-up of about ``1 / (1 - decay)`` steps) and epsilon is added inside the
+    root.
 
     Parameters
     ----------
     params : iterable of Tensor
-        What to optimise.
+        Parameters to optimise.
     lr : float
-        Step size.
+        Learning rate.
     decay : float
-        Forgetting factor of the squared gradients.
+        Decay of the mean of squared gradients.
     eps : float
-        Added under the root.
+        Added inside the root.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, decay: float = 0.9, eps: float = 1e-10) -> None:
@@ -137,12 +152,12 @@ class TFRMSprop(torch.optim.Optimizer):
 
 
 def adam(
-    parameters: Iterable[Tensor], rate: float, betas: tuple[float, float] = (0.9, 0.999)
+    parameters: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
-    """Adam in one fused pass where the device has it: on a CPU half the cost of a step of small networks."""
+    """Adam, fused where the device supports it: half the cost of a step of small networks on a CPU."""
     parameters = list(parameters)
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-    return torch.optim.Adam(parameters, rate, betas=betas, fused=fused or None)
+    return torch.optim.Adam(parameters, lr, betas=betas, fused=fused or None)
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,8 @@ class Adversarial(Settings):
     penalty_weight : float
         Weight of that penalty (> 0).
     penalty_every : int
-        Apply it on every so-many-th critic step, with its weight multiplied by that number.
+        Lazy regularisation: the penalty is applied in every so-many-th critic step, with that many times
+        its weight.
     clip : float or None
         Clip the critic's weights to ``[-clip, clip]`` after each of its steps.
     clip_pretraining : bool
@@ -169,7 +185,7 @@ class Adversarial(Settings):
     generator_lr, critic_lr : float
         Learning rates.
     betas : tuple of float
-        Adam's forgetting factors.
+        Adam's decay rates.
     critic_steps : int
         Critic steps for each generator step.
     """
@@ -186,11 +202,11 @@ class Adversarial(Settings):
     betas: tuple[float, float] = (0.0, 0.99)
     critic_steps: int = 1
 
-    def make_optimizer(self, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
+    def make_optimizer(self, parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
         """Optimiser of one stack of networks."""
         if self.optimizer == "rmsprop":
-            return TFRMSprop(parameters, rate)
-        return adam(parameters, rate, self.betas)
+            return TFRMSprop(parameters, lr)
+        return adam(parameters, lr, self.betas)
 
     def critic_loss(
         self,
@@ -202,21 +218,18 @@ class Adversarial(Settings):
         *,
         joint: bool = False,
     ) -> Tensor:
-        """Loss of the critic step number `step`, its penalty included.
-
-        `joint`: see `both_scores`.
-        """
+        """Loss of critic step number `step` with its penalty; `joint` as in `both_scores`."""
         scores = both_scores(critic, (real,), (fake,), joint=joint)
         return self.critic_terms(*scores) + self.penalize(critic, real, fake, step, generator)
 
     def critic_terms(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Loss of the critics given their scores ``[n, B]`` of real and generated items, without penalty."""
+        """Loss of the critics without penalty, from their scores ``[n, B]`` of real and generated items."""
         return _CRITIC_LOSSES[self.loss](real, fake)
 
     def penalize(
         self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
     ) -> Tensor | float:
-        """Weighted penalty of the critic step number `step`, 0 for steps without."""
+        """Weighted penalty in critic step number `step`; 0 in steps without one."""
         if self.penalty is None or step % self.penalty_every:
             return 0.0
         weight = self.penalty_weight * self.penalty_every
@@ -225,7 +238,7 @@ class Adversarial(Settings):
         return weight * gradient_penalty(critic, real, fake, generator)
 
     def generator_loss(self, fake_scores: Tensor) -> Tensor:
-        """Loss of the generators given the critics' scores ``[n, B]`` of what they made."""
+        """Loss of the generators, from the critics' scores ``[n, B]`` of their items."""
         return _GENERATOR_LOSSES[self.loss](fake_scores)
 
 
@@ -250,7 +263,14 @@ OBJECTIVES: dict[str, Adversarial] = {
     "hinge": Adversarial("hinge", None),
     "literal": Adversarial("literal", None),
     "wgan-gp": Adversarial(
-        "wasserstein", "gradient", 10.0, 1, generator_lr=2e-4, critic_lr=2e-4, betas=(0.5, 0.9)
+        "wasserstein",
+        "gradient",
+        10.0,
+        1,
+        generator_lr=2e-4,
+        critic_lr=2e-4,
+        betas=(0.5, 0.9),
+        critic_steps=5,  # Gulrajani et al. 2017, Algorithm 1
     ),
     "wgan": Adversarial(
         "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_lr=5e-5, critic_lr=5e-5, critic_steps=5

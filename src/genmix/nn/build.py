@@ -1,4 +1,4 @@
-"""Building networks by role and choice, and what is asked of or done to whole stacks of them."""
+"""Build stacks of networks by role and choice; evaluate, copy and select their networks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genmix.base.validation import argument_kinds, check_values, short_repr
-from genmix.nn.stacked import Factory, Shape, StackedConvGenerator, StackedConvNet, StackedMLP, StackedModules
+from genmix.nn.stacked import (
+    Factory,
+    Shape,
+    StackedConv,
+    StackedConvGenerator,
+    StackedConvNet,
+    StackedMLP,
+    StackedModules,
+)
 
 
 @contextmanager
 def keep_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
-    """Leave running statistics as they are while items pass that are not the data (generated ones)."""
+    """Freeze running statistics, for batches of items that are not data (generated ones)."""
     norms = [m for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -31,7 +40,7 @@ def keep_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
 
 
 def normalizes_batches(network: nn.Module) -> bool:
-    """Whether an item's output depends on its batch, in a network of ours or in one of a user's factory."""
+    """Whether a network has batch normalisation, the networks of users' factories included."""
     templates = [t for m in network.modules() if isinstance(m, StackedModules) for t in m.template]
     norm = nn.modules.batchnorm._BatchNorm
     return any(isinstance(m, norm) for whole in (network, *templates) for m in whole.modules())
@@ -39,20 +48,20 @@ def normalizes_batches(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
-    """Ask a stack of `n` networks in evaluation about the same items: ``[n, N, ...]``, float64, on the host.
+    """Compute outputs ``[n, N, ...]`` of a stack for the same items ``[N, ...]``, float64 on the CPU.
 
-    Tables are computed in float64: it is cheap, and the answer does not depend on how items are batched.
+    Tables are computed in float64: it is cheap, and the result does not depend on the batches.
     """
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, items.dtype
     if items.dim() == 2 and device.type != "mps":
-        network, items = copy.deepcopy(network).double(), items.double()
-    parts = [network(x.to(device).expand(n, *x.shape)).cpu().double() for x in items.split(batch_size)]
-    return torch.cat(parts, 1)
+        network, dtype = copy.deepcopy(network).double(), torch.float64
+    batches = (x.to(device, dtype).expand(n, *x.shape) for x in items.split(batch_size))
+    return torch.cat([network(x).cpu().double() for x in batches], 1)
 
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set running statistics to the mean over batches: averaged weights have statistics of their own."""
+    """Recompute running statistics as the mean over batches, as averaged weights need."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -67,12 +76,12 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def take_weights(network: nn.Module, fitted: nn.Module) -> None:
-    """Give a network the weights, and statistics, of one that was fitted before.
+    """Load weights and running statistics of a fitted network.
 
     Raises
     ------
     ValueError
-        They are not of one architecture.
+        The architectures differ.
     """
     state = fitted.state_dict()
     if {n: p.shape for n, p in network.state_dict().items()} != {n: p.shape for n, p in state.items()}:
@@ -81,7 +90,7 @@ def take_weights(network: nn.Module, fitted: nn.Module) -> None:
 
 
 def dense_output(network: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the last layer of a dense stack; none for other networks."""
+    """Parameters of the last layer of a dense stack; an empty list for other networks."""
     return list(network.layers[-1].parameters()) if isinstance(network, StackedMLP) else []
 
 
@@ -102,18 +111,64 @@ def copy_networks(
         if part.dim() == 0:  # counters of batch normalisation
             to.copy_(part)
         elif part.shape[0] % n_source or to.shape[0] % n_target:
-            raise ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n_source}")
+            raise _no_stack(name, part, n_source)
         else:
             to.view(n_target, -1)[places] = part.view(n_source, -1)[chosen]
 
 
-#: Up to so many numbers an item "auto" takes dense networks for the GANs: on a CPU they reach good samples of
-#: 28 x 28 images several times sooner than convolutional ones.
+@torch.no_grad()
+def select_networks(network: nn.Module, n: int, index: Tensor) -> nn.Module:
+    """Make a stack of some networks of a stack.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stack of `n` networks.
+    n : int
+        Its size.
+    index : Tensor of int64 [M]
+        Which networks, in which order.
+
+    Returns
+    -------
+    nn.Module
+        Stack of M networks with parameters of its own, in the mode (training or evaluation) of `network`.
+
+    Raises
+    ------
+    ValueError
+        `network` is no stack of `n` networks.
+    """
+    parts: dict[int, Any] = {}  # what deepcopy takes instead of the whole
+    for name, whole in chain(network.named_parameters(), network.named_buffers()):
+        if whole.dim() == 0:  # counters of batch normalisation
+            continue
+        if whole.shape[0] % n:
+            raise _no_stack(name, whole, n)
+        part = whole.view(n, -1, *whole.shape[1:])[index.to(whole.device)].flatten(0, 1)
+        parts[id(whole)] = (
+            nn.Parameter(part, whole.requires_grad) if isinstance(whole, nn.Parameter) else part
+        )
+    selected = copy.deepcopy(network, parts)
+    for module in selected.modules():
+        if isinstance(module, StackedConv):
+            module.options["groups"] = len(index)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.num_features = len(module.weight)
+    return selected
+
+
+def _no_stack(name: str, part: Tensor, n: int) -> ValueError:
+    return ValueError(f"{name} of shape {tuple(part.shape)} does not belong to a stack of {n}")
+
+
+#: "auto" takes dense networks for the GANs of items of at most so many numbers: on a CPU they reach good
+#: samples of 28 x 28 images several times sooner than convolutional ones.
 DENSE_LIMIT = 1024
 
 
 def check_choice(role: str, choice: Any) -> None:
-    """Refuse what is neither a network's name nor a dictionary with one nor a factory."""
+    """Raise ValueError unless `choice` is a name, a dictionary with one, or a factory."""
     kind = choice.get("kind", "auto") if isinstance(choice, dict) else choice
     if not isinstance(kind, str) and not callable(choice):
         raise ValueError(
@@ -153,7 +208,7 @@ def build_stack(
     Parameters
     ----------
     role : {"generator", "critic", "classifier", "decoder", "discriminator", "encoder"}
-        What the network is for; the last three are those of DNN-MM, one for all components, and larger.
+        Purpose of the network; the last three are DNN-MM's: one for all components, and larger.
     choice : str, dict or callable
         "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary
         ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`, `StackedConvNet` or
@@ -195,6 +250,7 @@ def build_stack(
         raise ValueError(
             f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
         )
+    options = {_RENAMED.get(name, name): value for name, value in options.items()}
     built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
     if generates:
         built.setdefault("sigmoid_output", len(data_shape) == 3) if kind == "mlp" else None
@@ -208,17 +264,20 @@ def build_stack(
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 
+#: Options by their names in models that version 0.1 saved.
+_RENAMED = {"slope": "negative_slope", "squash": "sigmoid_output"}
+
 _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "mlp"): {"hidden": (64, 128), "norm": "batch"},
     ("generator", "conv"): {"channels": 16},
-    ("critic", "mlp"): {"hidden": (128, 64), "slope": 0.2},
-    ("critic", "conv"): {"channels": 16, "dense": 0, "slope": 0.2},
+    ("critic", "mlp"): {"hidden": (128, 64), "negative_slope": 0.2},
+    ("critic", "conv"): {"channels": 16, "dense": 0, "negative_slope": 0.2},
     ("classifier", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("classifier", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
     ("decoder", "mlp"): {"hidden": (256, 512), "norm": "running"},
     ("decoder", "conv"): {"channels": 32, "norm": "running"},
-    ("discriminator", "mlp"): {"hidden": (256, 128), "slope": 0.2},
-    ("discriminator", "conv"): {"channels": 32, "dense": 0, "slope": 0.2},
+    ("discriminator", "mlp"): {"hidden": (256, 128), "negative_slope": 0.2},
+    ("discriminator", "conv"): {"channels": 32, "dense": 0, "negative_slope": 0.2},
     ("encoder", "mlp"): {"hidden": (256, 256), "norm": "running"},
     ("encoder", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
 }
@@ -237,7 +296,7 @@ _PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
         "dense": 0,
         "norm": "batch",
         "norm_first": False,
-        "slope": 0.2,
+        "negative_slope": 0.2,
     },
     ("classifier", "conv"): {"channels": 64, "kernel": 5, "dense": 0},
 }

@@ -1,4 +1,4 @@
-"""Views of the same item: what must not change the component it belongs to."""
+"""Data augmentation: random views of an item, which stay in its component."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genmix.base.validation import Settings, short_repr
 from genmix.training.engine import Engine
+from genmix.training.sampling import WeightedSampler
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class Affine(Settings):
 
         angle, across = uniform(self.rotate), 1 + uniform(self.scale)
         if self.flip:
-            across = across * (torch.rand(n, generator=generator, device=x.device) < 0.5).to(x.dtype).mul(
-                2
-            ).sub(1)
+            mirrored = torch.rand(n, generator=generator, device=x.device) >= 0.5
+            across = torch.where(mirrored, -across, across)
         top = torch.stack(
             [across * angle.cos(), uniform(self.shear) - angle.sin(), uniform(2 * self.shift)], 1
         )
@@ -99,12 +99,12 @@ class ColorJitter(Settings):
 
 @dataclass(frozen=True)
 class NeighborSwap(Settings):
-    """For tables: an item may be exchanged with a near neighbour, and moves a little.
+    """For tables: a view of an item is a near neighbour with Gaussian noise.
 
     Parameters
     ----------
     n_neighbors : int
-        Another view of an item is one of so many nearest neighbours; 0 exchanges nothing.
+        The second view is one of so many nearest neighbours; 0 is the item itself.
     noise : float
         Standard deviation of Gaussian noise, as a share of the typical distance to a neighbour.
     """
@@ -113,7 +113,7 @@ class NeighborSwap(Settings):
     noise: float = 0.5
 
 
-#: Neighbours are sought among at most so many random items, so that the cost grows linearly with the data.
+#: Neighbours are searched among at most so many random items, so that the cost is linear in their number.
 REFERENCE_LIMIT = 20_000
 
 
@@ -187,7 +187,7 @@ def resolve_augmentation(value: Any, item_shape: tuple[int, ...], name: str = "a
 
 
 class AugmentedData:
-    """Views of real and generated items: what must not change the component.
+    """Items with their augmentation: draws random views of them, and of generated items.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ class AugmentedData:
     engine : Engine
         Device and random generators.
     weights : Tensor [N], optional
-        How often items are drawn, in proportion; equally by default.
+        Items are drawn in proportion to them; equally by default.
     component : Tensor of int64 [N], optional
         Known components, -1 where unknown: an item is not exchanged with a neighbour of another one.
     """
@@ -213,6 +213,7 @@ class AugmentedData:
     ) -> None:
         self.items, self.augmentation, self.engine = items, augmentation, engine
         self.weights = None if weights is None else weights.to(items.device)
+        self._sampler = None if self.weights is None else WeightedSampler(self.weights)
         self.component = component
         self.neighbors: Tensor | None = None
         self.noise = 0.0
@@ -242,10 +243,9 @@ class AugmentedData:
         if self.neighbors is None:
             return index
         generator = self.engine.generator
-        column = torch.randint(
-            self.neighbors.shape[1], (*index.shape, 1), generator=generator, device=index.device
-        )
-        found = self.neighbors[index].gather(-1, column)[..., 0]
+        n_neighbors = self.neighbors.shape[1]
+        column = torch.randint(n_neighbors, index.shape, generator=generator, device=index.device)
+        found = self.neighbors[index, column]
         if self.weights is not None:
             found = torch.where(self.weights[found] > 0, found, index)
         if self.component is not None:
@@ -256,9 +256,9 @@ class AugmentedData:
     def draw_index(self, restarts: int, batch_size: int) -> Tensor:
         """Draw indices ``[R, B]`` of random items."""
         shape, generator = (restarts, batch_size), self.engine.generator
-        if self.weights is None:
+        if self._sampler is None:
             return torch.randint(len(self.items), shape, generator=generator, device=self.items.device)
-        return torch.multinomial(self.weights, math.prod(shape), True, generator=generator).view(shape)
+        return self._sampler.draw(math.prod(shape), generator).view(shape)
 
     def draw(self, restarts: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """Draw indices ``[R, B]`` of random items and two views of them, ``[2, R, B, *item_shape]``."""

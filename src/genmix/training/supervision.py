@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from genmix.base.preprocessing import as_array
 from genmix.base.validation import short_repr
 from genmix.training.augment import AugmentedData
+from genmix.training.sampling import WeightedSampler
 
 
 def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -138,8 +140,11 @@ class Labels:
 
     def draw_index(self, restarts: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Draw indices ``[R, B]`` of labelled items."""
-        chosen = torch.multinomial(self.weights, restarts * batch_size, True, generator=generator)
-        return self.index[chosen].view(restarts, batch_size)
+        return self.index[self._sampler.draw(restarts * batch_size, generator)].view(restarts, batch_size)
+
+    @cached_property
+    def _sampler(self) -> WeightedSampler:
+        return WeightedSampler(self.weights)
 
     def loss(self, learner: _Learner, data: AugmentedData, batch_size: int = 64) -> Tensor:
         """Cross-entropy of all heads on augmented labelled items, summed over restarts and heads."""
