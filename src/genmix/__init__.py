@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genmix.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from genmix import datasets
     from genmix.base.estimator import DeadComponentWarning, DuplicateComponentWarning
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from genmix.nn.adversarial import Adversarial
     from genmix.training.augment import Affine, ColorJitter, NeighborSwap
     from genmix.training.infomax import InfoMaxInit
-
-__version__ = "0.1.0"
 
 #: Public names and where they live; loaded when first used, so that importing genmix stays quick.
 _HOMES = {

@@ -7,7 +7,6 @@ import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,17 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from genmix.base.encoding import decode, encode
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
 from genmix.base.validation import check_arguments, check_values, is_whole, one_line, short_repr
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from genmix.training.engine import Engine
 
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
@@ -337,7 +335,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """Components of scaled items; what `predict` and `labels_` share."""
         return np.asarray(self._memberships(items).argmax(1))
 
-    def _until_converged(self, run: Engine, algorithm: str, earliest: int) -> Iterator[int]:
+    def _until_converged(self, run: Any, algorithm: str, earliest: int) -> Iterator[int]:
         """Count EM iterations, after those in `history_`, to `max_iter` or until `tol` is reached.
 
         That is `PATIENCE` in a row that change at most `tol` of the assignments, `earliest` done at least.
@@ -394,7 +392,7 @@ class BaseMixture(BaseClusterer):
     """
 
     @abstractmethod
-    def _generate(self, counts: np.ndarray, run: Any) -> Tensor: ...
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor: ...
 
     def sample(self, n_samples: int = 1, component: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Generate items.
@@ -423,18 +421,16 @@ class BaseMixture(BaseClusterer):
         check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
         k = len(self.weights_)
         if component is not None and not (is_whole(component) and 0 <= component < k):
-            raise ValueError(
-                f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for all"
-            )
-        from genmix.training.engine import Engine
-
-        run = Engine(self.device, self.random_state, precision=self.precision)
+            given = f"component={short_repr(component)}"
+            raise ValueError(f"{given}: expected a whole number from 0 to {k - 1}, or None for all")
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(2**31 - 1))
         if component is None:
-            counts = run.numpy_state.multinomial(n_samples, self.weights_ / self.weights_.sum())
+            counts = rng.multinomial(n_samples, self.weights_ / self.weights_.sum())
         else:
             counts = np.zeros(k, dtype=int)
             counts[component] = n_samples
-        items = self._generate(counts, run)
+        items = self._generate(counts, seed)
         return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
 
 
@@ -444,61 +440,6 @@ def _caller_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("genmix."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def encode(value: Any) -> Any:
-    """Turn an argument or fitted attribute into JSON.
-
-    A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
-
-    Raises
-    ------
-    ValueError
-        Something else that no file can hold.
-    """
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, np.generic):
-        return encode(value.item())
-    if isinstance(value, (int, float)):
-        return value if np.isfinite(value) else {"$number": str(value)}
-    if isinstance(value, np.ndarray):
-        return {"$array": value.tolist(), "dtype": str(value.dtype)}
-    if isinstance(value, np.random.RandomState):
-        return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "$type": type(value).__name__,
-            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
-        }
-    if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return {"$tuple": [encode(item) for item in value]}
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    if callable(value):
-        return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
-    raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
-
-
-def decode(value: Any, settings: dict[str, type]) -> Any:
-    """Undo `encode`; only the classes in `settings` can be made."""
-    if isinstance(value, list):
-        return [decode(item, settings) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$tuple" in value:
-        return tuple(decode(item, settings) for item in value["$tuple"])
-    if "$number" in value:
-        return float(value["$number"])
-    if "$array" in value:
-        dtype = value["dtype"]
-        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
-    if "$callable" in value:
-        raise ModelFileError(f"a function of your own, {value['$callable']}")
-    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
-    return settings[value["$type"]](**items) if "$type" in value else items
 
 
 def _dtypes(X: Any) -> list[Any]:
@@ -559,8 +500,6 @@ __all__ = [
     "DuplicateComponentWarning",
     "check_codes",
     "check_losses",
-    "decode",
-    "encode",
     "fingerprint",
     "share_items",
 ]

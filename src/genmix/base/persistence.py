@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genmix import __version__
+from genmix.base.version import __version__
 
 if TYPE_CHECKING:
     import torch

@@ -330,18 +330,15 @@ class GaussianMixture(Flat, BaseMixture):
             parts.append(constant - 0.5 * (whitened**2).sum(1))
         return np.stack(parts, 1)
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        a, made = self._arrays, []
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        a, points, rng = self._arrays, [], np.random.RandomState(seed)
         for count, mean, factor in zip(counts, a["means"], a["factors"], strict=True):
-            noise = run.numpy_state.standard_normal((count, len(mean)))
-            made.append(mean + np.linalg.solve(factor.T, noise.T).T)
-        points = np.concatenate(made)
+            noise = rng.standard_normal((count, len(mean)))
+            points.append(mean + np.linalg.solve(factor.T, noise.T).T)
+        items = np.concatenate(points)
         if "axes" in a:
-            points = points @ a["axes"] + a["mean"]
-        return torch.from_numpy(points).reshape(-1, *self.preprocessing_.item_shape)
-
-    #: For `sample`, which asks for them.
-    device, precision = "cpu", "float32"
+            items = items @ a["axes"] + a["mean"]
+        return torch.from_numpy(items).reshape(-1, *self.preprocessing_.item_shape)
 
     _fitted_names = (*Baseline._fitted_names, "covariance_type_", "bic_")
 

@@ -361,9 +361,10 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         with torch.no_grad():
             return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
-        return self._decode(self._space.at(component, run.generator))
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        device = next(self._networks.parameters()).device
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        return self._decode(self._space.at(component, torch.Generator(device).manual_seed(seed)))
 
     @property
     def _space(self) -> LatentSpace:

@@ -14,7 +14,7 @@ from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Coder, Folder
 from genmix.baselines.variational import VariationalAutoencoder
-from genmix.training.engine import Engine, FusedOptimizer
+from genmix.training.engine import FusedOptimizer
 
 #: The learning rate grows over so many steps. That is ours: with Adam's full first steps, a pass undoes
 #: half of the start's assignments.
@@ -216,12 +216,13 @@ class VaDE(Coder, Baseline, BaseMixture):
         net.load_state_dict(self._networks.state_dict())
         return np.asarray(net.requires_grad_(False).log_joint(self._codes(items)).numpy())
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        net = self._networks.to(run.device)
-        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        net, device = self._networks, self._networks.means.device
+        generator = torch.Generator(device).manual_seed(seed)
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
         with torch.no_grad():
             means, scale = net.means[component], (net.log_variances[component] / 2).exp()
-            z = means + scale * torch.randn(means.shape, generator=run.generator, device=run.device)
+            z = means + scale * torch.randn(means.shape, generator=generator, device=device)
             return torch.cat([net.decode(part) for part in z.split(2048)])
 
 

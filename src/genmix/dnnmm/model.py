@@ -559,10 +559,9 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         with torch.no_grad():
             return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        means = torch.from_numpy(np.repeat(self.means_, counts, 0)).to(run.device)
-        noise = torch.randn(means.shape, generator=run.generator, device=run.device)
-        return self._decode(means + noise)
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        means = torch.from_numpy(np.repeat(self.means_, counts, 0))
+        return self._decode(means + torch.randn(means.shape, generator=torch.Generator().manual_seed(seed)))
 
     def _make_networks(self, item_shape: tuple[int, ...], choices: dict[str, Any]) -> nn.ModuleDict:
         """Untrained networks of the fitted model's shapes."""

@@ -23,7 +23,8 @@ from sklearn.utils import check_array
 
 from genmix.base import persistence
 from genmix.base import registry as models
-from genmix.base.estimator import decode, encode, fingerprint
+from genmix.base.encoding import decode, encode
+from genmix.base.estimator import fingerprint
 from genmix.base.preprocessing import as_array
 from genmix.base.validation import INTERVALS, check_arguments, check_values
 from genmix.evaluation import metrics

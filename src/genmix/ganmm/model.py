@@ -420,13 +420,15 @@ class GANMixture(BaseMixture):
         return np.asarray(self._critic_outputs(items).T.numpy())
 
     @torch.no_grad()
-    def _generate(self, counts: np.ndarray, run: Engine, batch_size: int = 64) -> Tensor:
+    def _generate(self, counts: np.ndarray, seed: int, batch_size: int = 64) -> Tensor:
         """Items of all components in order; every network sees full batches, as batch normalisation needs."""
-        network, latent_dim = self._networks["generator"].to(run.device), self._latent_dim
+        network, latent_dim = self._networks["generator"], self._latent_dim
+        device = next(network.parameters()).device
+        generator = torch.Generator(device).manual_seed(seed)
         made = []
         for _ in range(0, max(int(counts.max()), 1), batch_size):
             shape = (len(counts), batch_size, latent_dim)
-            noise = torch.randn(shape, generator=run.generator, device=run.device)
+            noise = torch.randn(shape, generator=generator, device=device)
             made.append(network(noise).cpu())
         every = torch.cat(made, 1)
         return torch.cat([every[k, :count] for k, count in enumerate(counts)])
