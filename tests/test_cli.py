@@ -194,7 +194,7 @@ def test_a_rival_is_fitted_saved_and_asked(run, tmp_path, blobs):
 
 def test_models_named_in_the_help_are_those_that_can_be_built():
     hint = get_type_hints(fit, include_extras=False)["model"]
-    assert set(get_args(hint)) == set(models.CLASSES)
+    assert set(get_args(hint)) == set(models.NAMED)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import genmix
-from genmix.base import persistence
+from genmix.base import persistence, registry
 from genmix.base.persistence import ModelFileError, load, save
 
 
@@ -45,7 +45,8 @@ META = {
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(persistence.MODELS, "FakeModel", __name__)
+    entry = registry.Model(None, "FakeModel", __name__)
+    monkeypatch.setitem(registry.MODELS, "FakeModel", entry)
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_only_registered_classes_are_saved(tmp_path: Path, model: FakeModel) -> 
 
     impostor = type("FakeModel", (FakeModel,), {"__module__": "elsewhere"})
     for cls in (Stranger, impostor):
-        known = ", ".join(sorted(persistence.MODELS))
+        known = ", ".join(sorted(registry.MODELS))
         with pytest.raises(ValueError, match=rf"cannot save a .*expected one of {known}"):
             save(cls(model.weight, {}), tmp_path / "model")
     assert os.listdir(tmp_path) == []

@@ -1,8 +1,8 @@
 """Models on disk: a folder with ``model.safetensors`` (tensors) and ``model.json`` (everything else).
 
-Nothing is ever unpickled and no code is named by the files: a class is looked up in :data:`MODELS`, the
-tensors are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both
-files carry a checksum, so a damaged or half-copied model is told from a good one before it is used.
+Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry, the tensors
+are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both files carry
+a checksum, so a damaged or half-copied model is told from a good one before it is used.
 
 A model takes part by two methods: ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold,
 and the class method ``_restore(tensors, meta) -> model``.
@@ -11,7 +11,6 @@ and the class method ``_restore(tensors, meta) -> model``.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -22,31 +21,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmix.base.registry import MODELS
 from genmix.base.version import __version__
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MODELS", "ModelFileError", "check_target", "load", "save"]
-
-#: Classes that can be saved and loaded, and the module of each.
-MODELS = {
-    "DNNMixture": "genmix.dnnmm.model",
-    "GANMixture": "genmix.ganmm.model",
-    "StackedAutoencoder": "genmix.baselines.coders",
-    "ClusterGAN": "genmix.baselines.clustergan",
-    "DCN": "genmix.baselines.dcn",
-    "DEC": "genmix.baselines.dec",
-    "VaDE": "genmix.baselines.vade",
-    "DynAE": "genmix.baselines.dynae",
-    "FixMatch": "genmix.baselines.supervised",
-    "GaussianMixture": "genmix.baselines.classical",
-    "KMeans": "genmix.baselines.classical",
-    "LabelSpreading": "genmix.baselines.semisupervised",
-    "SelfTraining": "genmix.baselines.semisupervised",
-    "SemiSupervisedKMeans": "genmix.baselines.classical",
-    "SupervisedOnly": "genmix.baselines.supervised",
-}
+__all__ = ["ModelFileError", "check_target", "load", "save"]
 
 FORMAT, SCHEMA = "genmix-model", 1
 TENSORS, DOCUMENT = "model.safetensors", "model.json"
@@ -65,7 +46,7 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     model : estimator
-        A fitted model of a class named in :data:`MODELS`.
+        A fitted model of a class in `genmix.base.registry.MODELS`.
     folder : path
         Folder to make, with its parents; one that exists must be empty or hold nothing but a genmix model.
 
@@ -127,13 +108,12 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     content = read_file(path / TENSORS)
     if hashlib.sha256(content).hexdigest() != document.get("sha256"):
         raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
-    module = importlib.import_module(MODELS[document["class"]])
     import safetensors.torch
 
     if unknown := sorted(set(own) - set(document["meta"].get("parameters", ()))):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
+    kind = MODELS[document["class"]].load_class()
     try:
-        kind = getattr(module, document["class"])
         return kind._restore(safetensors.torch.load(content), document["meta"], **own)
     except MemoryError:
         raise
@@ -151,7 +131,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     import safetensors.torch
 
     cls = type(model)
-    if MODELS.get(cls.__name__) != cls.__module__:
+    if cls.__name__ not in MODELS or MODELS[cls.__name__].module != cls.__module__:
         raise ValueError(f"cannot save a {cls.__qualname__}: expected one of {', '.join(sorted(MODELS))}")
     tensors, meta = model._export()
     content = safetensors.torch.save({name: own_copy(tensor) for name, tensor in tensors.items()})

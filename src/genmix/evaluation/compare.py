@@ -38,7 +38,7 @@ class Run:
     Attributes
     ----------
     model : str
-        Its name, see `models.CLASSES`.
+        Its name, see `registry.NAMED`.
     seed : int
         Its random state.
     learned : str
@@ -127,7 +127,7 @@ def compare(
         Folder for the fitted models and the runs that are finished; made where it is missing. The same call
         goes on where an earlier one was stopped, and tries again what failed.
     names : sequence of str, optional
-        Models, see `models.CLASSES`. Default: all; without labels all that can do without.
+        Models, see `registry.NAMED`. Default: all; without labels all that can do without.
     shown : float
         Share of the known labels that is shown, of each class alike (above 0 and below 1).
     seeds : sequence of int
@@ -154,7 +154,7 @@ def compare(
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
     folder = Path(out)
-    chosen = list(names) if names is not None else [n for n in models.CLASSES if y is not None or _free(n)]
+    chosen = list(names) if names is not None else [n for n in models.NAMED if y is not None or _free(n)]
     settings = settings or {}
     check_values({"limit": limit}, {"limit": float | None}, {"limit": "(0, inf)"})
     _check(chosen, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
@@ -217,7 +217,7 @@ def _check(
 
 
 def _free(name: str) -> bool:
-    return name not in models.NEED_LABELS
+    return models.NAMED[name].labels != "needed"
 
 
 def _write_data(place: Path, X: np.ndarray, held: HeldOut | None) -> None:
@@ -259,7 +259,7 @@ def _run_job(path: str) -> None:
     begun, error = time.perf_counter(), ""
     try:
         model = models.build(job["model"], job["components"], None, given)
-        model.fit(X, y) if job["model"] in models.LEARN_LABELS else model.fit(X)
+        model.fit(X, y) if models.NAMED[job["model"]].labels != "none" else model.fit(X)
     except (ValueError, FloatingPointError, MemoryError) as problem:
         error = f"{type(problem).__name__}: {problem}"
     seconds = time.perf_counter() - begun
@@ -280,7 +280,7 @@ def _peak_megabytes() -> float | None:
 
 
 def _judge(answer: dict[str, Any], job: dict[str, Any], key: str, target: Path, held: HeldOut | None) -> Run:
-    learned = "used" if held is not None and job["model"] in models.LEARN_LABELS else "ignored"
+    learned = "ignored" if held is None or models.NAMED[job["model"]].labels == "none" else "used"
     run = Run(
         job["model"], job["seed"], learned, round(answer["seconds"], 2), answer["megabytes"], 0,
         error=answer["error"], key=key,
