@@ -72,7 +72,7 @@ def test_codes_and_errors_are_those_of_numpy() -> None:
 def test_the_generators_step_weighs_the_errors_and_leaves_the_critic(monkeypatch: pytest.MonkeyPatch) -> None:
     players = trained(small_networks())
     minimized: list[torch.Tensor] = []
-    monkeypatch.setattr(players.optimizer, "minimize", lambda loss: minimized.append(loss))
+    monkeypatch.setattr(players.optimizer, "step", lambda loss: minimized.append(loss))
     known = (torch.randn(1, 8, 5), torch.arange(8) % 4)
     adversarial, noise, component, labels = players.train_generator(known)
     logits = players.encode(known[0])[0, :, 3:].detach().double().numpy()

@@ -20,7 +20,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from genmix.base.encoding import decode, encode
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
-from genmix.base.validation import check_arguments, check_values, is_whole, one_line, short_repr
+from genmix.base.validation import (
+    PositiveInt,
+    Share,
+    check_arguments,
+    check_values,
+    is_whole,
+    one_line,
+    short_repr,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,9 +123,6 @@ class BaseModel(BaseEstimator):
 
     Subclasses implement `fit`, `_tensors` and `_from_tensors`.
     """
-
-    #: Where the arguments of this class differ from `checks.INTERVALS`.
-    _intervals: ClassVar[dict[str, str]] = {}
 
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
@@ -307,7 +312,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """
         if abstain is None:
             return self._assign(self._items(X))
-        check_values({"abstain": abstain}, {"abstain": float}, {"abstain": "[0, 1]"})
+        check_values({"abstain": abstain}, {"abstain": Share})
         memberships = self.predict_proba(X)
         return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
 
@@ -418,7 +423,7 @@ class BaseMixture(BaseClusterer):
             `n_samples` or `component` out of range.
         """
         check_is_fitted(self)
-        check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
+        check_values({"n_samples": n_samples}, {"n_samples": PositiveInt})
         k = len(self.weights_)
         if component is not None and not (is_whole(component) and 0 <= component < k):
             given = f"component={short_repr(component)}"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from genmix.base.estimator import BaseMixture, check_codes
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.validation import Decay, PositiveFloat, PositiveInt
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
@@ -138,17 +139,17 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        latent_dim: int = 30,
-        spread: float = 0.1,
+        latent_dim: PositiveInt = 30,
+        spread: PositiveFloat = 0.1,
         beta_n: float = 10.0,
         beta_c: float = 10.0,
         objective: Adversarial | None = None,
-        average: float = 0.999,
-        batch_size: int = 64,
-        steps_per_iteration: int = 100,
-        max_iter: int = 50,
+        average: Decay = 0.999,
+        batch_size: PositiveInt = 64,
+        steps_per_iteration: PositiveInt = 100,
+        max_iter: PositiveInt = 50,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.base.validation import PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
@@ -169,14 +170,14 @@ class DCN(CodeClusterer):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
         cluster_weight: float = 2.0,
-        batch_size: int = 256,
+        batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
-        max_iter: int = 50,
+        max_iter: PositiveInt = 50,
         tol: float | None = 1e-3,
         augmentation: Any = "auto",
         scaling: str = "auto",

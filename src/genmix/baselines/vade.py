@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genmix.base.estimator import BaseMixture
+from genmix.base.validation import Interval, PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Coder, Folder
@@ -91,15 +92,15 @@ class VaDE(Coder, Baseline, BaseMixture):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
-        reconstruction_weight: float = 1.0,
-        batch_size: int = 128,
+        reconstruction_weight: PositiveFloat = 1.0,
+        batch_size: PositiveInt = 128,
         rate: float = 1e-3,
-        fall: float = 0.9,
-        fall_every: int = 2,
-        max_iter: int = 50,
+        fall: Annotated[float, Interval("(0, 1]")] = 0.9,
+        fall_every: PositiveInt = 2,
+        max_iter: PositiveInt = 50,
         tol: float | None = None,
         augmentation: Any = "auto",
         scaling: str = "auto",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture, check_codes, check_losses, fingerprint
 from genmix.base.preprocessing import as_array
-from genmix.base.validation import is_whole, short_repr
+from genmix.base.validation import Interval, PositiveInt, is_whole, short_repr
 from genmix.dnnmm import latent
 from genmix.dnnmm.networks import Batch, Decoder, Encoder, MinMaxStep
 from genmix.dnnmm.presets import PRESETS, ROLES, Plan, make_plan
@@ -143,23 +143,23 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        latent_dim: int | None = None,
-        radius: float = 4.0,
+        latent_dim: PositiveInt | None = None,
+        radius: Annotated[float, Interval("(0, 1e6]")] = 4.0,
         start: Any = "auto",
         em: str = "online",
         step: MinMaxStep | None = None,
         generate: bool = True,
         weight_step: str = "closed-form",
-        weight_concentration: float = 1.1,
+        weight_concentration: Annotated[float, Interval("[1, inf)")] = 1.1,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 30,
+        max_iter: PositiveInt = 30,
         min_iter: int = 20,
         tol: float | None = 3e-3,
-        n_init: int = 1,
+        n_init: PositiveInt = 1,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,

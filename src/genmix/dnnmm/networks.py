@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Decay, PositiveInt, Settings
 from genmix.dnnmm import latent
 from genmix.ganmm import em
 from genmix.ganmm.e_step import Classifier, ClassifierEStep
@@ -73,11 +73,11 @@ class MinMaxStep(Settings):
     """
 
     steps: int = 100
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     labelled_batch_size: int = 32
-    generated_batch_size: int = 160
+    generated_batch_size: PositiveInt = 160
     encoder_lr: float = 1e-3
-    encoder_ema_decay: float = 0.98
+    encoder_ema_decay: Decay = 0.98
     information: float = 10.0
     generator_lr: float = 1e-3
     discriminator_lr: float = 1e-3
@@ -88,7 +88,7 @@ class MinMaxStep(Settings):
     objective: Adversarial = Adversarial(penalty_weight=0.2)  # noqa: RUF009 - frozen
     conditional: bool = True
     augment: bool = True
-    average: float = 0.998
+    average: Decay = 0.998
     encoder_pretraining: int = 300
     generator_pretraining: int = 100
     discriminator_pretraining: int = 0

@@ -26,7 +26,7 @@ from genmix.base import registry as models
 from genmix.base.encoding import decode, encode
 from genmix.base.estimator import fingerprint
 from genmix.base.preprocessing import as_array
-from genmix.base.validation import INTERVALS, check_arguments, check_values
+from genmix.base.validation import PositiveFloat, Seed, check_arguments, check_values
 from genmix.evaluation import metrics
 from genmix.evaluation.tuning import HeldOut, hold_out
 
@@ -156,7 +156,7 @@ def compare(
     folder = Path(out)
     chosen = list(names) if names is not None else [n for n in models.NAMED if y is not None or _free(n)]
     settings = settings or {}
-    check_values({"limit": limit}, {"limit": float | None}, {"limit": "(0, inf)"})
+    check_values({"limit": limit}, {"limit": PositiveFloat | None})
     _check(chosen, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def _check(
         if twice := [one for one in given if list(given).count(one) > 1]:
             raise ValueError(f"{twice[0]!r} is there twice: give each model and each seed once")
     for seed in seeds:
-        check_values({"seed": seed}, {"seed": int}, {"seed": INTERVALS["random_state"]})
+        check_values({"seed": seed}, {"seed": Seed})
     if absent := sorted(set(settings) - set(chosen)):
         raise ValueError(f"settings of {absent[0]!r}, which is not compared: {', '.join(chosen)} are")
     for name in chosen:

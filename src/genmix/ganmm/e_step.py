@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import Settings
+from genmix.base.validation import PositiveInt, Settings, Share
 from genmix.ganmm import em
 from genmix.ganmm.m_step import Components
 from genmix.nn.build import dense_output, kept_statistics
@@ -67,10 +67,8 @@ class ClassifierEStep(Settings):
         do.
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"balance": "[0, 1]"}
-
     steps: int = 20
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     loss: Literal["cross_entropy", "double_softmax", "label_smoothing"] = "cross_entropy"
     single_class: bool = False
     rate: float = 1e-4
@@ -80,11 +78,11 @@ class ClassifierEStep(Settings):
     prior: Literal["equal", "shares"] = "equal"
     augment_generated: bool = True
     real: Literal["information", "confident"] | None = "information"
-    real_batch_size: int = 256
+    real_batch_size: PositiveInt = 256
     marginal_entropy_weight: float = 0.5
-    balance: float = 0.0
+    balance: Share = 0.0
     extras: Literal["highest", "proportional"] = "highest"
-    pool: int | None = None
+    pool: PositiveInt | None = None
     freeze_dense_output: bool = False
 
 
@@ -103,7 +101,7 @@ class CriticEStep(Settings):
 
     centred: bool = False
     extras: Literal["highest", "proportional"] = "highest"
-    pool: int | None = None
+    pool: PositiveInt | None = None
 
 
 class Classifier(Stateful):

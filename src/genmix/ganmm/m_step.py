@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Decay, PositiveInt, Settings
 from genmix.ganmm import em
 from genmix.nn.adversarial import OBJECTIVES, Adversarial, ObjectiveName, clip_weights
 from genmix.nn.build import build_stack, copy_networks, normalizes_batches
@@ -42,9 +42,9 @@ class MStep(Settings):
     objective: ObjectiveName | Adversarial = "r1"
     steps: int = 100
     pretrain_steps: int = 200
-    batch_size: int = 32
-    latent_dim: int | None = 32
-    average: float = 0.998
+    batch_size: PositiveInt = 32
+    latent_dim: PositiveInt | None = 32
+    average: Decay = 0.998
     reinitialize: bool = True
 
 

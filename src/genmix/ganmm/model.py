@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture, check_losses, fingerprint
+from genmix.base.validation import PositiveInt
 from genmix.ganmm import em
 from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, agreement
 from genmix.ganmm.m_step import Components, MStep
@@ -134,7 +135,7 @@ class GANMixture(BaseMixture):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         start: Any = "auto",
         e_step: Any = "classifier",
@@ -143,9 +144,9 @@ class GANMixture(BaseMixture):
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 40,
+        max_iter: PositiveInt = 40,
         tol: float | None = 5e-3,
-        n_init: int = 1,
+        n_init: PositiveInt = 1,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,

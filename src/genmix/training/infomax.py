@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import PositiveInt, Settings
 from genmix.ganmm.e_step import Classifier, agreement
 from genmix.nn.build import copy_networks
 from genmix.training.augment import AugmentedData
@@ -60,7 +60,7 @@ class InfoMaxInit(Settings):
     """
 
     steps: int = 1200
-    heads: int = 5
+    heads: PositiveInt = 5
     networks: int = 1
     partitions: Sequence[str] = ()
     partition_steps: int = 100
@@ -68,7 +68,7 @@ class InfoMaxInit(Settings):
     conditional_entropy_weight: float = 0.2
     balance: float = 2.0
     screening_steps: int = 0
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
 
     def __post_init__(self) -> None:
         """Refuse a trial that does not end before the last step."""
