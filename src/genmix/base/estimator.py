@@ -18,10 +18,12 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from genmix.base.encoding import decode, encode
+from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
 from genmix.base.validation import (
     PositiveInt,
+    Settings,
     Share,
     check_arguments,
     check_values,
@@ -127,6 +129,9 @@ class BaseModel(BaseEstimator):
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
 
+    #: As of `Settings`: what None and names among the arguments stand for, where that is a settings object.
+    _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
+
     _fitted_names: ClassVar[tuple[str, ...]] = (
         "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
     )  # fmt: skip
@@ -147,19 +152,37 @@ class BaseModel(BaseEstimator):
     @abstractmethod
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Arguments by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Those inside settings objects too, as ``m_step__steps``, what None and names stand for included.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        return params | nested_parameters(self, params) if deep else params
+
+    def _get_params_html(self, deep: bool = True, *args: Any, **kwargs: Any) -> Any:
+        """Let notebooks show a settings object in one row."""
+        return super()._get_params_html(False, *args, **kwargs)
+
     def set_params(self, **params: Any) -> Self:
-        """Set arguments by name; settings objects are given whole, as in ``m_step=MStep(steps=50)``.
+        """Set arguments by name, those inside settings objects as ``m_step__steps=50``.
+
+        The settings object is replaced by one that differs in this, so that another model with it stays as
+        it is. Where the argument is None or a name, what it stands for is taken first.
 
         Raises
         ------
         ValueError
-            A name that the model does not have.
+            A name that the model or the settings object does not have; a setting out of range.
         """
-        for name in params:
-            argument, _, inner = name.partition("__")
-            if inner and argument in self.get_params(deep=False):
-                raise ValueError(f"{name} cannot be set alone: give {argument} as a whole, {argument}=...")
-        super().set_params(**params)
+        own = self.get_params(deep=False)
+        nested = {name: params[name] for name in params if "__" in name and name.partition("__")[0] in own}
+        super().set_params(**{name: value for name, value in params.items() if name not in nested})
+        for argument, settings in replace_nested(self, nested).items():
+            setattr(self, argument, settings)
         return self
 
     def save(self, folder: str | Path) -> Path:

@@ -1,14 +1,14 @@
-"""Arguments checked by their annotations, where numbers lie included: ``Annotated[int, Interval("[1, 9]")]``."""
+"""Arguments are checked by their annotations, which have the ranges of numbers too: see `Interval`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from inspect import signature
 from numbers import Integral, Real
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 from unicodedata import category
 
 import numpy as np
@@ -64,8 +64,12 @@ def check_arguments(owner: Any) -> None:
     check_values({name: getattr(owner, name) for name in hints}, hints)
 
 
+@dataclass(frozen=True)
 class Settings:
-    """A dataclass of choices that belong together, checked when it is made."""
+    """Choices that belong together, checked when they are made; subclasses are frozen dataclasses."""
+
+    #: What None and names among the arguments stand for: a function of them, None for what has no settings.
+    _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
     def __post_init__(self) -> None:
         """Refuse wrong arguments."""

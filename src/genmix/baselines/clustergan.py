@@ -116,6 +116,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         kind.__name__: kind for kind in (Adversarial, Affine, ColorJitter, NeighborSwap)
     }
 
+    _default_settings: ClassVar = {"objective": lambda _: Adversarial()}
+
     #: The published settings for MNIST.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "clustergan-2019": {

@@ -164,7 +164,7 @@ class DCN(CodeClusterer):
         }
     }
 
-    _pretraining = Pretraining(augment=True)
+    _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
     _fitted_names = (*CodeClusterer._fitted_names, "spread_")
 

@@ -232,7 +232,7 @@ class DynAE(CodeClusterer):
     _settings: ClassVar[dict[str, type]] = {
         kind.__name__: kind for kind in (Pretraining, ACAI, Affine, ColorJitter, NeighborSwap)
     }
-    _pretraining: ClassVar[Pretraining] = ACAI()
+    _default_settings: ClassVar = {"pretraining": lambda _: ACAI()}
 
     #: "dynae-2019" has the settings of the published code (days on a CPU).
     presets: ClassVar[dict[str, dict[str, Any]]] = {

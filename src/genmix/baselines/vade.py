@@ -86,7 +86,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         }
     }
 
-    _pretraining = Pretraining(augment=True)
+    _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
     _networks: VariationalAutoencoder
 

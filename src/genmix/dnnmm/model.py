@@ -141,6 +141,11 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         t.__name__: t for t in (InfoMaxInit, MinMaxStep, Adversarial, Affine, ColorJitter, NeighborSwap)
     }
 
+    _default_settings: ClassVar = {
+        "start": {"auto": InfoMaxInit(), "information": InfoMaxInit()}.get,
+        "step": lambda _: MinMaxStep(),
+    }
+
     def __init__(
         self,
         n_components: PositiveInt = 2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class MStep(Settings):
     reinitialize : bool
         Give a GAN that makes nearly one item only a fresh start. The published presets do not.
     """
+
+    _default_settings: ClassVar = {"objective": OBJECTIVES.get}
 
     objective: ObjectiveName | Adversarial = "r1"
     steps: int = 100

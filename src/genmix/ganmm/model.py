@@ -23,7 +23,7 @@ from genmix.ganmm import em
 from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, agreement
 from genmix.ganmm.m_step import Components, MStep
 from genmix.ganmm.presets import PRESETS, ROLES, Plan, make_plan
-from genmix.nn.adversarial import Adversarial
+from genmix.nn.adversarial import OBJECTIVES, Adversarial
 from genmix.nn.build import build_stack, copy_networks, network_outputs, take_weights
 from genmix.training.arguments import network_choices
 from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap
@@ -131,6 +131,12 @@ class GANMixture(BaseMixture):
             ColorJitter,
             NeighborSwap,
         )
+    }
+
+    _default_settings: ClassVar = {
+        "start": {"auto": InfoMaxInit(), "information": InfoMaxInit()}.get,
+        "e_step": {"classifier": ClassifierEStep(), "critic": CriticEStep()}.get,
+        "m_step": {name: MStep(name) for name in OBJECTIVES}.get,
     }
 
     def __init__(
