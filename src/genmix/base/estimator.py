@@ -259,6 +259,11 @@ class BaseModel(BaseEstimator):
         return self._tensors(), meta
 
     @classmethod
+    def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        """Turn what `_export` of genmix 0.1 gave beside the tensors into what it gives today."""
+        return meta
+
+    @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
         kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}

@@ -4,13 +4,14 @@ Nothing is ever unpickled and no code is named by the files: a class is looked u
 are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both files carry
 a checksum, so a damaged or half-copied model is told from a good one before it is used.
 
-A model takes part by two methods: ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold,
-and the class method ``_restore(tensors, meta) -> model``.
+A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
+two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for what genmix 0.1 saved.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFileError", "check_target", "load", "save"]
 
-FORMAT, SCHEMA = "genmix-model", 1
+FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
 TENSORS, DOCUMENT = "model.safetensors", "model.json"
 MAX_DOCUMENT_BYTES = 16 * 2**20  # a history of 100,000 EM iterations fits; a JSON bomb does not
 
@@ -110,11 +111,12 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
     import safetensors.torch
 
-    if unknown := sorted(set(own) - set(document["meta"].get("parameters", ()))):
-        raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
     kind = MODELS[document["class"]].load_class()
+    if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
+        raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
     try:
-        return kind._restore(safetensors.torch.load(content), document["meta"], **own)
+        meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
+        return kind._restore(safetensors.torch.load(content), meta, **own)
     except MemoryError:
         raise
     except ModelFileError as error:
