@@ -146,7 +146,7 @@ CHECKED = {
 def checked(name: str) -> Any:
     """The model that scikit-learn's checks are given."""
     model = TINY_MODELS[name](3)
-    return CHECKED[name](**model.get_params()) if name in CHECKED else model
+    return CHECKED[name](**model.get_params(deep=False)) if name in CHECKED else model
 
 
 each = pytest.mark.parametrize("name", TINY_MODELS)

@@ -146,10 +146,10 @@ def test_without_labels_nothing_is_scored(groups: Any, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(module, "_fit", fake)
     found = compare(groups[0], 3, out=tmp_path)
-    assert set(asked) == set(models.CLASSES) - set(models.NEED_LABELS)
+    assert set(asked) == {name for name, model in models.NAMED.items() if model.labels != "needed"}
     assert found.n_scored == 0 and found.agreement.shape == (0, 0)
     compare(groups[0], 3, groups[1], out=tmp_path)
-    assert set(asked) == set(models.CLASSES)
+    assert set(asked) == set(models.NAMED)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,10 @@ def test_data_that_are_none_are_refused_before_any_fit(groups: Any, tmp_path: Pa
 
 
 def test_every_model_learns_or_ignores_labels_as_it_is_said(groups: Any) -> None:
-    assert set(models.NEED_LABELS) <= set(models.LEARN_LABELS) <= set(models.CLASSES)
-    for name in models.CLASSES:
+    for name, model in models.NAMED.items():
         kind = models.find_class(name)
         assert kind(3).get_params()["n_components"] == 3
-        assert ("array of int [N]" in kind.fit.__doc__) == (name in models.LEARN_LABELS), name
+        assert ("array of int [N]" in kind.fit.__doc__) == (model.labels != "none"), name
 
 
 # ---------------------------------------------------------------- the command line and the page

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import genmix
-from genmix.base import persistence
+from genmix.base import persistence, registry
 from genmix.base.persistence import ModelFileError, load, save
 
 
@@ -33,6 +33,10 @@ class FakeModel:
             raise ValueError("weight must have shape (3, 4)")
         return cls(tensors["weight"], meta)
 
+    @classmethod
+    def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        return {**meta, "n_components": meta["components"]}
+
 
 META = {
     "n_components": 3,
@@ -45,7 +49,8 @@ META = {
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(persistence.MODELS, "FakeModel", __name__)
+    entry = registry.Model(None, "FakeModel", __name__)
+    monkeypatch.setitem(registry.MODELS, "FakeModel", entry)
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def test_round_trip_is_exact(folder: Path, model: FakeModel) -> None:
 
 def test_the_document_says_what_wrote_it(folder: Path) -> None:
     document = json.loads((folder / "model.json").read_text())
-    assert (document["format"], document["schema"], document["class"]) == ("genmix-model", 1, "FakeModel")
+    assert (document["format"], document["schema"], document["class"]) == ("genmix-model", 2, "FakeModel")
     assert set(document["versions"]) == {"genmix", "torch", "scikit-learn", "numpy", "python"}
     assert document["versions"]["python"] == sys.version.split()[0]
     assert document["versions"]["genmix"] == genmix.__version__
@@ -93,6 +98,21 @@ def test_saving_makes_parents_and_replaces_a_model(tmp_path: Path, model: FakeMo
     (tmp_path / "empty").mkdir()
     save(model, tmp_path / "empty")
     assert load(tmp_path / "empty").meta == {"n_components": 9}
+
+
+def test_what_genmix_0_1_saved_goes_through_the_upgrade_of_its_class(folder: Path) -> None:
+    edit(folder, schema=1, meta={"components": 7})
+    assert load(folder).meta == {"components": 7, "n_components": 7}
+    edit(folder, meta={"no such": 7})
+    with pytest.raises(ModelFileError, match="usable FakeModel: 'components'"):
+        load(folder)
+    edit(folder, schema=2)
+    assert load(folder).meta == {"no such": 7}
+
+
+def test_arguments_that_the_class_does_not_have_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="'epsilon' is no argument of a FakeModel"):
+        load(folder, epsilon=1)
 
 
 def test_relative_paths(tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +210,7 @@ def test_only_registered_classes_are_saved(tmp_path: Path, model: FakeModel) -> 
 
     impostor = type("FakeModel", (FakeModel,), {"__module__": "elsewhere"})
     for cls in (Stranger, impostor):
-        known = ", ".join(sorted(persistence.MODELS))
+        known = ", ".join(sorted(registry.MODELS))
         with pytest.raises(ValueError, match=rf"cannot save a .*expected one of {known}"):
             save(cls(model.weight, {}), tmp_path / "model")
     assert os.listdir(tmp_path) == []
@@ -296,7 +316,7 @@ def test_forged_tensor_files_with_a_right_checksum(folder: Path, seed: int) -> N
     ("changes", "message"),
     [
         ({"format": "other"}, "not a genmix model"),
-        ({"schema": 2}, "upgrade genmix"),
+        ({"schema": 3}, "upgrade genmix"),
         ({"schema": 0}, "schema 0"),
         ({"schema": True}, "schema True"),
         ({"schema": "1"}, "schema '1'"),

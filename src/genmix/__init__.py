@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from genmix.base.registry import MODELS as _MODELS
+from genmix.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from genmix import datasets
     from genmix.base.estimator import DeadComponentWarning, DuplicateComponentWarning
@@ -18,12 +21,8 @@ if TYPE_CHECKING:
     from genmix.training.augment import Affine, ColorJitter, NeighborSwap
     from genmix.training.infomax import InfoMaxInit
 
-__version__ = "0.1.0"
-
-#: Public names and where they live; loaded when first used, so that importing genmix stays quick.
+#: Public names beside the models, and their modules; loaded when first used: importing genmix stays quick.
 _HOMES = {
-    "GANMixture": "ganmm.model",
-    "DNNMixture": "dnnmm.model",
     "MinMaxStep": "dnnmm.networks",
     "ClassifierEStep": "ganmm.e_step",
     "MStep": "ganmm.m_step",
@@ -64,7 +63,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name in _MODELS and name in __all__:
+        value = _MODELS[name].load_class()
+    elif name in _HOMES:
         value = getattr(import_module(f"genmix.{_HOMES[name]}"), name)
     elif name in _MODULES:
         value = import_module(f"genmix.{_MODULES[name]}")

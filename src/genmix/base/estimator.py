@@ -7,7 +7,6 @@ import inspect
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,9 +17,20 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from genmix.base.encoding import decode, encode
+from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
-from genmix.base.validation import check_arguments, check_values, is_whole, one_line, short_repr
+from genmix.base.validation import (
+    PositiveInt,
+    Settings,
+    Share,
+    check_arguments,
+    check_values,
+    is_whole,
+    one_line,
+    short_repr,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,11 +126,11 @@ class BaseModel(BaseEstimator):
     Subclasses implement `fit`, `_tensors` and `_from_tensors`.
     """
 
-    #: Where the arguments of this class differ from `checks.INTERVALS`.
-    _intervals: ClassVar[dict[str, str]] = {}
-
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
+
+    #: As of `Settings`: what None and names among the arguments stand for, where that is a settings object.
+    _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
     _fitted_names: ClassVar[tuple[str, ...]] = (
         "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
@@ -142,19 +152,37 @@ class BaseModel(BaseEstimator):
     @abstractmethod
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None: ...
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Arguments by name.
+
+        Parameters
+        ----------
+        deep : bool
+            Those inside settings objects too, as ``m_step__steps``, what None and names stand for included.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        return params | nested_parameters(self, params) if deep else params
+
+    def _get_params_html(self, deep: bool = True, *args: Any, **kwargs: Any) -> Any:
+        """Let notebooks show a settings object in one row."""
+        return super()._get_params_html(False, *args, **kwargs)
+
     def set_params(self, **params: Any) -> Self:
-        """Set arguments by name; settings objects are given whole, as in ``m_step=MStep(steps=50)``.
+        """Set arguments by name, those inside settings objects as ``m_step__steps=50``.
+
+        The settings object is replaced by one that differs in this, so that another model with it stays as
+        it is. Where the argument is None or a name, what it stands for is taken first.
 
         Raises
         ------
         ValueError
-            A name that the model does not have.
+            A name that the model or the settings object does not have; a setting out of range.
         """
-        for name in params:
-            argument, _, inner = name.partition("__")
-            if inner and argument in self.get_params(deep=False):
-                raise ValueError(f"{name} cannot be set alone: give {argument} as a whole, {argument}=...")
-        super().set_params(**params)
+        own = self.get_params(deep=False)
+        nested = {name: params[name] for name in params if "__" in name and name.partition("__")[0] in own}
+        super().set_params(**{name: value for name, value in params.items() if name not in nested})
+        for argument, settings in replace_nested(self, nested).items():
+            setattr(self, argument, settings)
         return self
 
     def save(self, folder: str | Path) -> Path:
@@ -240,6 +268,11 @@ class BaseModel(BaseEstimator):
         return self._tensors(), meta
 
     @classmethod
+    def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        """Turn what `_export` of genmix 0.1 gave beside the tensors into what it gives today."""
+        return meta
+
+    @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
         kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
@@ -316,7 +349,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         """
         if abstain is None:
             return self._assign(self._items(X))
-        check_values({"abstain": abstain}, {"abstain": float}, {"abstain": "[0, 1]"})
+        check_values({"abstain": abstain}, {"abstain": Share})
         memberships = self.predict_proba(X)
         return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
 
@@ -409,13 +442,11 @@ class BaseMixture(BaseClusterer):
             `n_samples` or `component` out of range.
         """
         check_is_fitted(self)
-        check_values({"n_samples": n_samples}, {"n_samples": int}, {"n_samples": "[1, inf)"})
+        check_values({"n_samples": n_samples}, {"n_samples": PositiveInt})
         k = len(self.weights_)
         if component is not None and not (is_whole(component) and 0 <= component < k):
-            raise ValueError(
-                f"component={short_repr(component)}: expected a whole number from 0 to {k - 1}, or None for "
-                "all"
-            )
+            given = f"component={short_repr(component)}"
+            raise ValueError(f"{given}: expected a whole number from 0 to {k - 1}, or None for all")
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
         if component is None:
@@ -433,61 +464,6 @@ def _caller_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("genmix."):
         frame, level = frame.f_back, level + 1
     return level
-
-
-def encode(value: Any) -> Any:
-    """Turn an argument or fitted attribute into JSON.
-
-    A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
-
-    Raises
-    ------
-    ValueError
-        Something else that no file can hold.
-    """
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, np.generic):
-        return encode(value.item())
-    if isinstance(value, (int, float)):
-        return value if np.isfinite(value) else {"$number": str(value)}
-    if isinstance(value, np.ndarray):
-        return {"$array": value.tolist(), "dtype": str(value.dtype)}
-    if isinstance(value, np.random.RandomState):
-        return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "$type": type(value).__name__,
-            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
-        }
-    if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return {"$tuple": [encode(item) for item in value]}
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    if callable(value):
-        return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
-    raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
-
-
-def decode(value: Any, settings: dict[str, type]) -> Any:
-    """Undo `encode`; only the classes in `settings` can be made."""
-    if isinstance(value, list):
-        return [decode(item, settings) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$tuple" in value:
-        return tuple(decode(item, settings) for item in value["$tuple"])
-    if "$number" in value:
-        return float(value["$number"])
-    if "$array" in value:
-        dtype = value["dtype"]
-        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
-    if "$callable" in value:
-        raise ModelFileError(f"a function of your own, {value['$callable']}")
-    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
-    return settings[value["$type"]](**items) if "$type" in value else items
 
 
 def _dtypes(X: Any) -> list[Any]:
@@ -548,8 +524,6 @@ __all__ = [
     "DuplicateComponentWarning",
     "check_codes",
     "check_losses",
-    "decode",
-    "encode",
     "fingerprint",
     "share_items",
 ]

@@ -1,17 +1,17 @@
 """Models on disk: a folder with ``model.safetensors`` (tensors) and ``model.json`` (everything else).
 
-Nothing is ever unpickled and no code is named by the files: a class is looked up in :data:`MODELS`, the
-tensors are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both
-files carry a checksum, so a damaged or half-copied model is told from a good one before it is used.
+Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry, the tensors
+are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both files carry
+a checksum, so a damaged or half-copied model is told from a good one before it is used.
 
-A model takes part by two methods: ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold,
-and the class method ``_restore(tensors, meta) -> model``.
+A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
+two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for what genmix 0.1 saved.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
+import inspect
 import json
 import os
 import platform
@@ -22,33 +22,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genmix import __version__
+from genmix.base.registry import MODELS
+from genmix.base.version import __version__
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MODELS", "ModelFileError", "check_target", "load", "save"]
+__all__ = ["ModelFileError", "check_target", "load", "save"]
 
-#: Classes that can be saved and loaded, and the module of each.
-MODELS = {
-    "DNNMixture": "genmix.dnnmm.model",
-    "GANMixture": "genmix.ganmm.model",
-    "StackedAutoencoder": "genmix.baselines.coders",
-    "ClusterGAN": "genmix.baselines.clustergan",
-    "DCN": "genmix.baselines.dcn",
-    "DEC": "genmix.baselines.dec",
-    "VaDE": "genmix.baselines.vade",
-    "DynAE": "genmix.baselines.dynae",
-    "FixMatch": "genmix.baselines.supervised",
-    "GaussianMixture": "genmix.baselines.classical",
-    "KMeans": "genmix.baselines.classical",
-    "LabelSpreading": "genmix.baselines.semisupervised",
-    "SelfTraining": "genmix.baselines.semisupervised",
-    "SemiSupervisedKMeans": "genmix.baselines.classical",
-    "SupervisedOnly": "genmix.baselines.supervised",
-}
-
-FORMAT, SCHEMA = "genmix-model", 1
+FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
 TENSORS, DOCUMENT = "model.safetensors", "model.json"
 MAX_DOCUMENT_BYTES = 16 * 2**20  # a history of 100,000 EM iterations fits; a JSON bomb does not
 
@@ -65,7 +47,7 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     model : estimator
-        A fitted model of a class named in :data:`MODELS`.
+        A fitted model of a class in `genmix.base.registry.MODELS`.
     folder : path
         Folder to make, with its parents; one that exists must be empty or hold nothing but a genmix model.
 
@@ -127,14 +109,14 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     content = read_file(path / TENSORS)
     if hashlib.sha256(content).hexdigest() != document.get("sha256"):
         raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
-    module = importlib.import_module(MODELS[document["class"]])
     import safetensors.torch
 
-    if unknown := sorted(set(own) - set(document["meta"].get("parameters", ()))):
+    kind = MODELS[document["class"]].load_class()
+    if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
     try:
-        kind = getattr(module, document["class"])
-        return kind._restore(safetensors.torch.load(content), document["meta"], **own)
+        meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
+        return kind._restore(safetensors.torch.load(content), meta, **own)
     except MemoryError:
         raise
     except ModelFileError as error:
@@ -151,7 +133,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     import safetensors.torch
 
     cls = type(model)
-    if MODELS.get(cls.__name__) != cls.__module__:
+    if cls.__name__ not in MODELS or MODELS[cls.__name__].module != cls.__module__:
         raise ValueError(f"cannot save a {cls.__qualname__}: expected one of {', '.join(sorted(MODELS))}")
     tensors, meta = model._export()
     content = safetensors.torch.save({name: own_copy(tensor) for name, tensor in tensors.items()})

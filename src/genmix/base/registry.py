@@ -1,51 +1,68 @@
-"""Every model by a short name, for whoever chooses one by a word: the command line, comparisons."""
+"""Every model, entered here and nowhere else: its name on the command line, its class, its use of labels."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from genmix.base.persistence import MODELS
 
-Name = Literal[
-    "ganmm",
-    "dnnmm",
-    "kmeans",
-    "gmm",
-    "ss-kmeans",
-    "dec",
-    "dcn",
-    "vade",
-    "dynae",
-    "clustergan",
-    "label-spreading",
-    "self-training",
-    "supervised-only",
-    "fixmatch",
-]
+@dataclass(frozen=True)
+class Model:
+    """A model that can be saved and, where it has a name, chosen by a word.
 
-#: Name -> class.
-CLASSES: dict[str, str] = {
-    "ganmm": "GANMixture",
-    "dnnmm": "DNNMixture",
-    "kmeans": "KMeans",
-    "gmm": "GaussianMixture",
-    "ss-kmeans": "SemiSupervisedKMeans",
-    "dec": "DEC",
-    "dcn": "DCN",
-    "vade": "VaDE",
-    "dynae": "DynAE",
-    "clustergan": "ClusterGAN",
-    "label-spreading": "LabelSpreading",
-    "self-training": "SelfTraining",
-    "supervised-only": "SupervisedOnly",
-    "fixmatch": "FixMatch",
+    Attributes
+    ----------
+    name : str or None
+        For the command line and comparisons; None for what is no clusterer.
+    cls : str
+        Its class.
+    module : str
+        Where the class is; imported when it is first used.
+    labels : {"none", "optional", "needed"}
+        Whether `fit` learns from labels.
+    """
+
+    name: str | None
+    cls: str
+    module: str
+    labels: Literal["none", "optional", "needed"] = "none"
+
+    def load_class(self) -> Any:
+        """Import the class."""
+        return getattr(import_module(self.module), self.cls)
+
+
+#: Models by class.
+MODELS = {
+    model.cls: model
+    for model in (
+        Model("ganmm", "GANMixture", "genmix.ganmm.model"),
+        Model("dnnmm", "DNNMixture", "genmix.dnnmm.model", "optional"),
+        Model("kmeans", "KMeans", "genmix.baselines.classical"),
+        Model("gmm", "GaussianMixture", "genmix.baselines.classical"),
+        Model("ss-kmeans", "SemiSupervisedKMeans", "genmix.baselines.classical", "optional"),
+        Model("dec", "DEC", "genmix.baselines.dec"),
+        Model("dcn", "DCN", "genmix.baselines.dcn"),
+        Model("vade", "VaDE", "genmix.baselines.vade"),
+        Model("dynae", "DynAE", "genmix.baselines.dynae", "optional"),
+        Model("clustergan", "ClusterGAN", "genmix.baselines.clustergan", "optional"),
+        Model("label-spreading", "LabelSpreading", "genmix.baselines.semisupervised", "needed"),
+        Model("self-training", "SelfTraining", "genmix.baselines.semisupervised", "needed"),
+        Model("supervised-only", "SupervisedOnly", "genmix.baselines.supervised", "needed"),
+        Model("fixmatch", "FixMatch", "genmix.baselines.supervised", "needed"),
+        Model(None, "StackedAutoencoder", "genmix.baselines.coders"),
+    )
 }
-#: These cannot do without labels, the others in `LEARN_LABELS` can.
-NEED_LABELS = ("label-spreading", "self-training", "supervised-only", "fixmatch")
-LEARN_LABELS = ("dnnmm", "ss-kmeans", "dynae", "clustergan", *NEED_LABELS)
+#: Models by name.
+NAMED = {model.name: model for model in MODELS.values() if model.name is not None}
+
+if TYPE_CHECKING:
+    Name = str
+else:  # the command line lists the choices of a Literal
+    Name = Literal[tuple(NAMED)]
 
 
 def find_class(name: str) -> Any:
@@ -56,9 +73,9 @@ def find_class(name: str) -> Any:
     ValueError
         Unknown name.
     """
-    if name not in CLASSES:
-        raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(CLASSES)}")
-    return getattr(import_module(MODELS[CLASSES[name]]), CLASSES[name])
+    if name not in NAMED:
+        raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMED)}")
+    return NAMED[name].load_class()
 
 
 def build(name: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:
@@ -67,7 +84,7 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
     Parameters
     ----------
     name : str
-        A key of `CLASSES`.
+        A key of `NAMED`.
     components : int
         Number of components.
     preset : str or None
@@ -93,10 +110,10 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
         raise ValueError(
             f"{kind.__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
         )
-    made = {parameter: _settings_object(kind, parameter, value) for parameter, value in settings.items()}
+    arguments = {parameter: _settings_object(kind, parameter, value) for parameter, value in settings.items()}
     if preset is not None:
-        return kind.preset(preset, components, **made)
-    return kind(n_components=components, **made)
+        return kind.preset(preset, components, **arguments)
+    return kind(n_components=components, **arguments)
 
 
 def _settings_object(kind: Any, parameter: str, value: Any) -> Any:

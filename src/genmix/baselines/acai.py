@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.base.validation import Interval
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
@@ -50,7 +52,7 @@ class ACAI(Pretraining):
     """
 
     steps: int = 1500
-    corruption: float = 0.0
+    corruption: Annotated[float, Interval("[0, 1)")] = 0.0
     augment: bool = True
     rebuild: str = "item"
     weight: float = 0.05

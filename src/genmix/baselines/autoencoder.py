@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Interval, PositiveInt, Settings
 from genmix.nn.adversarial import adam
 from genmix.nn.stacked import StackedMLP
 from genmix.training.augment import AugmentedData
@@ -66,16 +66,16 @@ class Pretraining(Settings):
         The autoencoder sees augmented views of the items, and rebuilds the items.
     """
 
-    hidden: tuple[int, ...] = (500, 500, 2000)
-    latent_dim: int = 10
+    hidden: tuple[PositiveInt, ...] = (500, 500, 2000)
+    latent_dim: PositiveInt = 10
     layer_steps: int = 0
     steps: int | None = None
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     optimizer: str = "adam"
     rate: float = 1e-3
     falling: bool = True
-    corruption: float = 0.2
-    layer_corruption: float = 0.2
+    corruption: Annotated[float, Interval("[0, 1)")] = 0.2
+    layer_corruption: Annotated[float, Interval("[0, 1)")] = 0.2
     augment: bool = False
 
     def __post_init__(self) -> None:

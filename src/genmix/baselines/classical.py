@@ -14,6 +14,7 @@ from torch import Tensor
 
 from genmix.base.estimator import BaseMixture
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.baseline import Baseline
 from genmix.training.engine import Engine
 from genmix.training.supervision import seeded_centers, seeded_kmeans
@@ -102,7 +103,12 @@ class KMeans(_Centers):
     """
 
     def __init__(
-        self, n_components: int = 2, *, n_init: int = 10, scaling: str = "auto", random_state: Any = None
+        self,
+        n_components: PositiveInt = 2,
+        *,
+        n_init: PositiveInt = 10,
+        scaling: str = "auto",
+        random_state: Any = None,
     ) -> None:
         self.n_components = n_components
         self.n_init = n_init
@@ -161,7 +167,7 @@ class SemiSupervisedKMeans(_Centers):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         constrained: bool = True,
         scaling: str = "auto",
@@ -240,13 +246,13 @@ class GaussianMixture(Flat, BaseMixture):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         covariance_types: Sequence[Covariance] = ("full", "tied", "diag", "spherical"),
-        n_init: int = 5,
-        reg_covar: float = 1e-3,
-        n_principal: int = 50,
-        max_iter: int = 500,
+        n_init: PositiveInt = 5,
+        reg_covar: PositiveFloat = 1e-3,
+        n_principal: PositiveInt = 50,
+        max_iter: PositiveInt = 500,
         scaling: str = "auto",
         random_state: Any = None,
     ) -> None:
@@ -330,18 +336,15 @@ class GaussianMixture(Flat, BaseMixture):
             parts.append(constant - 0.5 * (whitened**2).sum(1))
         return np.stack(parts, 1)
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        a, made = self._arrays, []
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        a, points, rng = self._arrays, [], np.random.RandomState(seed)
         for count, mean, factor in zip(counts, a["means"], a["factors"], strict=True):
-            noise = run.numpy_state.standard_normal((count, len(mean)))
-            made.append(mean + np.linalg.solve(factor.T, noise.T).T)
-        points = np.concatenate(made)
+            noise = rng.standard_normal((count, len(mean)))
+            points.append(mean + np.linalg.solve(factor.T, noise.T).T)
+        items = np.concatenate(points)
         if "axes" in a:
-            points = points @ a["axes"] + a["mean"]
-        return torch.from_numpy(points).reshape(-1, *self.preprocessing_.item_shape)
-
-    #: For `sample`, which asks for them.
-    device, precision = "cpu", "float32"
+            items = items @ a["axes"] + a["mean"]
+        return torch.from_numpy(items).reshape(-1, *self.preprocessing_.item_shape)
 
     _fitted_names = (*Baseline._fitted_names, "covariance_type_", "bic_")
 

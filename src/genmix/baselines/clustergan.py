@@ -20,6 +20,7 @@ from torch import Tensor
 
 from genmix.base.estimator import BaseMixture, check_codes
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.validation import Decay, PositiveFloat, PositiveInt
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
 from genmix.baselines.coders import kmeans_centers
@@ -114,6 +115,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         kind.__name__: kind for kind in (Adversarial, Affine, ColorJitter, NeighborSwap)
     }
 
+    _default_settings: ClassVar = {"objective": lambda _: Adversarial()}
+
     #: The published settings for MNIST.
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "clustergan-2019": {
@@ -137,17 +140,17 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        latent_dim: int = 30,
-        spread: float = 0.1,
+        latent_dim: PositiveInt = 30,
+        spread: PositiveFloat = 0.1,
         beta_n: float = 10.0,
         beta_c: float = 10.0,
         objective: Adversarial | None = None,
-        average: float = 0.999,
-        batch_size: int = 64,
-        steps_per_iteration: int = 100,
-        max_iter: int = 50,
+        average: Decay = 0.999,
+        batch_size: PositiveInt = 64,
+        steps_per_iteration: PositiveInt = 100,
+        max_iter: PositiveInt = 50,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -360,9 +363,10 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         with torch.no_grad():
             return torch.cat([network(part[None].to(device))[0].cpu() for part in z.split(2048)])
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
-        return self._decode(self._space.at(component, run.generator))
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        device = next(self._networks.parameters()).device
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
+        return self._decode(self._space.at(component, torch.Generator(device).manual_seed(seed)))
 
     @property
     def _space(self) -> LatentSpace:

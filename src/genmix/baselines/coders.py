@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from genmix.base.estimator import BaseModel, check_codes, fingerprint
+from genmix.base.nested import settings_of
 from genmix.base.preprocessing import Preprocessing
 from genmix.baselines.autoencoder import DEC_PAPER, Autoencoder, Pretraining, reconstruction_error
 from genmix.baselines.baseline import Baseline
@@ -30,8 +31,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         t.__name__: t for t in (Pretraining, Affine, ColorJitter, NeighborSwap)
     }
 
-    #: What ``pretraining=None`` stands for.
-    _pretraining: ClassVar[Pretraining] = Pretraining()
+    _default_settings: ClassVar = {"pretraining": lambda _: Pretraining()}
 
     #: Its networks.
     _autoencoder: ClassVar[type[Autoencoder]] = Autoencoder
@@ -66,7 +66,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     @property
     def _how(self) -> Pretraining:
-        return self.pretraining or self._pretraining
+        settings = settings_of(self, "pretraining")
+        assert isinstance(settings, Pretraining)  # noqa: S101 - as `_default_settings` has it
+        return settings
 
     def pretrained(self) -> dict[str, Any]:
         """Collect what the pretrained autoencoder depends on besides the data and the seed."""

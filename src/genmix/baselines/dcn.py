@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.base.validation import PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
@@ -163,20 +164,20 @@ class DCN(CodeClusterer):
         }
     }
 
-    _pretraining = Pretraining(augment=True)
+    _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
     _fitted_names = (*CodeClusterer._fitted_names, "spread_")
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
         cluster_weight: float = 2.0,
-        batch_size: int = 256,
+        batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
-        max_iter: int = 50,
+        max_iter: PositiveInt = 50,
         tol: float | None = 1e-3,
         augmentation: Any = "auto",
         scaling: str = "auto",

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from genmix.base.validation import PositiveInt
 from genmix.baselines.autoencoder import (
     DEC_PAPER,
     Pretraining,
@@ -89,14 +90,14 @@ class DEC(CodeClusterer):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
-        update_interval: int = 140,
-        batch_size: int = 256,
+        update_interval: PositiveInt = 140,
+        batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "sgd",
         rate: float = 0.01,
-        max_iter: int = 100,
+        max_iter: PositiveInt = 100,
         tol: float = 1e-3,
         scaling: str = "auto",
         random_state: Any = None,

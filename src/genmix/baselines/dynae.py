@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genmix.base.preprocessing import as_array, is_images
+from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.acai import ACAI, DYNAE_PAPER, InterpolatingAutoencoder
 from genmix.baselines.autoencoder import (
     Pretraining,
@@ -231,7 +232,7 @@ class DynAE(CodeClusterer):
     _settings: ClassVar[dict[str, type]] = {
         kind.__name__: kind for kind in (Pretraining, ACAI, Affine, ColorJitter, NeighborSwap)
     }
-    _pretraining: ClassVar[Pretraining] = ACAI()
+    _default_settings: ClassVar = {"pretraining": lambda _: ACAI()}
 
     #: "dynae-2019" has the settings of the published code (days on a CPU).
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -247,18 +248,18 @@ class DynAE(CodeClusterer):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
         augmentation: Any = "auto",
-        kappa: float = 3.0,
+        kappa: PositiveFloat = 3.0,
         gamma: float = 100.0,
         balanced: bool = True,
-        update_interval: int = 140,
-        batch_size: int = 256,
+        update_interval: PositiveInt = 140,
+        batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         rate: float = 3e-4,
-        max_iter: int = 40,
+        max_iter: PositiveInt = 40,
         tol: float = 0.01,
         scaling: str = "auto",
         random_state: Any = None,

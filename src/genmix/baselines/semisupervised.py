@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from genmix.base.validation import Interval, PositiveFloat, PositiveInt, Share
 from genmix.baselines.classical import Flat
 
 
@@ -50,16 +51,14 @@ class LabelSpreading(_Labelled):
         As in `DNNMixture`.
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"n_neighbors": "[1, inf)"}
-
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        n_neighbors: int = 10,
-        alpha: float = 0.2,
-        n_principal: int = 50,
-        max_iter: int = 100,
+        n_neighbors: PositiveInt = 10,
+        alpha: Annotated[float, Interval("(0, 1)")] = 0.2,
+        n_principal: PositiveInt = 50,
+        max_iter: PositiveInt = 100,
         scaling: str = "auto",
         random_state: Any = None,
     ) -> None:
@@ -147,13 +146,13 @@ class SelfTraining(_Labelled):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        threshold: float = 0.9,
-        n_features: int = 1000,
-        C: float = 100.0,
-        n_principal: int = 50,
-        max_iter: int = 10,
+        threshold: Share = 0.9,
+        n_features: PositiveInt = 1000,
+        C: PositiveFloat = 100.0,
+        n_principal: PositiveInt = 50,
+        max_iter: PositiveInt = 10,
         scaling: str = "auto",
         random_state: Any = None,
     ) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.validation import Decay, PositiveInt, Share
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Folder
 from genmix.nn.build import build_stack, network_outputs
@@ -36,7 +37,6 @@ class _NetworkClassifier(Baseline):
     """A network from items to K logits; component k stands for ``classes_[k]``."""
 
     _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, NeighborSwap)}
-    _intervals: ClassVar[dict[str, str]] = {"steps": "[1, inf)"}
 
     def _begin(self, X: Any, y: Any, checkpoint: Folder) -> Begun:
         """Validate, scale and place the data; make the network; return the labels as components, too."""
@@ -134,13 +134,13 @@ class SupervisedOnly(_NetworkClassifier):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        steps: int = 1500,
-        batch_size: int = 64,
+        steps: PositiveInt = 1500,
+        batch_size: PositiveInt = 64,
         rate: float = 2e-3,
         weight_decay: float = 1e-2,
-        average: float = 0.0,
+        average: Decay = 0.0,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -226,16 +226,16 @@ class FixMatch(SupervisedOnly):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
-        steps: int = 1500,
-        batch_size: int = 64,
-        unlabelled_ratio: int = 3,
-        threshold: float = 0.95,
+        steps: PositiveInt = 1500,
+        batch_size: PositiveInt = 64,
+        unlabelled_ratio: PositiveInt = 3,
+        threshold: Share = 0.95,
         unlabelled_weight: float = 1.0,
         rate: float = 2e-3,
         weight_decay: float = 1e-2,
-        average: float = 0.99,
+        average: Decay = 0.99,
         networks: Any = "auto",
         augmentation: Any = "auto",
         strong: Any = "auto",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genmix.base.estimator import BaseMixture
+from genmix.base.validation import Interval, PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Coder, Folder
 from genmix.baselines.variational import VariationalAutoencoder
-from genmix.training.engine import Engine, FusedOptimizer
+from genmix.training.engine import FusedOptimizer
 
 #: The learning rate grows over so many steps. That is ours: with Adam's full first steps, a pass undoes
 #: half of the start's assignments.
@@ -85,21 +86,21 @@ class VaDE(Coder, Baseline, BaseMixture):
         }
     }
 
-    _pretraining = Pretraining(augment=True)
+    _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
     _networks: VariationalAutoencoder
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         pretraining: Pretraining | None = None,
-        reconstruction_weight: float = 1.0,
-        batch_size: int = 128,
+        reconstruction_weight: PositiveFloat = 1.0,
+        batch_size: PositiveInt = 128,
         rate: float = 1e-3,
-        fall: float = 0.9,
-        fall_every: int = 2,
-        max_iter: int = 50,
+        fall: Annotated[float, Interval("(0, 1]")] = 0.9,
+        fall_every: PositiveInt = 2,
+        max_iter: PositiveInt = 50,
         tol: float | None = None,
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -216,12 +217,13 @@ class VaDE(Coder, Baseline, BaseMixture):
         net.load_state_dict(self._networks.state_dict())
         return np.asarray(net.requires_grad_(False).log_joint(self._codes(items)).numpy())
 
-    def _generate(self, counts: np.ndarray, run: Engine) -> Tensor:
-        net = self._networks.to(run.device)
-        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(run.device)
+    def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
+        net, device = self._networks, self._networks.means.device
+        generator = torch.Generator(device).manual_seed(seed)
+        component = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
         with torch.no_grad():
             means, scale = net.means[component], (net.log_variances[component] / 2).exp()
-            z = means + scale * torch.randn(means.shape, generator=run.generator, device=run.device)
+            z = means + scale * torch.randn(means.shape, generator=generator, device=device)
             return torch.cat([net.decode(part) for part in z.split(2048)])
 
 

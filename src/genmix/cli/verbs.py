@@ -103,16 +103,16 @@ def fit(
     if "verbose" in models.parameters(model):
         chosen["verbose"] = int(sys.stderr.isatty() if progress is None else progress)
     mixture = models.build(model, components, preset, chosen | settings.read_settings(set_))
-    if labels is None and model in models.NEED_LABELS:
+    use = models.NAMED[model].labels
+    if labels is None and use == "needed":
         raise ValueError(f"{model} learns from labels: give a file of them with --labels, -1 where unknown")
-    if labels is not None:
-        if model not in models.LEARN_LABELS:
-            learners = ", ".join(models.LEARN_LABELS)
-            raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
+    if labels is not None and use == "none":
+        learners = ", ".join(name for name, entry in models.NAMED.items() if entry.labels != "none")
+        raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
     how: dict[str, Any] = {}
     if checkpoint is not None:
         if not models.keeps_checkpoints(mixture):
-            able = [name for name in models.CLASSES if models.keeps_checkpoints(models.find_class(name))]
+            able = [name for name in models.NAMED if models.keeps_checkpoints(models.find_class(name))]
             raise ValueError(f"--checkpoint: {model} keeps none; these do: {', '.join(able)}")
         if out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
             raise ValueError(f"--checkpoint {checkpoint} lies in --out, which holds nothing but the model")

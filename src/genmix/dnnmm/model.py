@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture, check_codes
 from genmix.base.preprocessing import Preprocessing, as_array
-from genmix.base.validation import is_whole, short_repr
+from genmix.base.validation import PositiveInt, is_whole, short_repr
 from genmix.dnnmm import latent
 from genmix.dnnmm.networks import Batch, Decoder, Encoder, MinMaxStep
 from genmix.dnnmm.presets import PRESETS, PaperStep
@@ -150,7 +150,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         init: Any = "auto",
         m_step: MinMaxStep | None = None,
@@ -158,9 +158,9 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 30,
+        max_iter: PositiveInt = 30,
         tol: float | None = 3e-3,
-        n_init: int = 1,
+        n_init: PositiveInt = 1,
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",

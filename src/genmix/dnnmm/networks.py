@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Decay, PositiveInt, Settings
 from genmix.dnnmm import latent
 from genmix.nn.adversarial import OBJECTIVES, both_scores, check_objective
 from genmix.nn.build import build_stack, normalizes_batches
@@ -69,8 +69,6 @@ class MinMaxStep(Settings):
         Steps of eq. 15 before the first iteration.
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"ema_decay": "[0, 1)"}
-
     # What the published procedure has otherwise (`presets`), and nobody else needs to:
     #: Memberships are computed anew for each gradient step; otherwise once an iteration (generalised EM).
     online: ClassVar[bool] = True
@@ -91,10 +89,10 @@ class MinMaxStep(Settings):
     min_iter: ClassVar[int] = 20
 
     steps: int = 100
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     labelled_batch_size: int = 32
-    generated_batch_size: int = 160
-    latent_dim: int | None = None
+    generated_batch_size: PositiveInt = 160
+    latent_dim: PositiveInt | None = None
     encoder_lr: float = 1e-3
     lr: float | None = None
     objective: str = "r1-weak"
@@ -102,7 +100,7 @@ class MinMaxStep(Settings):
     cycle_weight: float = 0.01
     adversarial_weight: float = 1.0
     recognition_weight: float = 0.3
-    ema_decay: float = 0.998
+    ema_decay: Decay = 0.998
     encoder_pretrain_steps: int = 300
     generator_pretrain_steps: int = 100
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from genmix.base.validation import Decay, PositiveInt
 from genmix.dnnmm.networks import MinMaxStep
 
 
@@ -21,13 +22,13 @@ class PaperStep(MinMaxStep):
 
     steps: int = 20
     labelled_batch_size: int = 0
-    generated_batch_size: int = 64
+    generated_batch_size: PositiveInt = 64
     encoder_lr: float = 5e-4
     objective: str = "logistic"
     information_weight: float = 0.0
     cycle_weight: float = 0.1
     recognition_weight: float = 0.0
-    ema_decay: float = 0.0
+    ema_decay: Decay = 0.0
     encoder_pretrain_steps: int = 500
     generator_pretrain_steps: int = 500
 

@@ -23,9 +23,10 @@ from sklearn.utils import check_array
 
 from genmix.base import persistence
 from genmix.base import registry as models
-from genmix.base.estimator import decode, encode, fingerprint
+from genmix.base.encoding import decode, encode
+from genmix.base.estimator import fingerprint
 from genmix.base.preprocessing import as_array
-from genmix.base.validation import INTERVALS, check_arguments, check_values
+from genmix.base.validation import PositiveFloat, Seed, check_arguments, check_values
 from genmix.evaluation import metrics
 from genmix.evaluation.tuning import HeldOut, hold_out
 
@@ -37,7 +38,7 @@ class Run:
     Attributes
     ----------
     model : str
-        Its name, see `models.CLASSES`.
+        Its name, see `registry.NAMED`.
     seed : int
         Its random state.
     learned : str
@@ -126,7 +127,7 @@ def compare(
         Folder for the fitted models and the runs that are finished; made where it is missing. The same call
         goes on where an earlier one was stopped, and tries again what failed.
     names : sequence of str, optional
-        Models, see `models.CLASSES`. Default: all; without labels all that can do without.
+        Models, see `registry.NAMED`. Default: all; without labels all that can do without.
     shown : float
         Share of the known labels that is shown, of each class alike (above 0 and below 1).
     seeds : sequence of int
@@ -153,9 +154,9 @@ def compare(
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
     folder = Path(out)
-    chosen = list(names) if names is not None else [n for n in models.CLASSES if y is not None or _free(n)]
+    chosen = list(names) if names is not None else [n for n in models.NAMED if y is not None or _free(n)]
     settings = settings or {}
-    check_values({"limit": limit}, {"limit": float | None}, {"limit": "(0, inf)"})
+    check_values({"limit": limit}, {"limit": PositiveFloat | None})
     _check(chosen, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ def _check(
         if twice := [one for one in given if list(given).count(one) > 1]:
             raise ValueError(f"{twice[0]!r} is there twice: give each model and each seed once")
     for seed in seeds:
-        check_values({"seed": seed}, {"seed": int}, {"seed": INTERVALS["random_state"]})
+        check_values({"seed": seed}, {"seed": Seed})
     if absent := sorted(set(settings) - set(chosen)):
         raise ValueError(f"settings of {absent[0]!r}, which is not compared: {', '.join(chosen)} are")
     for name in chosen:
@@ -216,7 +217,7 @@ def _check(
 
 
 def _free(name: str) -> bool:
-    return name not in models.NEED_LABELS
+    return models.NAMED[name].labels != "needed"
 
 
 def _write_data(place: Path, X: np.ndarray, held: HeldOut | None) -> None:
@@ -258,7 +259,7 @@ def _run_job(path: str) -> None:
     begun, error = time.perf_counter(), ""
     try:
         model = models.build(job["model"], job["components"], None, given)
-        model.fit(X, y) if job["model"] in models.LEARN_LABELS else model.fit(X)
+        model.fit(X, y) if models.NAMED[job["model"]].labels != "none" else model.fit(X)
     except (ValueError, FloatingPointError, MemoryError) as problem:
         error = f"{type(problem).__name__}: {problem}"
     seconds = time.perf_counter() - begun
@@ -279,7 +280,7 @@ def _peak_megabytes() -> float | None:
 
 
 def _judge(answer: dict[str, Any], job: dict[str, Any], key: str, target: Path, held: HeldOut | None) -> Run:
-    learned = "used" if held is not None and job["model"] in models.LEARN_LABELS else "ignored"
+    learned = "ignored" if held is None or models.NAMED[job["model"]].labels == "none" else "used"
     run = Run(
         job["model"], job["seed"], learned, round(answer["seconds"], 2), answer["megabytes"], 0,
         error=answer["error"], key=key,

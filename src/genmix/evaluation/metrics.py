@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.base.validation import check_values
+from genmix.base.validation import PositiveInt, check_values
 
 __all__ = [
     "accuracy",
@@ -105,7 +105,7 @@ def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10
     shares = np.asarray(memberships, dtype=np.float64)
     if shares.ndim != 2 or not (shares >= 0).all() or not np.allclose(shares.sum(1), 1, atol=1e-5):
         raise ValueError("memberships: expected an array (N, K) of shares in [0, 1] whose rows sum to 1")
-    check_values({"n_bins": n_bins}, {"n_bins": int}, {"n_bins": "[1, inf)"})
+    check_values({"n_bins": n_bins}, {"n_bins": PositiveInt})
     found, sure = shares.argmax(1), shares.max(1)
     (_, classes), (_, clusters), table = _cross(labels_true, found)
     named = np.full(table.shape[1], -1)

@@ -230,7 +230,7 @@ def _codes(images: Maker, data: datasets.Dataset, case: Case) -> Draw:
     else:
         how = Pretraining(hidden=(16,), steps=5) if case.size == "smoke" else None
         model = StackedAutoencoder(how, random_state=case.seed)
-    name = hashlib.sha256(f"{fingerprint(X)}{model.get_params()}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{fingerprint(X)}{model.get_params(deep=False)}".encode()).hexdigest()[:16]
     kept = case.cache / f"codes-{name}.npy"
     try:
         codes = np.array(datasets.load(str(kept)).X)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import Settings, short_repr
+from genmix.base.validation import PositiveInt, Settings, Share, short_repr
 from genmix.ganmm import em
 from genmix.ganmm.m_step import Components
 from genmix.nn.adversarial import adam
@@ -78,18 +78,16 @@ class ClassifierEStep(Settings):
         Pull of the assignment of the data towards equal shares, 0 to 1 (`em.balanced_memberships`).
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"sinkhorn_strength": "[0, 1]"}
-
     #: What learns and assigns by these settings; the published code's differs (`presets`).
     classifier: ClassVar[type[Classifier]]
 
     steps: int = 20
-    batch_size: int = 16
+    batch_size: PositiveInt = 16
     lr: float = 1e-4
     generated_weight: float | None = None
     real_weight: float = 1.0
     prior: Literal["equal", "shares"] | None = None
-    sinkhorn_strength: float = 0.0
+    sinkhorn_strength: Share = 0.0
 
     def resolve(self, item_shape: tuple[int, ...]) -> Self:
         """Replace every None by what suits the kind of data.

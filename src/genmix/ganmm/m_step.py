@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from genmix.base.validation import Settings, short_repr
+from genmix.base.validation import Decay, PositiveInt, Settings, short_repr
 from genmix.ganmm import em
 from genmix.nn.adversarial import OBJECTIVES, check_objective, clip_weights
 from genmix.nn.build import build_stack, copy_networks, normalizes_batches
@@ -45,8 +45,6 @@ class MStep(Settings):
         exploration is needed, and none at the end, so that every component is learned from its own data.
     """
 
-    _intervals: ClassVar[dict[str, str]] = {"ema_decay": "[0, 1)", "epsilon": "[0, 1)"}
-
     #: Whether a GAN that makes nearly one item only gets new weights; the published procedures have nothing.
     reinitialize: ClassVar[bool] = True
 
@@ -54,9 +52,9 @@ class MStep(Settings):
     lr: float | None = None
     steps: int = 100
     pretrain_steps: int = 200
-    batch_size: int = 32
-    latent_dim: int | None = 32
-    ema_decay: float = 0.998
+    batch_size: PositiveInt = 32
+    latent_dim: PositiveInt | None = 32
+    ema_decay: Decay = 0.998
     epsilon: Any = None
 
     def __post_init__(self) -> None:

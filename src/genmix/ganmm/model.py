@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.validation import PositiveInt
 from genmix.ganmm import em
 from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, check_e_step
 from genmix.ganmm.m_step import Components, MStep, m_step_settings
@@ -151,7 +152,7 @@ class GANMixture(BaseMixture):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: PositiveInt = 2,
         *,
         init: Any = "auto",
         e_step: Any = "classifier",
@@ -159,9 +160,9 @@ class GANMixture(BaseMixture):
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
-        max_iter: int = 40,
+        max_iter: PositiveInt = 40,
         tol: float | None = 5e-3,
-        n_init: int = 1,
+        n_init: PositiveInt = 1,
         random_state: Any = None,
         verbose: int = 0,
         device: str = "auto",

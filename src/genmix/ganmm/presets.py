@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from genmix.base.validation import Decay, PositiveInt
 from genmix.ganmm.e_step import Classifier, ClassifierEStep, Generate
 from genmix.ganmm.m_step import MStep
 from genmix.nn.adversarial import TFRMSprop
@@ -70,7 +71,7 @@ class PaperEStep(ClassifierEStep):
     classifier: ClassVar[type[Classifier]] = PaperClassifier
 
     steps: int = 10
-    batch_size: int = 50
+    batch_size: PositiveInt = 50
     lr: float = 5e-5
     generated_weight: float | None = 1.0
     real_weight: float = 0.0
@@ -102,9 +103,9 @@ class PaperMStep(MStep):
     objective: str = "wgan"
     steps: int = 10
     pretrain_steps: int = 500
-    batch_size: int = 50
-    latent_dim: int | None = None
-    ema_decay: float = 0.0
+    batch_size: PositiveInt = 50
+    latent_dim: PositiveInt | None = None
+    ema_decay: Decay = 0.0
     epsilon: Any = ((50, 0.5), (100, 0.2), (200, 0.1), (201, 0.04))
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.validation import Settings
+from genmix.base.validation import Decay, PositiveFloat, PositiveInt, Settings
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -192,15 +192,15 @@ class Adversarial(Settings):
 
     loss: Literal["logistic", "wasserstein", "hinge", "literal"] = "logistic"
     penalty: Literal["r1", "gradient"] | None = "r1"
-    penalty_weight: float = 1.0
-    penalty_every: int = 8
-    clip: float | None = None
+    penalty_weight: PositiveFloat = 1.0
+    penalty_every: PositiveInt = 8
+    clip: PositiveFloat | None = None
     clip_pretraining: bool = True
     optimizer: Literal["adam", "rmsprop"] = "adam"
     generator_lr: float = 1e-3
     critic_lr: float = 1e-3
-    betas: tuple[float, float] = (0.0, 0.99)
-    critic_steps: int = 1
+    betas: tuple[Decay, Decay] = (0.0, 0.99)
+    critic_steps: PositiveInt = 1
 
     def make_optimizer(self, parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
         """Optimiser of one stack of networks."""

@@ -260,7 +260,7 @@ def build_stack(
         raise ValueError(
             f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}"
         )
-    check_values(built, argument_kinds(make), {}, f"networks: {role}: ")
+    check_values(built, argument_kinds(make), f"networks: {role}: ")
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
 

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genmix.base.validation import PositiveInt
+
 Shape = tuple[int, ...]
 
 #: Batch normalisation by the batch at hand, or by running statistics.
@@ -169,7 +171,7 @@ class StackedMLP(nn.Module):
         out_shape: Shape,
         generator: torch.Generator,
         *,
-        hidden: Sequence[int] = (64,),
+        hidden: Sequence[PositiveInt] = (64,),
         norm: Norm | None = None,
         negative_slope: float = 0.0,
         sigmoid_output: bool = False,
@@ -227,12 +229,12 @@ class StackedConvNet(nn.Module):
         out_shape: Shape,
         generator: torch.Generator,
         *,
-        channels: int = 16,
+        channels: PositiveInt = 16,
         dense: int = 128,
         norm: Norm | None = None,
         negative_slope: float = 0.0,
-        kernel: int = 4,
-        smallest: int = 7,
+        kernel: PositiveInt = 4,
+        smallest: PositiveInt = 7,
         norm_first: bool = True,
         small_start: bool = False,
     ) -> None:
@@ -306,9 +308,9 @@ class StackedConvGenerator(nn.Module):
         out_shape: Shape,
         generator: torch.Generator,
         *,
-        channels: int = 16,
-        smallest: int = 7,
-        kernel: int = 4,
+        channels: PositiveInt = 16,
+        smallest: PositiveInt = 7,
+        kernel: PositiveInt = 4,
         norm: Norm = "batch",
     ) -> None:
         super().__init__()

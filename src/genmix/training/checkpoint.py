@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genmix.base.estimator import encode, fingerprint
+from genmix.base.encoding import encode
+from genmix.base.estimator import fingerprint
 from genmix.base.persistence import ModelFileError, own_copy, read_file, sync_folder, write_file
 from genmix.training.engine import Engine, Stateful
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import argument_kinds, check_values, short_repr
+from genmix.base.validation import Seed, argument_kinds, check_values, short_repr
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -223,7 +223,7 @@ class Engine(Stateful):
     def __init__(
         self,
         device: str | torch.device = "auto",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: Seed | np.random.RandomState | None = None,
         *,
         precision: str = "float32",
         verbose: int = 0,
@@ -231,7 +231,7 @@ class Engine(Stateful):
         from sklearn.utils import check_random_state
 
         given = {"random_state": random_state, "precision": precision, "verbose": verbose}
-        check_values(given, argument_kinds(Engine), {})
+        check_values(given, argument_kinds(Engine))
         self.device = resolve_device(device)
         self.precision, self.verbose = resolve_precision(precision, self.device), verbose
         self.numpy_state = check_random_state(random_state)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from genmix.base.validation import Settings, short_repr
+from genmix.base.validation import PositiveInt, Settings, short_repr
 from genmix.nn.adversarial import adam
 from genmix.nn.build import copy_networks
 from genmix.training.augment import AugmentedData, are_images
@@ -69,7 +69,7 @@ class InfoMaxInit(Settings):
 
     steps: int | None = None
     n_candidates: int | None = None
-    n_heads: int | None = None
+    n_heads: PositiveInt | None = None
     partitions: Sequence[str] | None = None
     screening_steps: int | None = None
     lr: float = 1e-3

@@ -1,0 +1,68 @@
+"""Arguments and fitted attributes as JSON, and back; only classes that a model names can be made of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from genmix.base.persistence import ModelFileError
+
+
+def encode(value: Any) -> Any:
+    """Turn an argument or fitted attribute into JSON.
+
+    A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
+
+    Raises
+    ------
+    ValueError
+        Something else that no file can hold.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, (int, float)):
+        return value if np.isfinite(value) else {"$number": str(value)}
+    if isinstance(value, np.ndarray):
+        return {"$array": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, np.random.RandomState):
+        return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "$type": type(value).__name__,
+            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
+        }
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item) for item in value]}
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if callable(value):
+        return {"$callable": getattr(value, "__qualname__", type(value).__name__)}
+    raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
+
+
+def decode(value: Any, settings: dict[str, type]) -> Any:
+    """Undo `encode`; only the classes in `settings` can be made."""
+    if isinstance(value, list):
+        return [decode(item, settings) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$tuple" in value:
+        return tuple(decode(item, settings) for item in value["$tuple"])
+    if "$number" in value:
+        return float(value["$number"])
+    if "$array" in value:
+        dtype = value["dtype"]
+        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
+    if "$callable" in value:
+        raise ModelFileError(f"a function of your own, {value['$callable']}")
+    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
+    return settings[value["$type"]](**items) if "$type" in value else items
+
+
+__all__ = ["decode", "encode"]
