@@ -38,6 +38,7 @@ from genmix.training.infomax import (
     view_mutual_information,
 )
 from genmix.training.information import component_shares
+from genmix.training.legacy import upgrade_dnnmm
 from genmix.training.partitions import initial_components
 from genmix.training.run import Run
 from genmix.training.supervision import Labels, check_sample_weight, encode_labels
@@ -547,6 +548,10 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
                 "discriminator", choices["discriminator"], 1, item_shape, judged, seed
             )
         return networks
+
+    @classmethod
+    def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        return upgrade_dnnmm(meta)
 
     _fitted_names = (
         *BaseMixture._fitted_names,

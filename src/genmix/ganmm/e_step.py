@@ -120,33 +120,6 @@ class CriticEStep(Settings):
     standardized: bool = False
 
 
-#: Settings by name, for the argument `e_step`.
-E_STEPS: dict[str, ClassifierEStep | CriticEStep] = {
-    "classifier": ClassifierEStep(),
-    "critic": CriticEStep(),
-    "standardized-critic": CriticEStep(standardized=True),
-}
-
-
-def check_e_step(value: Any) -> ClassifierEStep | CriticEStep:
-    """Resolve the argument `e_step` to settings.
-
-    Raises
-    ------
-    ValueError
-        It is no name or settings, or leaves the classifier nothing to learn from.
-    """
-    step = E_STEPS.get(value, value) if isinstance(value, str) else value
-    if not isinstance(step, ClassifierEStep | CriticEStep):
-        expected = ", ".join(map(repr, E_STEPS))
-        raise ValueError(f"e_step={short_repr(value)} is unknown; expected {expected} or ClassifierEStep")
-    if isinstance(step, ClassifierEStep) and step.steps and step.generated_weight == step.real_weight == 0:
-        raise ValueError(
-            "e_step: generated_weight=0 and real_weight=0 leave the classifier nothing to learn from"
-        )
-    return step
-
-
 class Classifier(Stateful):
     """The classifiers h_q of R restarts.
 
@@ -308,6 +281,33 @@ def assign(
     before = labels[:, index].clone()
     labels[:, index] = posterior.argmax(-1)
     return Assignment(items[index], before, labels[:, index], posterior)
+
+
+#: Settings by name, for the argument `e_step`.
+E_STEPS: dict[str, ClassifierEStep | CriticEStep] = {
+    "classifier": ClassifierEStep(),
+    "critic": CriticEStep(),
+    "standardized-critic": CriticEStep(standardized=True),
+}
+
+
+def check_e_step(value: Any) -> ClassifierEStep | CriticEStep:
+    """Resolve the argument `e_step` to settings.
+
+    Raises
+    ------
+    ValueError
+        It is no name or settings, or leaves the classifier nothing to learn from.
+    """
+    step = E_STEPS.get(value, value) if isinstance(value, str) else value
+    if not isinstance(step, ClassifierEStep | CriticEStep):
+        expected = ", ".join(map(repr, E_STEPS))
+        raise ValueError(f"e_step={short_repr(value)} is unknown; expected {expected} or ClassifierEStep")
+    if isinstance(step, ClassifierEStep) and step.steps and step.generated_weight == step.real_weight == 0:
+        raise ValueError(
+            "e_step: generated_weight=0 and real_weight=0 leave the classifier nothing to learn from"
+        )
+    return step
 
 
 __all__ = [

@@ -23,7 +23,14 @@ from genmix.ganmm import em
 from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, check_e_step
 from genmix.ganmm.m_step import Components, MStep, m_step_settings
 from genmix.ganmm.presets import PRESETS, CodeEStep, CodeMStep, CodesEStep, PaperEStep, PaperMStep
-from genmix.nn.build import build_stack, copy_networks, network_choices, network_outputs, take_weights
+from genmix.nn.build import (
+    build_stack,
+    copy_networks,
+    network_choices,
+    network_outputs,
+    select_networks,
+    take_weights,
+)
 from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint
 from genmix.training.engine import Engine
@@ -38,6 +45,7 @@ from genmix.training.infomax import (
     view_mutual_information,
 )
 from genmix.training.information import component_shares
+from genmix.training.legacy import upgrade_ganmm
 from genmix.training.partitions import initial_components
 from genmix.training.run import Run
 
@@ -469,15 +477,20 @@ class GANMixture(BaseMixture):
     @torch.no_grad()
     def _generate(self, counts: np.ndarray, seed: int, batch_size: int = 64) -> Tensor:
         """Items of all components in order; every network sees full batches, as batch normalisation needs."""
-        network, latent_dim = self._networks["generator"], self._latent_dim
-        device = next(network.parameters()).device
+        network, device = self._networks["generator"], next(self._networks.parameters()).device
+        wanted = counts[counts > 0]
+        if len(wanted) < len(counts):
+            chosen = torch.from_numpy(np.flatnonzero(counts)).to(device)
+            network = select_networks(network, len(counts), chosen)
         generator = torch.Generator(device).manual_seed(seed)
         batches = []
-        for _ in range(0, max(int(counts.max()), 1), batch_size):
-            noise = torch.randn((len(counts), batch_size, latent_dim), generator=generator, device=device)
+        for _ in range(0, int(wanted.max()), batch_size):
+            noise = torch.randn(
+                (len(wanted), batch_size, self._latent_dim), generator=generator, device=device
+            )
             batches.append(network(noise).cpu())
         items = torch.cat(batches, 1)
-        return torch.cat([items[k, :count] for k, count in enumerate(counts)])
+        return torch.cat([items[k, :count] for k, count in enumerate(wanted)])
 
     def _make_networks(
         self, item_shape: tuple[int, ...], latent_dim: int, choices: dict[str, Any]
@@ -497,13 +510,18 @@ class GANMixture(BaseMixture):
             )
         return networks
 
+    @classmethod
+    def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        return upgrade_ganmm(meta)
+
     _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**self._networks.state_dict(), "critic_score_stats": self._critic_score_stats}
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        self._critic_score_stats = tensors.pop("critic_score_stats")
+        old = "critic_units"  # its name in 0.1
+        self._critic_score_stats = tensors.pop("critic_score_stats" if old not in tensors else old)
         self._networks = self._make_networks(
             self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks, ROLES)
         )

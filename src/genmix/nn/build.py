@@ -250,7 +250,6 @@ def build_stack(
         raise ValueError(
             f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
         )
-    options = {_RENAMED.get(name, name): value for name, value in options.items()}
     built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
     if generates:
         built.setdefault("sigmoid_output", len(data_shape) == 3) if kind == "mlp" else None
@@ -263,9 +262,6 @@ def build_stack(
     check_values(built, argument_kinds(make), f"networks: {role}: ")
     return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
 
-
-#: Options by their names in models that version 0.1 saved.
-_RENAMED = {"slope": "negative_slope", "squash": "sigmoid_output"}
 
 _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "mlp"): {"hidden": (64, 128), "norm": "batch"},
