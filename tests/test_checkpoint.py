@@ -36,7 +36,7 @@ from genmix.training import checkpoint
 from genmix.training.augment import NeighborSwap
 from genmix.training.checkpoint import CheckpointWarning
 
-START = InfoMaxInit(steps=10, networks=1)
+START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
 GANS = MStep(steps=2, pretrain_steps=2)
 STEP = MinMaxStep(steps=3, encoder_pretraining=5, generator_pretraining=5)
 MODELS: dict[str, Callable[..., Any]] = {

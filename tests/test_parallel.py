@@ -17,7 +17,7 @@ import genmix
 from genmix import DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
-START = InfoMaxInit(steps=10, networks=1)
+START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
 MODELS: dict[str, Callable[..., Any]] = {
     "GANMixture": lambda seed: GANMixture(
         3, start=START, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2, random_state=seed
