@@ -5,22 +5,22 @@ BIN := $(VENV)/bin
 # Constraints hold the torch version: without them pip may fetch gigabytes of CUDA packages.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-# Data sets that are too large to ship are looked for here, if the folder is there.
-ifneq ($(wildcard ../shared/data/.),)
-GENMIX_DATA ?= $(abspath ../shared/data)
-export GENMIX_DATA
-endif
-
-.PHONY: demo test test-slow lint coverage mutation bench wheel clean
+.PHONY: demo test test-slow test-data lint coverage mutation bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/genmix demo
 
+# One thread each: two processes with two threads would wait for one another.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not data"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m slow --timeout=1800
+	$(BIN)/python -m pytest -q -m "slow and not data" --timeout=1800
+
+# What needs data sets that are too large to ship: make test-data GENMIX_DATA=<the folder that holds them>
+test-data: $(VENV)/.installed-dev
+	@test -d "$(GENMIX_DATA)" || { echo "GENMIX_DATA='$(GENMIX_DATA)' is not a folder" >&2; exit 1; }
+	GENMIX_DATA="$(GENMIX_DATA)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m data
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -30,7 +30,7 @@ lint: $(VENV)/.installed-dev
 
 # Lines and branches that the quick tests run; the mathematics and the scores leave none out.
 coverage: $(VENV)/.installed-dev
-	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage run -m pytest -q -m "not slow and not data"
 	$(BIN)/coverage report --include="*/em.py,*/gan.py,*/metrics.py" --fail-under=100
 	$(BIN)/coverage report --show-missing
 

@@ -1,9 +1,14 @@
-"""Small data that every test may use."""
+"""Small data that every test may use, and what no test may: the network, and folders of the machine."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +16,81 @@ import torch
 from hypothesis import Phase, settings
 from sklearn.datasets import make_blobs
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-if "GENMIX_DATA" not in os.environ and SHARED.is_dir():
-    os.environ["GENMIX_DATA"] = str(SHARED)
+# Only tests marked `data` see the folder of the larger data sets, and no test a download of years ago.
+DATA = os.environ.pop("GENMIX_DATA", "")
+os.environ["SCIKIT_LEARN_DATA"] = str(Path(tempfile.gettempdir()) / "genmix-tests-have-no-downloads")
+NOBODY = 9
+# Processes that a test starts are out of the guard's reach: their way out is a port where nobody listens.
+for _scheme in ("http", "https", "ftp", "all"):
+    os.environ[f"{_scheme}_proxy"] = os.environ[f"{_scheme.upper()}_PROXY"] = f"http://127.0.0.1:{NOBODY}"
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = "localhost,127.0.0.1,::1"
 
 # For `make mutation`: the same examples for every mutant, and no search for the smallest that fails.
 settings.register_profile(
     "mutation", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
 )
+
+
+REACHED: list[str] = []
+
+
+def _refuse(host: Any, port: Any = None) -> None:
+    """Fail the test that wants to reach another machine; tests of threads and caught errors fail later."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return
+    try:
+        if ipaddress.ip_address(name).is_loopback and port != NOBODY:
+            return
+    except ValueError:  # a name
+        pass
+    REACHED.append("the proxy" if port == NOBODY else str(name))
+    pytest.fail(f"a test wants to reach {REACHED[-1]}: tests have no network")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network() -> Iterator[None]:
+    """Look up and connect to nothing beyond this machine, in fixtures of modules too."""
+    look_up = socket.getaddrinfo
+
+    def guarded_look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        _refuse(host, arguments[0] if arguments else None)
+        return look_up(host, *arguments, **options)
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: socket.socket, *arguments: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                _refuse(*arguments[-1][:2])  # the address is the last of (address), (data, flags, address)
+            return method(self, *arguments)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", guarded_look_up)
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _reached_nothing() -> Iterator[None]:
+    """Fail a test whose threads wanted out, or that took the guard's answer for a lost network."""
+    REACHED.clear()
+    yield
+    if REACHED:
+        pytest.fail(f"a test wanted to reach {', '.join(REACHED)}: tests have no network")
+
+
+@pytest.fixture
+def data_dir(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of the larger data sets, to tests marked `data`: `make test-data` runs them."""
+    if not DATA:
+        pytest.skip("GENMIX_DATA names no folder")
+    if not Path(DATA, "mnist.npz").is_file():
+        pytest.fail(f"the folder GENMIX_DATA={DATA!r} has no mnist.npz")
+    monkeypatch.setenv("GENMIX_DATA", DATA)
+    return Path(DATA)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -153,7 +153,7 @@ def test_divergence_is_the_mean_of_the_rows() -> None:
 def test_without_an_autoencoder_the_encoder_begins_untrained(blobs: Any) -> None:
     model = DEC.preset("without-autoencoder", 3, max_iter=2, random_state=0, device="cpu")
     assert model.pretraining.steps == 0
-    assert 1 <= model.fit(blobs[0]).n_iter_ <= 2
+    assert 1 <= model.fit(blobs[0][:60]).n_iter_ <= 2
 
 
 @pytest.mark.parametrize(("n_items", "expected"), [(300, 500), (10_000, 3906), (1_000_000, 4000)])

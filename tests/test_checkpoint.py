@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import genmix
-from genmix import DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep
+from genmix import ClassifierEStep, DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep
 from genmix.base.persistence import ModelFileError
 from genmix.baselines import (
     ACAI,
@@ -36,17 +36,29 @@ from genmix.training import checkpoint
 from genmix.training.augment import NeighborSwap
 from genmix.training.checkpoint import CheckpointWarning
 
-START = InfoMaxInit(steps=10, networks=1)
+START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
+E_STEP = ClassifierEStep(steps=3, real_batch_size=64)
 GANS = MStep(steps=2, pretrain_steps=2)
 STEP = MinMaxStep(steps=3, encoder_pretraining=5, generator_pretraining=5)
+
+
+def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+    """A network with buffers, as `networks` takes it."""
+    return torch.nn.Sequential(
+        torch.nn.Linear(in_shape[0], 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, out_dim)
+    )
+
+
 MODELS: dict[str, Callable[..., Any]] = {
-    "GANMixture": lambda **a: GANMixture(3, start=START, m_step=GANS, **a),
-    "restarts": lambda **a: GANMixture(3, start="kmeans", m_step=GANS, n_init=2, **a),
+    "GANMixture": lambda **a: GANMixture(3, start=START, **({"e_step": E_STEP, "m_step": GANS} | a)),
+    "GANMixture of own networks": lambda **a: make(networks=network_of_the_user, **a),
+    "restarts": lambda **a: GANMixture(3, start="kmeans", e_step=E_STEP, m_step=GANS, n_init=2, **a),
     "published GANMM": lambda **a: GANMixture.preset(
         "ganmm-2018-code", 3, m_step=MStep("wgan", steps=1, pretrain_steps=1), **a
     ),
     "GANMM(EM)": lambda **a: GANMixture(3, start="random", e_step="critic", m_step=GANS, **a),
     "DNNMixture": lambda **a: DNNMixture(3, start=START, step=STEP, **a),
+    "DNNMixture of own networks": lambda **a: make("DNNMixture", networks=network_of_the_user, **a),
     "clusters only": lambda **a: DNNMixture(3, start=START, step=STEP, generate=False, **a),
     "published DNN-MM": lambda **a: DNNMixture.preset("dnnmm-2020", 3, step=STEP, **a),
     "ClusterGAN": lambda tol, **a: ClusterGAN(3, latent_dim=3, batch_size=16, steps_per_iteration=3, **a),
@@ -139,7 +151,7 @@ test_checkpoint.make(name, max_iter=100_000).fit(np.load(data), checkpoint=kept)
 """
 
 
-@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture", "ClusterGAN"])
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture of own networks", "ClusterGAN"])
 def test_a_killed_process_is_continued_by_another(name: str, blobs: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", blobs[0])
     kept = tmp_path / "fit"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import builtins
-import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,6 @@ from genmix import datasets
 from genmix.datasets import Dataset, DatasetNotFound, catalogue, load
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
-
-SHARED = Path(os.environ.get("GENMIX_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
-needs_data = pytest.mark.skipif(
-    not (SHARED / "mnist.npz").is_file(), reason="the larger data sets are not here"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -306,10 +300,10 @@ def test_damaged_jpeg_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         load("cifar10", data_dir=tmp_path)
 
 
-@needs_data
+@pytest.mark.data
 @pytest.mark.parametrize("name", ["artificial-characters", "mnist", "celeba-hair"])
-def test_real_local_sets(name: str) -> None:
-    data = load(name, data_dir=SHARED)
+def test_real_local_sets(name: str, data_dir: Path) -> None:
+    data = load(name, data_dir=data_dir)
     known = KNOWN[name]
     assert data.X.shape == (known.n, *known.shape) and data.y is not None
     assert data.licence == known.licence and data.name == name
@@ -317,12 +311,12 @@ def test_real_local_sets(name: str) -> None:
         assert fingerprint(data.X, data.y, ordered=known.n_train is not None) == known.digest
 
 
-@needs_data
-def test_real_parts() -> None:
-    test = load("mnist", split="test", data_dir=SHARED)
+@pytest.mark.data
+def test_real_parts(data_dir: Path) -> None:
+    test = load("mnist", split="test", data_dir=data_dir)
     assert test.X.shape == (10000, 28, 28) and test.y is not None
     assert test.y[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]  # as everybody knows it
-    some = load("cifar10", split="train", n_samples=50, data_dir=SHARED)
+    some = load("cifar10", split="train", n_samples=50, data_dir=data_dir)
     assert some.X.shape == (50, 32, 32, 3) and some.X.dtype == np.uint8
 
 

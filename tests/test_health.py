@@ -23,7 +23,7 @@ from genmix.base.estimator import LOSS_LIMIT, check_losses, share_items
 from genmix.baselines import DEC, Pretraining
 from genmix.nn.adversarial import Adversarial
 
-START = InfoMaxInit(steps=10, networks=1)
+START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
 STEP = MinMaxStep(steps=2, encoder_pretraining=2, generator_pretraining=2)
 
 

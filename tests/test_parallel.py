@@ -11,21 +11,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.model_selection import GridSearchCV
 
 import genmix
-from genmix import DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep, metrics
+from genmix import ClassifierEStep, DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
-START = InfoMaxInit(steps=10, networks=1)
+START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
+E_STEP = ClassifierEStep(steps=3, real_batch_size=64)
+
+
+def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(in_shape[0], 6), torch.nn.ReLU(), torch.nn.Linear(6, out_dim))
+
+
 MODELS: dict[str, Callable[..., Any]] = {
-    "GANMixture": lambda seed: GANMixture(
-        3, start=START, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2, random_state=seed
+    "GANMixture": lambda seed, **a: GANMixture(
+        3, start=START, e_step=E_STEP, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2,
+        random_state=seed, **a,
     ),
-    "DNNMixture": lambda seed: DNNMixture(
+    "DNNMixture": lambda seed, **a: DNNMixture(
         3, start=START, step=MinMaxStep(steps=5, encoder_pretraining=5, generator_pretraining=5),
-        max_iter=2, random_state=seed,
+        max_iter=2, random_state=seed, **a,
     ),
+    "GANMixture of own networks": lambda seed: MODELS["GANMixture"](seed, networks=network_of_the_user),
+    "DNNMixture of own networks": lambda seed: MODELS["DNNMixture"](seed, networks=network_of_the_user),
     "DEC": lambda seed: DEC(3, pretraining=Pretraining((16,), 2, steps=5), max_iter=2, random_state=seed),
     "ClusterGAN": lambda seed: ClusterGAN(3, steps_per_iteration=5, max_iter=1, random_state=seed),
 }  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import genmix
 from genmix.cli.verbs import app
 
 ROOT = Path(__file__).parent.parent
@@ -37,8 +38,13 @@ def commands(pages=PAGES):
 
 
 @pytest.mark.timeout(300)
-def test_the_python_blocks_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("start", ["kmeans", pytest.param(None, marks=pytest.mark.slow)])
+def test_the_python_blocks_run(start, tmp_path, monkeypatch):
+    """As they stand, which takes half a minute, and with a quick start in place of the default one."""
     monkeypatch.chdir(tmp_path)
+    for model in (genmix.GANMixture, genmix.DNNMixture) if start else ():
+        defaults = model.__init__.__kwdefaults__
+        monkeypatch.setitem(defaults, "init" if "init" in defaults else "start", start)
     found = blocks("python")
     assert found
     names: dict[str, object] = {}

@@ -41,6 +41,8 @@ _MODULES = {
     "metrics": "evaluation.metrics",
     "tuning": "evaluation.tuning",
     "compare": "evaluation.compare",
+    "baselines": "baselines",
+    "evaluation": "evaluation",
 }
 
 __all__ = [
