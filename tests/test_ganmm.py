@@ -162,9 +162,7 @@ def of_an_array(blobs: Any) -> np.ndarray:
         np.asfortranarray,
     ],
 )
-def test_every_kind_of_table_gives_the_same_model(
-    blobs: Any, of_an_array: np.ndarray, convert: Any
-) -> None:
+def test_every_kind_of_table_gives_the_same_model(blobs: Any, of_an_array: np.ndarray, convert: Any) -> None:
     X = convert(blobs[0][:120])
     np.testing.assert_array_equal(small(max_iter=1).fit(X).predict_proba(X), of_an_array)
 

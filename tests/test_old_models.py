@@ -53,7 +53,7 @@ def test_kept_models_answer_as_they_did(folder: Path) -> None:
     np.testing.assert_array_equal(model.predict(X), answers["labels"])
     np.testing.assert_allclose(model.predict_proba(X), answers["memberships"], atol=1e-5)
     np.testing.assert_allclose(model.score_samples(X), answers["scores"], rtol=1e-4, atol=1e-4)
-    assert genmix.evaluation.metrics.accuracy(answers["y"], model.labels_) >= 0.9
+    assert genmix.metrics.accuracy(answers["y"], model.labels_) >= 0.9
     made, component = model.sample(9)
     assert made.shape == (9, 2) and np.isfinite(made).all() and set(component) <= {0, 1, 2}
     again = model.set_params(max_iter=1, tol=None).fit(X)
