@@ -115,14 +115,14 @@ def test_settings_that_are_objects_reach_the_model(
 ) -> None:
     (tmp_path / "random.py").write_text("raise RuntimeError('a module of where we are')")
     monkeypatch.chdir(tmp_path)
-    step = genmix.MinMaxStep(steps=1, encoder_pretraining=1, generator_pretraining=1)
-    own = {"start": "kmeans", "max_iter": np.int64(1), "min_iter": 0, "tol": None, "step": step}
+    step = genmix.MinMaxStep(steps=1, encoder_pretrain_steps=1, generator_pretrain_steps=1)
+    own = {"init": "kmeans", "max_iter": np.int64(1), "tol": None, "m_step": step}
     found = compare(
         groups[0], 3, out=tmp_path / "out", names=["dnnmm"], settings={"dnnmm": own}, feature_names=["a", "b"]
     )
     assert found.runs[0].error == ""
     model = genmix.load(next((tmp_path / "out" / "models").iterdir()))
-    assert model.step == step and model.feature_names_in_.tolist() == ["a", "b"]
+    assert model.m_step == step and model.feature_names_in_.tolist() == ["a", "b"]
 
 
 def test_a_failed_or_slow_model_does_not_stop_the_others(groups: Any, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -20,9 +19,17 @@ from genmix.base.estimator import BaseMixture
 from genmix.base.preprocessing import Preprocessing
 from genmix.base.validation import PositiveInt
 from genmix.ganmm import em
-from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, check_e_step
+from genmix.ganmm.e_step import (
+    E_STEPS,
+    Classifier,
+    ClassifierEStep,
+    CriticAssigner,
+    CriticEStep,
+    check_e_step,
+)
 from genmix.ganmm.m_step import Components, MStep, m_step_settings
 from genmix.ganmm.presets import PRESETS, CodeEStep, CodeMStep, CodesEStep, PaperEStep, PaperMStep
+from genmix.nn.adversarial import OBJECTIVES
 from genmix.nn.build import (
     build_stack,
     copy_networks,
@@ -154,8 +161,9 @@ class GANMixture(BaseMixture):
         )
     }  # fmt: skip
 
-    _default_settings: ClassVar[dict[str, Callable[[Any], Any]]] = {
-        "init": init_settings, "e_step": check_e_step, "m_step": m_step_settings,
+    _default_settings: ClassVar = {
+        "init": init_settings, "e_step": E_STEPS.get,
+        "m_step": {None: MStep(), **{name: MStep(name) for name in OBJECTIVES}}.get,
     }  # fmt: skip
 
     def __init__(
