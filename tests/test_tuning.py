@@ -106,7 +106,7 @@ def test_lambdas_are_searched_on_the_given_ranges(groups: tuple[np.ndarray, np.n
     best = max(found.trials, key=lambda t: t.score).parameters
     assert found.best.m_step.cycle_weight == best["cycle"]
     assert found.best.m_step.adversarial_weight == best["adversarial"]
-    assert found.best.step.steps == 1 and not hasattr(found.best, "labels_")
+    assert found.best.m_step.steps == 1 and not hasattr(found.best, "labels_")
     assert model.step.cycle == 0.01 and model.n_components == 2  # the template is left alone
 
 

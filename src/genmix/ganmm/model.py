@@ -27,9 +27,8 @@ from genmix.ganmm.e_step import (
     CriticEStep,
     check_e_step,
 )
-from genmix.ganmm.m_step import Components, MStep, m_step_settings
+from genmix.ganmm.m_step import M_STEPS, Components, MStep, check_m_step
 from genmix.ganmm.presets import PRESETS, CodeEStep, CodeMStep, CodesEStep, PaperEStep, PaperMStep
-from genmix.nn.adversarial import OBJECTIVES
 from genmix.nn.build import (
     build_stack,
     copy_networks,
@@ -163,7 +162,7 @@ class GANMixture(BaseMixture):
 
     _default_settings: ClassVar = {
         "init": init_settings, "e_step": E_STEPS.get,
-        "m_step": {None: MStep(), **{name: MStep(name) for name in OBJECTIVES}}.get,
+        "m_step": M_STEPS.get,
     }  # fmt: skip
 
     def __init__(
@@ -319,7 +318,7 @@ class GANMixture(BaseMixture):
                 )
             init = init.resolve(item_shape)
         return ResolvedSettings(
-            init, e_step, m_step_settings(self.m_step), network_choices(self.networks, ROLES), item_shape
+            init, e_step, check_m_step(self.m_step), network_choices(self.networks, ROLES), item_shape
         )
 
     def _begin(
