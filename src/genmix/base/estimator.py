@@ -519,7 +519,7 @@ def check_codes(Z: Any, width: int) -> np.ndarray:
 def fingerprint(X: np.ndarray) -> str:
     """SHA-256 of an array's shape, dtype and content: which data a model was fitted on."""
     digest = hashlib.sha256(f"{X.shape}{X.dtype}".encode())
-    for part in np.array_split(X, max(1, X.nbytes >> 26)):
+    for part in np.array_split(X, max(1, X.nbytes >> 24)):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 

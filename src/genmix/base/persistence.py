@@ -5,7 +5,7 @@ are read by safetensors, the rest is plain JSON. A folder is written whole or no
 a checksum, so a damaged or half-copied model is told from a good one before it is used.
 
 A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
-two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for what genmix 0.1 saved.
+two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for genmix 0.1.
 """
 
 from __future__ import annotations
