@@ -9,14 +9,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
 
+from genmix.base.device import on_host, resolve_device
 from genmix.base.encoding import decode, encode
 from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.persistence import ModelFileError
@@ -31,10 +33,6 @@ from genmix.base.validation import (
     one_line,
     short_repr,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
 PATIENCE = 3
@@ -280,7 +278,27 @@ class BaseModel(BaseEstimator):
                 raise ValueError(f"unknown attribute {name!r}")
             setattr(model, name, decode(value, cls._settings))
         model._from_tensors(tensors)
+        model._place()
         return model
+
+    def _place(self) -> None:
+        """Move the networks to the model's device; where a machine does not have it they stay on the host."""
+        try:
+            device = resolve_device(getattr(self, "device", "cpu"))
+        except ValueError:
+            return
+        for value in vars(self).values():
+            if isinstance(value, nn.Module):
+                value.to(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle networks and tensors as those of the host, which every machine can load."""
+        return {name: on_host(value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Put the networks on the model's device again, if it is there."""
+        super().__setstate__(state)
+        self._place()
 
 
 class BaseClusterer(ClusterMixin, BaseModel):

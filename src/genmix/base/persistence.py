@@ -88,8 +88,10 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     folder : path
         A model folder. It may come from somebody else: nothing in it is executed or unpickled.
     **own
-        Arguments of the model's constructor that are functions of your own, which no file can hold:
-        ``networks``, where it was fitted with network factories, or ``augmentation``.
+        Arguments of the model's constructor that are to be others. Functions of your own have to be given
+        again, as no file can hold them: ``networks``, where it was fitted with network factories, or
+        ``augmentation``. ``device="cuda"`` puts the networks there; else they are on the device of the fit,
+        or on the CPU where a machine does not have it.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         If the folder or one of its files is missing, a link, damaged, foreign, or made by a newer genmix; or
         an argument in `own` is missing.
     ValueError
-        If the model has no argument of a name in `own`.
+        If the model has no argument of a name in `own`, or the machine no such `device`.
     """
     path = _existing(Path(folder))
     document = _read_document(path / DOCUMENT)
@@ -114,6 +116,10 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     kind = MODELS[document["class"]].load_class()
     if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
+    if "device" in own:
+        from genmix.base.device import resolve_device
+
+        resolve_device(own["device"])
     try:
         meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
         return kind._restore(safetensors.torch.load(content), meta, **own)
