@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -195,6 +196,9 @@ class BaseModel(BaseEstimator):
         """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
         if reset:
             check_arguments(self)
+        if isinstance(X, str | os.PathLike):
+            path = os.fspath(X)
+            raise _InvalidItems(f"X is a path: give the items, as in genmix.datasets.load({path!r}).X")
         try:
             X = as_array(X)
         except ValueError as error:

@@ -129,10 +129,8 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _in_float64(self) -> Any:
         """Copy the networks; Apple's devices, which have no float64, leave it to the host."""
-        network = copy.deepcopy(self._networks)
-        return (
-            (network.cpu() if next(network.parameters()).is_mps else network).double().requires_grad_(False)
-        )
+        network = copy.deepcopy(self._networks).requires_grad_(False)
+        return (network.cpu() if next(network.parameters()).is_mps else network).double()
 
     @property
     def _n_features_out(self) -> int:
