@@ -27,14 +27,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         if not isinstance(device, str | torch.device):
             raise TypeError
-        found = torch.device(device)
-        torch.empty(0, device=found)
-        torch.Generator(found)  # "meta" has none
+        place = torch.device(device)
+        torch.empty(0, device=place)
+        torch.Generator(place)  # "meta" has none
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
             f"device={short_repr(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
-    return found
+    return place
 
 
 def on_host(value: Any) -> Any:

@@ -68,15 +68,15 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     check_target(target)
     files = _encode(model)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        fresh.mkdir()
+        new.mkdir()
         for name, content in files.items():
-            write_file(fresh / name, content)
-        sync_folder(fresh)
-        _swap(fresh, target)
+            write_file(new / name, content)
+        sync_folder(new)
+        _swap(new, target)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
     return Path(folder)
 
 
@@ -177,8 +177,8 @@ def _checksum(document: dict[str, Any]) -> str:
 
 def _versions() -> dict[str, str]:
     packages = ("torch", "scikit-learn", "numpy")
-    found = {package: metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "genmix": __version__, **found}
+    versions = {package: metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "genmix": __version__, **versions}
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -229,8 +229,8 @@ def _existing(folder: Path) -> Path:
     previous = _previous(Path(os.path.abspath(folder)))
     if not folder.exists() and previous.is_dir():
         return previous
-    found = "is not a folder" if folder.exists() else "does not exist"
-    raise ModelFileError(f"{folder} {found}: expected a model folder written by save")
+    problem = "is not a folder" if folder.exists() else "does not exist"
+    raise ModelFileError(f"{folder} {problem}: expected a model folder written by save")
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
@@ -260,16 +260,16 @@ def check_target(folder: str | os.PathLike[str]) -> None:
             )
 
 
-def _swap(fresh: Path, target: Path) -> None:
+def _swap(new: Path, target: Path) -> None:
     """Put a complete new folder in the place of the old one; the old one is deleted last."""
     previous = _previous(target)
     if not target.exists():
-        os.rename(fresh, target)
+        os.rename(new, target)
     else:
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(target, previous)
         try:
-            os.rename(fresh, target)
+            os.rename(new, target)
         except BaseException:
             os.rename(previous, target)
             raise

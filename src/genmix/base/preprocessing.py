@@ -38,9 +38,9 @@ def as_array(X: Any) -> Any:
     if isinstance(X, list | tuple):
         if len(getattr(next(iter(X), None), "shape", ())) in (1, 2, 3):
             X = [as_array(x) for x in X]
-        found = {np.shape(x) for x in X if hasattr(x, "shape")}
-        if len(found) > 1:
-            raise ValueError(f"items of several shapes were given: {sorted(found)[0]}, {sorted(found)[1]}")
+        shapes = {np.shape(x) for x in X if hasattr(x, "shape")}
+        if len(shapes) > 1:
+            raise ValueError(f"items of several shapes were given: {sorted(shapes)[0]}, {sorted(shapes)[1]}")
         nested = np.asarray(X)
         return nested if nested.ndim > 2 else X
     return X

@@ -106,24 +106,24 @@ def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10
     if shares.ndim != 2 or not (shares >= 0).all() or not np.allclose(shares.sum(1), 1, atol=1e-5):
         raise ValueError("memberships: expected an array (N, K) of shares in [0, 1] whose rows sum to 1")
     check_values({"n_bins": n_bins}, {"n_bins": PositiveInt})
-    found, sure = shares.argmax(1), shares.max(1)
-    (_, classes), (_, clusters), table = _cross(labels_true, found)
+    assigned, certainty = shares.argmax(1), shares.max(1)
+    (_, classes), (_, clusters), table = _cross(labels_true, assigned)
     named = np.full(table.shape[1], -1)
     row, column = _naming(table)
     named[column] = row
     right = named[clusters] == classes
-    place = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    place = np.minimum((certainty * n_bins).astype(int), n_bins - 1)
     bins = [
         {
             "low": b / n_bins,
             "high": (b + 1) / n_bins,
             "size": int((place == b).sum()),
-            "certainty": float(sure[place == b].mean()),
+            "certainty": float(certainty[place == b].mean()),
             "accuracy": float(right[place == b].mean()),
         }
         for b in np.unique(place).tolist()
     ]
-    error = sum(part["size"] * abs(part["certainty"] - part["accuracy"]) for part in bins) / len(sure)
+    error = sum(part["size"] * abs(part["certainty"] - part["accuracy"]) for part in bins) / len(certainty)
     return {"error": float(error), "bins": bins}
 
 
