@@ -233,7 +233,8 @@ NO_TABLES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a dictionary": (lambda X: {"a": [1]}, "X"),
     "a set": (lambda X: {1, 2}, "X"),
     "a generator": (lambda X: iter(X), "X"),
-    "a word": (lambda X: "table", "X"),
+    "a path": (lambda X: "table.csv", "genmix.datasets.load('table.csv').X"),
+    "a path object": (lambda X: Path("table.csv"), "genmix.datasets.load('table.csv').X"),
     "a type": (lambda X: np.ndarray, "X"),
 }
 #: Images of numbers ``[n, h, w]`` become ...
@@ -387,6 +388,13 @@ def test_a_fit_that_is_stopped_leaves_the_model_as_it_was(
     assert model.history_ == history
     with pytest.raises(NotFittedError):
         getattr(fresh, verb)(TWO_GROUPS)
+
+
+@pytest.mark.parametrize("path", ["items.csv", Path("items.csv")])
+def test_a_path_is_told_how_to_be_read(path: Any) -> None:
+    for call in (KMeans(2).fit, fitted("DEC").predict, fitted("DEC").transform):
+        with pytest.raises(ValueError, match=r"^X is a path.*genmix\.datasets\.load\('items\.csv'\)\.X$"):
+            call(path)
 
 
 @cases(NONSENSICAL)

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from genmix.base.persistence import ModelFileError
 
@@ -22,6 +23,8 @@ def encode(value: Any) -> Any:
     """
     if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, torch.device):
+        return str(value)
     if isinstance(value, np.generic):
         return encode(value.item())
     if isinstance(value, (int, float)):

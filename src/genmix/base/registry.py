@@ -137,10 +137,10 @@ def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
     if name not in known:
         raise ValueError(f"{parameter}: type={short_repr(name)}: expected one of {', '.join(known)}")
     valid = argument_kinds(known[name])
-    given = {setting: one for setting, one in value.items() if setting != "type"}
-    if unknown := sorted(set(given) - set(valid)):
+    arguments = {setting: one for setting, one in value.items() if setting != "type"}
+    if unknown := sorted(set(arguments) - set(valid)):
         raise ValueError(f"{parameter}: {name} has no {unknown[0]!r}; it has {', '.join(valid)}")
-    return known[name](**given)
+    return known[name](**arguments)
 
 
 def parameters(name: str) -> list[str]:

@@ -213,9 +213,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         return VariationalAutoencoder(*self._architecture(), generator, self.n_components)
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
-        net = self._make_networks(torch.Generator()).double()
-        net.load_state_dict(self._networks.state_dict())
-        return np.asarray(net.requires_grad_(False).log_joint(self._codes(items)).numpy())
+        return np.asarray(self._in_float64().cpu().log_joint(self._codes(items)).numpy())
 
     def _generate(self, counts: np.ndarray, seed: int) -> Tensor:
         net, device = self._networks, self._networks.means.device
