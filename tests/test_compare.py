@@ -229,8 +229,8 @@ def test_compare_says_what_is_wrong(
 
 
 def test_settings_name_their_model() -> None:
-    found = read_model_settings(["dec.max_iter=5", "dec.rate=0.1", "kmeans.n_init=2"])
-    assert found == {"dec": {"max_iter": 5, "rate": 0.1}, "kmeans": {"n_init": 2}}
+    found = read_model_settings(["dec.max_iter=5", "dec.lr=0.1", "kmeans.n_init=2"])
+    assert found == {"dec": {"max_iter": 5, "lr": 0.1}, "kmeans": {"n_init": 2}}
 
 
 def test_the_best_score_is_on_top_and_a_failure_is_left_out() -> None:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from genmix.base.device import on_host, resolve_device
-from genmix.base.encoding import decode, encode
+from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
@@ -272,7 +272,7 @@ class BaseModel(BaseEstimator):
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
         """Turn what `_export` of genmix 0.1 gave beside the tensors into what it gives today."""
-        return meta
+        return {**meta, **{name: rename_settings(meta[name]) for name in ("parameters", "fitted")}}
 
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
