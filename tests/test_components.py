@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genmix.ganmm import em
-from genmix.ganmm.m_step import Components, MStep
+from genmix.ganmm.m_step import Components, MStep, m_step_settings
 from genmix.ganmm.presets import PRESETS
 from genmix.nn import adversarial as gan
 from genmix.nn.adversarial import OBJECTIVES, Adversarial
@@ -68,6 +68,77 @@ def both(components: Components, k: int, n: int = N) -> Tensor:
 
 def networks_of(components: Components) -> list[nn.Module]:
     return [components.generator, components.averaged.network, components.critic]
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "schedule", "last_change"),
+    [
+        (None, ((5, 0.1), (10, 0.05), (20, 0.0)), 10),
+        (0.25, ((1, 0.25),), 0),
+        (0, ((1, 0.0),), 0),
+        ([(3, 0.5), (7, 0)], ((3, 0.5), (7, 0.0)), 3),
+        (((4, 0.2),), ((4, 0.2),), 0),
+    ],
+)
+def test_epsilon_is_a_share_or_a_schedule(epsilon: Any, schedule: Any, last_change: int) -> None:
+    """From `last_change` on it stays as it is."""
+    step = MStep(epsilon=epsilon)
+    assert step.schedule == schedule and step.last_change == last_change
+    shares = [em.epsilon_at(t, step.schedule) for t in range(30)]
+    assert len(set(shares[last_change:])) == 1
+    assert last_change == 0 or shares[last_change - 1] != shares[last_change]
+
+
+@pytest.mark.parametrize(
+    "epsilon", [1.0, -0.1, (), [], "much", "ab", [0.1], [(1, 2, 3)], [(1, 1.0)], [(1, None)], math.nan, True]
+)
+def test_other_epsilons_are_refused(epsilon: Any) -> None:
+    with pytest.raises(ValueError, match=r"epsilon=.*: expected None, a share of at least 0 and below 1"):
+        MStep(epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "lsgan"}, "objective='lsgan': expected one of 'r1'.*'wgan-2018-code'"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"steps": -1}, "steps=-1"),
+        ({"pretrain_steps": 0.5}, "pretrain_steps=0.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        MStep(**settings)
+
+
+def test_names_of_objectives_stand_for_settings() -> None:
+    own = MStep(steps=3)
+    assert m_step_settings(None) == MStep() and m_step_settings(own) is own
+    for name in OBJECTIVES:
+        assert m_step_settings(name) == MStep(name)
+        assert make(objective=name).objective == OBJECTIVES[name]
+
+
+@pytest.mark.parametrize("value", ["lsgan", "", 3, True, MStep])
+def test_no_m_step_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected None, 'r1'.* or MStep"):
+        m_step_settings(value)
+
+
+@pytest.mark.parametrize("name", ["r1", "wgan"])
+def test_the_learning_rate_is_the_objectives_unless_told(name: str) -> None:
+    for lr in (None, 0.25):
+        made = make(objective=name, lr=lr)
+        own = OBJECTIVES[name]
+        rates = [o.optimizer.param_groups[0]["lr"] for o in (made.generator_optimizer, made.critic_optimizer)]
+        assert rates == ([own.generator_lr, own.critic_lr] if lr is None else [lr, lr])
+        assert OBJECTIVES[name] is own  # and nobody else's
 
 
 # ---------------------------------------------------------------- one stack, many GANs
@@ -154,6 +225,29 @@ def test_algorithm_1_line_12_trains_wgans_step_by_step(monkeypatch: pytest.Monke
     for network, expected in ((components.generator, g), (components.critic, f)):
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(parameter, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_gans_of_all_restarts_have_their_own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights [R, K, N] and labels [R, N] belong to the GANs R * K in this order."""
+    items, _ = data()
+    labels = torch.stack([torch.arange(60) % N, (torch.arange(60) + 1) % N])
+    own = torch.stack([(row == torch.arange(N)[:, None]).float() for row in labels])
+    seen: list[Tensor] = []
+    original = Adversarial.critic_loss
+
+    def spy(self: Adversarial, critic, real: Tensor, *rest, **options):
+        seen.append(real)
+        return original(self, critic, real, *rest, **options)
+
+    monkeypatch.setattr(Adversarial, "critic_loss", spy)
+    components = make(2 * N, pretrain_steps=3)
+    components.train(items, own, own, 0.0, 2)
+    components.pretrain(items, labels)
+    assert len(seen) == 5
+    for real in seen:
+        rows = (real[:, :, None] == items).all(-1).float().argmax(-1)  # [2 * N, B]
+        for r in range(2):
+            assert (labels[r][rows[r * N : (r + 1) * N]] == torch.arange(N)[:, None]).all()
 
 
 def test_restarts_and_seeds() -> None:
@@ -410,6 +504,28 @@ def test_a_gan_with_broken_weights_is_reinitialized_and_trains_on() -> None:
     losses = components.train(items, own, own, 0.0, 3)
     assert all(loss.isfinite() for loss in losses)
     assert both(components, 1).isfinite().all()
+
+
+def test_the_published_procedures_have_nothing_against_collapse() -> None:
+    items, own = data()
+    step = replace(PRESETS["ganmm-2018-code"]["m_step"], batch_size=8, latent_dim=3)
+    components = Components(N, (4,), step, TABLE, Engine("cpu", 0))
+    silence(components, 1)
+    before = [both(components, k) for k in range(N)]
+    assert components.reinitialize_collapsed(items, own).tolist() == [False] * N
+    assert all(torch.equal(both(components, k), before[k]) for k in range(N))
+
+
+def test_a_component_counts_as_reinitialized_if_its_gan_of_any_restart_is() -> None:
+    items, own = data()
+    components = make(2 * N)
+    silence(components, 1)  # of the first restart
+    silence(components, N + 2)  # of the second
+    before = [both(components, k, 2 * N) for k in range(2 * N)]
+    assert components.reinitialize_collapsed(items, own.expand(2, N, -1)).tolist() == [False, True, True]
+    assert components.collapsed_components.tolist() == [k in (1, N + 2) for k in range(2 * N)]
+    for k in range(2 * N):
+        assert torch.equal(both(components, k, 2 * N), before[k]) == (k not in (1, N + 2))
 
 
 def test_nothing_global_is_touched() -> None:
