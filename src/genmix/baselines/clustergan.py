@@ -282,10 +282,10 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     def _keep(self, players: Training, preprocessing: Preprocessing) -> None:
         """Keep the averaged networks for answers, the critic beside them, and what a warm start needs."""
         self.preprocessing_, tensors = preprocessing, dict[str, Tensor]()
-        state = {"players": players.state_dict(), "generator": players.run.generator.get_state()}
+        state = {"players": players.state_dict(), "generator": players.engine.generator.get_state()}
         self._state = take_tensors(state, tensors), tensors
         self._from_tensors(players.tensors())
-        self._networks.to(players.run.device)
+        self._networks.to(players.engine.device)
         recalibrate(self._networks["generator"], (players.draw()[1] for _ in range(50)))
 
     def _cluster(self, items: Tensor, run: Engine) -> None:
