@@ -78,7 +78,7 @@ class Clusters(Stateful):
     _state = ("centers", "counts", "assigned")
 
     def __init__(self, centers: Tensor, assigned: Tensor, run: Engine) -> None:
-        self.centers, self.assigned, self.run = centers, assigned, run
+        self.centers, self.assigned, self.engine = centers, assigned, run
         self.counts = torch.full((len(centers),), float(START_COUNT), device=run.device)
 
     def follow(self, z: Tensor, index: Tensor) -> Tensor:

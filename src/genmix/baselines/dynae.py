@@ -72,7 +72,7 @@ class Course(Stateful):
     _state = ("lowered", "share", "codes", "images")
 
     def __init__(self, kappa: float, centers: Centers, run: Engine) -> None:
-        self.kappa, self.run = kappa, run
+        self.kappa, self.engine = kappa, run
         self.lowered, self.share = 0, 1.0
         self.codes, self.images = centers
 
