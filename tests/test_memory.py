@@ -18,7 +18,7 @@ def peak():  # MiB
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 rng, kind = np.random.default_rng(0), {kind}
-model = kind(10, init="kmeans", max_iter=1, random_state=0, device="cpu").set_params(m_step__steps=1)
+model = kind(10, init="random", max_iter=1, random_state=0, device="cpu").set_params(m_step__steps=1)
 model.set_params(**{settings})
 model.fit(rng.normal(size=(300, 50)).astype(np.float32))  # what is loaded when it is first used
 X = rng.normal(size=(100_000, 50)).astype(np.float32)
@@ -33,7 +33,14 @@ print(peak() - before, X.nbytes / 2**20)
     ("kind", "settings"),
     [
         ("GANMixture", {"m_step__pretrain_steps": 1, "e_step__steps": 1, "augmentation": None}),
-        ("DNNMixture", {"m_step__encoder_pretrain_steps": 1, "m_step__generator_pretrain_steps": 1}),
+        (
+            "DNNMixture",
+            {
+                "m_step__encoder_pretrain_steps": 1,
+                "m_step__generator_pretrain_steps": 1,
+                "augmentation": None,
+            },
+        ),
     ],
 )
 def test_a_fit_takes_at_most_twice_the_data_and_a_constant(kind: str, settings: dict[str, object]) -> None:
