@@ -170,7 +170,7 @@ class Training(Stateful):
         Losses, penalty, optimiser and rates.
     beta_n, beta_c : float
         Weights of the two errors of the encoder.
-    average : float
+    ema_decay : float
         Forgetting factor of the averaged generator and encoder.
     batch_size : int
         Items of a step.
@@ -188,7 +188,7 @@ class Training(Stateful):
         *,
         beta_n: float,
         beta_c: float,
-        average: float,
+        ema_decay: float,
         batch_size: int,
         run: Engine,
     ) -> None:
@@ -200,7 +200,7 @@ class Training(Stateful):
         # Generator and encoder minimise one loss, by one optimiser.
         self.optimizer = FusedOptimizer(self.learners.parameters(), make, objective.generator_lr)
         self.critic_optimizer = FusedOptimizer(self.critic.parameters(), make, objective.critic_lr)
-        self.averaged = AveragedNetwork(self.learners, self.optimizer, average)
+        self.averaged = AveragedNetwork(self.learners, self.optimizer, ema_decay)
         self.joint = not normalizes_batches(self.critic)
         self.critic_steps = 0
 
