@@ -127,7 +127,7 @@ def test_names_of_objectives_stand_for_settings() -> None:
 
 @pytest.mark.parametrize("value", ["lsgan", "", 3, True, MStep])
 def test_no_m_step_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected None, 'r1'.* or MStep"):
+    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected one of None, 'r1'.* or MStep"):
         check_m_step(value)
 
 
