@@ -89,15 +89,15 @@ MLP = {"kind": "mlp", "hidden": (8,)}
 #: Every public estimator, with next to nothing to do: ``make(n_components)``.
 MODELS: dict[str, Callable[[int], Any]] = {
     "GANMixture": lambda k: GANMixture(
-        k, start="kmeans", e_step=ClassifierEStep(steps=1, batch_size=4, real_batch_size=8),
-        m_step=MStep(steps=1, pretrain_steps=1, batch_size=4, latent_dim=2), epsilon=0.1,
+        k, init="kmeans", e_step=ClassifierEStep(steps=1, batch_size=4),
+        m_step=MStep(steps=1, pretrain_steps=1, batch_size=4, latent_dim=2, epsilon=0.1),
         networks=dict.fromkeys(("generator", "critic", "classifier"), MLP), max_iter=2, tol=None,
         random_state=0, device="cpu",
     ),
     "DNNMixture": lambda k: DNNMixture(
-        k, start="kmeans", networks=dict.fromkeys(("generator", "encoder", "discriminator"), MLP), max_iter=2,
-        step=MinMaxStep(steps=1, batch_size=8, labelled_batch_size=4, generated_batch_size=8,
-                        encoder_pretraining=2, generator_pretraining=2),
+        k, init="kmeans", networks=dict.fromkeys(("generator", "encoder", "discriminator"), MLP), max_iter=2,
+        m_step=MinMaxStep(steps=1, batch_size=8, labelled_batch_size=4, generated_batch_size=8,
+                          encoder_pretrain_steps=2, generator_pretrain_steps=2),
         tol=None, random_state=0, device="cpu",
     ),
     **TINY_MODELS,
@@ -124,20 +124,21 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
          "steps_per_iteration", "fall_every", "n_principal", "n_features", "unlabelled_ratio", "n_neighbors"),
         (0, 0.5, 2.0, True, "3", [3]),
     ),
-    **dict.fromkeys(("radius", "spread", "kappa", "C", "reg_covar", "reconstruction_weight"), (0, None, "1")),
-    **dict.fromkeys(("min_iter", "steps", "verbose"), (0.5, None, "1")),
+    **dict.fromkeys(("spread", "kappa", "C", "reg_covar", "reconstruction_weight"), (0, None, "1")),
+    **dict.fromkeys(("steps", "verbose"), (0.5, None, "1")),
     **dict.fromkeys(
-        ("rate", "gamma", "beta_n", "beta_c", "cluster_weight", "weight_decay", "unlabelled_weight"),
+        ("lr", "gamma", "beta_n", "beta_c", "cluster_weight", "weight_decay", "unlabelled_weight"),
         (None, "1", [1]),
     ),
     **dict.fromkeys(("warm_start", "generate", "constrained", "balanced"), (0, 1.0, None, "no")),
-    **dict.fromkeys(("e_step", "m_step", "em", "weight_step", "optimizer", "scaling"), (None, 1, True, "x")),
-    **dict.fromkeys(("step", "objective", "pretraining"), (1, "r1", True, {}, Affine())),
+    **dict.fromkeys(("e_step", "optimizer", "scaling"), (None, 1, True, "x")),
+    **dict.fromkeys(("objective", "pretraining"), (1, "r1", True, {}, Affine())),
+    "m_step": (1, "x", True, {}, Affine()),
     **dict.fromkeys(("augmentation", "strong"), (1, "affine", Affine(), ColorJitter())),
-    "n_components": (0, 0.5, 21, True, "3"), "tol": ("1", [1]), "average": (1, None), "alpha": (0, 1, None),
-    "epsilon": (1, None, (), [0.1], [(1, 1.5)], "1"), "threshold": (1.1, None), "fall": (0, 1.1),
-    "weight_concentration": (0.9, None), "random_state": (1.5, "1", 2**32, np.random),
-    "start": ([0, 1], np.full(20, 2), np.zeros((20, 1), int)), "networks": (1, {"no such": "mlp"}, []),
+    "n_components": (0, 0.5, 21, True, "3"), "tol": ("1", [1]), "ema_decay": (1, None), "alpha": (0, 1, None),
+    "threshold": (1.1, None), "fall": (0, 1.1),
+    "random_state": (1.5, "1", 2**32, np.random),
+    "init": ([0, 1], np.full(20, 2), np.zeros((20, 1), int)), "networks": (1, {"no such": "mlp"}, []),
     "covariance_types": ("full", [], ["no such"], [1]), "device": ("toaster", 0), "precision": ("fp8", None),
 }  # fmt: skip
 
@@ -232,7 +233,8 @@ NO_TABLES: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a dictionary": (lambda X: {"a": [1]}, "X"),
     "a set": (lambda X: {1, 2}, "X"),
     "a generator": (lambda X: iter(X), "X"),
-    "a word": (lambda X: "table", "X"),
+    "a path": (lambda X: "table.csv", "genmix.datasets.load('table.csv').X"),
+    "a path object": (lambda X: Path("table.csv"), "genmix.datasets.load('table.csv').X"),
     "a type": (lambda X: np.ndarray, "X"),
 }
 #: Images of numbers ``[n, h, w]`` become ...
@@ -386,6 +388,13 @@ def test_a_fit_that_is_stopped_leaves_the_model_as_it_was(
     assert model.history_ == history
     with pytest.raises(NotFittedError):
         getattr(fresh, verb)(TWO_GROUPS)
+
+
+@pytest.mark.parametrize("path", ["items.csv", Path("items.csv")])
+def test_a_path_is_told_how_to_be_read(path: Any) -> None:
+    for call in (KMeans(2).fit, fitted("DEC").predict, fitted("DEC").transform):
+        with pytest.raises(ValueError, match=r"^X is a path.*genmix\.datasets\.load\('items\.csv'\)\.X$"):
+            call(path)
 
 
 @cases(NONSENSICAL)

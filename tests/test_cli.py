@@ -19,7 +19,7 @@ from genmix.cli import main
 from genmix.cli.verbs import fit
 
 K = 3
-TINY = ("--max-iter", "2", "--set", "start=kmeans", "--no-progress")  # two seconds, not twenty
+TINY = ("--max-iter", "2", "--set", "init=kmeans", "--no-progress")  # two seconds, not twenty
 
 
 @pytest.fixture
@@ -62,15 +62,15 @@ def digits(tmp_path_factory):
     return folder
 
 
-SHORT = ("--set", "start=kmeans", "--set", "max_iter=1", "--set", "min_iter=0", "--set", "tol=none")
+SHORT = ("--set", "init=kmeans", "--set", "max_iter=1", "--set", "tol=none")
 
 
 @pytest.fixture(scope="module")
 def walker(digits):
     """A model with a latent space."""
     model = genmix.DNNMixture(
-        2, start="kmeans", max_iter=1, min_iter=0, tol=None, random_state=0, device="cpu",
-        step=genmix.MinMaxStep(steps=2, encoder_pretraining=5, generator_pretraining=5),
+        2, init="kmeans", max_iter=1, tol=None, random_state=0, device="cpu",
+        m_step=genmix.MinMaxStep(steps=2, encoder_pretrain_steps=5, generator_pretrain_steps=5),
     )  # fmt: skip
     model.fit(np.load(digits / "digits.npy")).save(digits / "walker")
     return digits / "walker"
@@ -149,17 +149,29 @@ def test_set_makes_settings_objects_of_tables(run, tmp_path, blobs):
     command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model", *TINY)
     assert run(*command, "--set", 'm_step={type="MStep", steps=3, batch_size=8}')[0] == 0
     assert genmix.load(tmp_path / "model").m_step == genmix.MStep(steps=3, batch_size=8)
-    made = models.build("dnnmm", K, None, {"step": {"steps": 40}, "networks": {"encoder": {"kind": "mlp"}}})
-    assert made.step == genmix.MinMaxStep(steps=40) and made.networks == {"encoder": {"kind": "mlp"}}
+    made = models.build("dnnmm", K, None, {"m_step": {"steps": 40}, "networks": {"encoder": {"kind": "mlp"}}})
+    assert made.m_step == genmix.MinMaxStep(steps=40) and made.networks == {"encoder": {"kind": "mlp"}}
     made = models.build("dec", K, None, {"pretraining": {"hidden": [8], "steps": 3}})
     assert (made.pretraining.hidden, made.pretraining.steps) == ([8], 3)
     for wrong, word in (
         ('{type="Step"}', "expected one of"),
         ('{type="MStep", step=3}', "has no 'step'"),
-        ("{steps=3}", "name what it is by type=..., one of "),
+        ("{step=3}", "MStep has no 'step'"),
     ):
         code, _, err = run(*command, "--set", f"m_step={wrong}")
         assert code == 2 and word in err
+    code, _, err = run(*command, "--set", "augmentation={n_neighbors=3}")
+    assert code == 2 and "name what it is by type=..., one of " in err
+
+
+def test_set_reaches_single_settings_by_nested_names(run, tmp_path, blobs):
+    command = ("fit", blobs / "blobs.npy", "--components", K, "--out", tmp_path / "model", *TINY)
+    assert run(*command, "--set", "m_step__steps=3", "--set", "e_step__lr=0.01")[0] == 0
+    model = genmix.load(tmp_path / "model")
+    assert model.m_step == genmix.MStep(steps=3) and model.e_step == genmix.ClassifierEStep(lr=0.01)
+    assert models.build("ganmm", K, None, {"m_step": {"steps": 3}}).m_step == genmix.MStep(steps=3)
+    code, _, err = run(*command, "--set", "m_step__step=3")
+    assert code == 2 and "MStep has no 'step'; it has objective" in err
 
 
 def test_unknown_settings_are_refused_with_the_list_of_valid_ones(run, tmp_path, blobs):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+from genmix.base import preprocessing
 from genmix.base.preprocessing import Preprocessing, as_array, is_images, pixel_range
 
 LAYOUTS = {
@@ -259,3 +262,56 @@ def test_torch_tensors_come_as_arrays_and_others_pass() -> None:
 def test_images_are_known_by_their_dimensions(shape: tuple[int, ...], expected: bool) -> None:
     assert is_images(np.zeros(shape)) is expected
     assert is_images([[1.0]]) is False
+
+
+# ---------------------------------------------------------------- memory
+
+MEASURE = """
+import resource
+import numpy as np
+from genmix.base.preprocessing import Preprocessing
+from genmix.baselines import KMeans
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+model, X = KMeans(2), np.random.default_rng(0).standard_normal({shape}, dtype=np.float32)
+few = model._validated(X[:99], reset=True)
+Preprocessing.fit(few).apply(few)
+before = peak()
+items = model._validated(X, reset=True)
+scaled = Preprocessing.fit(items, {scaling!r}).apply(items)
+print((peak() - before - scaled.nbytes) / X.nbytes)
+"""
+
+
+@pytest.mark.parametrize("scaling", ["range", "standard"])
+@pytest.mark.parametrize("shape", [(1_000_000, 50), (50_000, 28, 28)])
+def test_validation_and_scaling_need_little_memory(shape: tuple[int, ...], scaling: str) -> None:
+    """Beside the data and the scaled items, in units of the data: it was 7 for tables."""
+    pytest.importorskip("resource")  # Windows has none
+    command = [sys.executable, "-c", MEASURE.format(shape=shape, scaling=scaling)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) <= 0.1
+
+
+@pytest.mark.parametrize("scaling", ["range", "unit", "standard"])
+@pytest.mark.parametrize("offset", [0.0, 1e6, -1e9])
+def test_scaling_by_parts_is_that_of_the_whole(
+    scaling: str, offset: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(97, 4)) * [1, 10, 1e3, 0] + offset
+    whole = Preprocessing.fit(X, scaling)
+    monkeypatch.setattr(preprocessing, "CHUNK", 10)
+    parts = Preprocessing.fit(X, scaling)
+    assert parts.constant == whole.constant == [3]
+    np.testing.assert_allclose(parts.center, whole.center, rtol=1e-14)
+    np.testing.assert_allclose(parts.scale, whole.scale, rtol=1e-6 if abs(offset) > 1e8 else 1e-9)
+    torch.testing.assert_close(parts.apply(X), whole.apply(X), rtol=1e-5, atol=1e-5)
+
+
+def test_means_of_many_values_far_from_zero_are_exact() -> None:
+    X = (np.float32(16777210) + np.arange(300_000).reshape(-1, 1) % 2).astype(np.float32)
+    found = Preprocessing.fit(X, "standard")
+    assert found.center == [16777210.5] and found.scale == pytest.approx([0.5], rel=1e-12)

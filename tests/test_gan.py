@@ -306,9 +306,7 @@ def test_critic_loss_is_loss_plus_weighted_penalty(name: str) -> None:
     objective = replace(OBJECTIVES[name], penalty_every=3)
     critic = smooth_critic(normal(2, 4, seed=7))
     real, fake = normal(2, 5, 4), normal(2, 5, 4, seed=1)
-    plain = (gan.wgan_critic_loss if objective.loss == "wasserstein" else gan.logistic_critic_loss)(
-        critic(real), critic(fake)
-    )
+    plain = CRITIC_LOSSES[objective.loss](critic(real), critic(fake))
     penalty = {
         None: lambda: 0.0,
         "r1": lambda: gan.r1_penalty(critic, real),

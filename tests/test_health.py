@@ -21,10 +21,9 @@ from genmix import (
 )
 from genmix.base.estimator import LOSS_LIMIT, check_losses, share_items
 from genmix.baselines import DEC, Pretraining
-from genmix.nn.adversarial import Adversarial
 
-START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
-STEP = MinMaxStep(steps=2, encoder_pretraining=2, generator_pretraining=2)
+INIT = InfoMaxInit(steps=4, n_heads=2, n_candidates=1, partitions=("kmeans",))
+STEP = MinMaxStep(steps=2, encoder_pretrain_steps=2, generator_pretrain_steps=2)
 
 
 class Blind(nn.Module):
@@ -68,8 +67,8 @@ def test_doubles_are_named_and_kept_in_the_folder(name: str, blobs: Any, tmp_pat
 
     role = "classifier" if name == "GANMixture" else "encoder"
     model = {
-        "GANMixture": lambda: GANMixture(3, start="kmeans", m_step=MStep(steps=1, pretrain_steps=1)),
-        "DNNMixture": lambda: DNNMixture(3, start="kmeans", step=STEP, weight_step="fixed"),
+        "GANMixture": lambda: GANMixture(3, init="kmeans", m_step=MStep(steps=1, pretrain_steps=1)),
+        "DNNMixture": lambda: DNNMixture(3, init="kmeans", m_step=STEP),
     }[name]()
     model.set_params(networks={role: blind}, max_iter=1, tol=None, random_state=0)
     with warnings.catch_warnings():
@@ -86,7 +85,7 @@ def test_doubles_are_named_and_kept_in_the_folder(name: str, blobs: Any, tmp_pat
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_good_fit_has_no_doubles(blobs: Any) -> None:
-    assert GANMixture(3, start=START, max_iter=3, random_state=0).fit(blobs[0]).duplicate_components_ == []
+    assert GANMixture(3, init=INIT, max_iter=3, random_state=0).fit(blobs[0]).duplicate_components_ == []
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, LOSS_LIMIT, -2 * LOSS_LIMIT])
@@ -112,7 +111,7 @@ def test_an_exploding_gan_is_noticed_in_its_iteration(
         return (critic * bad if len(calls) == 3 else critic), generator  # 1: line 2; 2, 3: iterations
 
     monkeypatch.setattr(Components, "train", train)
-    model = GANMixture(3, start="kmeans", m_step=MStep(steps=1, pretrain_steps=1), max_iter=5, random_state=0)
+    model = GANMixture(3, init="kmeans", m_step=MStep(steps=1, pretrain_steps=1), max_iter=5, random_state=0)
     with pytest.raises(FloatingPointError, match="diverged in iteration 2 "):
         model.fit(blobs[0])
     assert len(calls) == 3
@@ -121,11 +120,10 @@ def test_an_exploding_gan_is_noticed_in_its_iteration(
 @pytest.mark.filterwarnings("ignore")
 def test_absurd_learning_rates_end_in_our_error(blobs: Any) -> None:
     X = blobs[0]
-    wild = Adversarial(generator_lr=1e12, critic_lr=1e12)
     models = [
-        GANMixture(3, start="kmeans", m_step=MStep(wild, steps=9, pretrain_steps=9), random_state=0),
-        DNNMixture(3, start="kmeans", step=MinMaxStep(steps=9, encoder_lr=1e12), random_state=0),
-        DEC(3, pretraining=Pretraining((16,), 2, steps=9, rate=1e12), random_state=0),
+        GANMixture(3, init="kmeans", m_step=MStep(lr=1e12, steps=9, pretrain_steps=9), random_state=0),
+        DNNMixture(3, init="kmeans", m_step=MinMaxStep(steps=9, encoder_lr=1e12), random_state=0),
+        DEC(3, pretraining=Pretraining((16,), 2, steps=9, lr=1e12), random_state=0),
     ]
     for model in models:
         with pytest.raises(FloatingPointError, match=r"lower the .*rate"):

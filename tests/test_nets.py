@@ -114,13 +114,6 @@ def test_unknown_choices_are_refused_with_their_name(choice, said: str) -> None:
         build_stack("critic", choice, 2, (4,), (), generator())
 
 
-def test_options_of_models_saved_by_version_0_1_have_their_new_names() -> None:
-    old = {"kind": "mlp", "slope": 0.5, "squash": True}
-    stack = build_stack("generator", old, 2, (4,), (3,), generator())
-    assert stack.negative_slope == 0.5
-    assert stack.sigmoid_output
-
-
 # ---------------------------------------------------------------- parts of a stack
 
 

@@ -18,8 +18,8 @@ import genmix
 from genmix import ClassifierEStep, DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep, metrics
 from genmix.baselines import DEC, ClusterGAN, Pretraining
 
-START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
-E_STEP = ClassifierEStep(steps=3, real_batch_size=64)
+INIT = InfoMaxInit(steps=4, n_heads=2, n_candidates=1, partitions=("kmeans",))
+E_STEP = ClassifierEStep(steps=3)
 
 
 def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
@@ -28,11 +28,11 @@ def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Mod
 
 MODELS: dict[str, Callable[..., Any]] = {
     "GANMixture": lambda seed, **a: GANMixture(
-        3, start=START, e_step=E_STEP, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2,
+        3, init=INIT, e_step=E_STEP, m_step=MStep(steps=2, pretrain_steps=2), max_iter=2,
         random_state=seed, **a,
     ),
     "DNNMixture": lambda seed, **a: DNNMixture(
-        3, start=START, step=MinMaxStep(steps=5, encoder_pretraining=5, generator_pretraining=5),
+        3, init=INIT, m_step=MinMaxStep(steps=5, encoder_pretrain_steps=5, generator_pretrain_steps=5),
         max_iter=2, random_state=seed, **a,
     ),
     "GANMixture of own networks": lambda seed: MODELS["GANMixture"](seed, networks=network_of_the_user),
@@ -84,7 +84,7 @@ def test_no_file_and_no_process_is_left(name: str, blobs: Any, tmp_path: Path) -
         return len(os.listdir("/proc/self/fd")), children.read_text() if children.exists() else ""
 
     def work(folder: Path) -> None:
-        model = MODELS[name](0).set_params(start="kmeans").fit(blobs[0], checkpoint=folder / "kept")
+        model = MODELS[name](0).set_params(init="kmeans").fit(blobs[0], checkpoint=folder / "kept")
         again = genmix.load(model.save(folder / "model"))
         again.predict(blobs[0])
         again.sample(3)
@@ -105,7 +105,7 @@ def test_a_search_by_two_processes_finds_what_one_finds(name: str, blobs: Any) -
     found = []
     for n_jobs in (1, 2):
         search = GridSearchCV(
-            MODELS[name](0).set_params(start="kmeans"),
+            MODELS[name](0).set_params(init="kmeans"),
             {"n_components": [3, 4], "tol": [None, 0.01]},
             scoring=ari,
             cv=2,

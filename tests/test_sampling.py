@@ -11,6 +11,7 @@ from torch import Tensor
 from genmix.ganmm import em
 from genmix.training.augment import AugmentedData, NeighborSwap
 from genmix.training.engine import Engine
+from genmix.training.information import component_shares
 from genmix.training.sampling import WeightedSampler
 from genmix.training.supervision import Labels
 
@@ -98,4 +99,4 @@ def test_more_than_2_to_the_24_labels() -> None:
 def test_shares_of_more_than_2_to_the_24_items() -> None:
     """float32 counts stop at 2^24: 20.97 M items in one component gave a share of .80."""
     labels = torch.zeros(1, dtype=torch.long).expand(2**24 + 2**22)
-    assert em.component_shares(labels, 2).tolist() == [1.0, 0.0]
+    assert component_shares(labels, 2).tolist() == [1.0, 0.0]

@@ -12,8 +12,8 @@ import pytest
 from genmix import DNNMixture, GANMixture, MinMaxStep
 from genmix.evaluation.tuning import hold_out, tune
 
-STEP = MinMaxStep(steps=20, batch_size=32, encoder_pretraining=60, generator_pretraining=0)
-QUICK = {"start": "kmeans", "max_iter": 2, "min_iter": 0, "tol": None, "step": STEP, "device": "cpu"}
+STEP = MinMaxStep(steps=20, batch_size=32, encoder_pretrain_steps=60, generator_pretrain_steps=0)
+QUICK = {"init": "kmeans", "max_iter": 2, "tol": None, "m_step": STEP, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +96,17 @@ def test_without_labels_two_seeds_are_compared(groups: tuple[np.ndarray, np.ndar
 
 def test_lambdas_are_searched_on_the_given_ranges(groups: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = groups
-    model = template(generate=True, max_iter=1, step=MinMaxStep(steps=1, batch_size=8, encoder_pretraining=2))
+    model = template(
+        generate=True, max_iter=1, m_step=MinMaxStep(steps=1, batch_size=8, encoder_pretrain_steps=2)
+    )
     found = tune(model, X, y, n_components=[3], n_trials=3, cycle=(0.01, 0.1), adversarial=(0.5, 2.0))
     assert len(found.trials) == 3
     for trial in found.trials:
         assert 0.01 <= trial.parameters["cycle"] <= 0.1 and 0.5 <= trial.parameters["adversarial"] <= 2
     best = max(found.trials, key=lambda t: t.score).parameters
-    assert found.best.step.cycle == best["cycle"] and found.best.step.adversarial == best["adversarial"]
-    assert found.best.step.steps == 1 and not hasattr(found.best, "labels_")
+    assert found.best.m_step.cycle_weight == best["cycle"]
+    assert found.best.m_step.adversarial_weight == best["adversarial"]
+    assert found.best.m_step.steps == 1 and not hasattr(found.best, "labels_")
     assert model.step.cycle == 0.01 and model.n_components == 2  # the template is left alone
 
 

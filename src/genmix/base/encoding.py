@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from genmix.base.persistence import ModelFileError
 
@@ -22,6 +23,8 @@ def encode(value: Any) -> Any:
     """
     if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, torch.device):
+        return str(value)
     if isinstance(value, np.generic):
         return encode(value.item())
     if isinstance(value, (int, float)):
@@ -65,4 +68,25 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
     return settings[value["$type"]](**items) if "$type" in value else items
 
 
-__all__ = ["decode", "encode"]
+#: Names that genmix 0.1 saved and those of today, wherever they stand, and those of classes.
+_RENAMED = {
+    "rate": "lr", "generator_rate": "generator_lr", "critic_rate": "critic_lr", "average": "ema_decay",
+    "slope": "negative_slope", "squash": "sigmoid_output", "revived": "reinitialized",
+    "criterion_": "selection_score_",
+}  # fmt: skip
+_CLASSES = {"Neighbors": "NeighborSwap", "InformationStart": "InfoMaxInit"}
+
+
+def rename_settings(value: Any) -> Any:
+    """Bring what genmix 0.1 encoded to the names of today, at every depth."""
+    if isinstance(value, list):
+        return [rename_settings(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {_RENAMED.get(name, name): rename_settings(item) for name, item in value.items()}
+    if value.get("$type") == "ColorJitter":
+        renamed = {"affine": renamed["affine"], "strength": value["contrast"] / 0.3}
+    return renamed | ({"$type": _CLASSES.get(value["$type"], value["$type"])} if "$type" in value else {})
+
+
+__all__ = ["decode", "encode", "rename_settings"]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
 
-from genmix.base.encoding import decode, encode
+from genmix.base.device import on_host, resolve_device
+from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
@@ -31,10 +34,6 @@ from genmix.base.validation import (
     one_line,
     short_repr,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
 PATIENCE = 3
@@ -96,9 +95,9 @@ def check_losses(values: Mapping[str, float], iteration: int) -> None:
         A value is not finite, or beyond `LOSS_LIMIT`.
     """
     if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
-        found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+        losses = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         raise FloatingPointError(
-            f"training diverged in iteration {iteration} ({found}); lower the learning rates, or look for "
+            f"training diverged in iteration {iteration} ({losses}); lower the learning rates, or look for "
             "outliers in the data"
         )
 
@@ -197,6 +196,9 @@ class BaseModel(BaseEstimator):
         """Check `X` and return it as an array: a table ``[N, d]``, or images; before a fit, all arguments."""
         if reset:
             check_arguments(self)
+        if isinstance(X, str | os.PathLike):
+            path = os.fspath(X)
+            raise _InvalidItems(f"X is a path: give the items, as in genmix.datasets.load({path!r}).X")
         try:
             X = as_array(X)
         except ValueError as error:
@@ -207,20 +209,20 @@ class BaseModel(BaseEstimator):
             if len(getattr(X, "shape", ())) > 4:
                 layouts = "a table [N, d] or images [N, H, W], [N, H, W, C] or [N, C, H, W]"
                 raise ValueError(f"shape {tuple(X.shape)}; expected {layouts}")
-            found = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
+            items = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
         except (TypeError, ValueError) as error:
             raise _InvalidItems(f"X: {one_line(str(error))}") from error
-        found = _within(np.asarray(found), 1e150 if found.ndim == 2 else 1e30)  # squares of more overflow
+        items = _within(np.asarray(items), 1e150 if items.ndim == 2 else 1e30)  # squares of more overflow
         try:  # last, so that a refit with bad items leaves a fitted model as it is
-            if found.ndim == 2 and (reset or len(self.preprocessing_.shape) == 1):
+            if items.ndim == 2 and (reset or len(self.preprocessing_.shape) == 1):
                 validate_data(self, X, reset=reset, skip_check_array=True)
             elif reset:
-                self.n_features_in_ = int(np.prod(found.shape[1:]))
+                self.n_features_in_ = int(np.prod(items.shape[1:]))
             else:
-                self.preprocessing_.check(found)
+                self.preprocessing_.check(items)
         except ValueError as error:
             raise _InvalidItems(f"X: {one_line(str(error))}") from error
-        return found
+        return items
 
     def _images(self, X: Any) -> np.ndarray:
         X = check_array(
@@ -270,14 +272,14 @@ class BaseModel(BaseEstimator):
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
         """Turn what `_export` of genmix 0.1 gave beside the tensors into what it gives today."""
-        return meta
+        return {**meta, **{name: rename_settings(meta[name]) for name in ("parameters", "fitted")}}
 
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
-        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
+        parameters = {name: value for name, value in meta["parameters"].items() if name not in replaced}
         arguments = {}
-        for name, value in kept.items():
+        for name, value in parameters.items():
             try:
                 arguments[name] = decode(value, cls._settings)
             except ModelFileError as error:
@@ -289,7 +291,27 @@ class BaseModel(BaseEstimator):
                 raise ValueError(f"unknown attribute {name!r}")
             setattr(model, name, decode(value, cls._settings))
         model._from_tensors(tensors)
+        model._place()
         return model
+
+    def _place(self) -> None:
+        """Move the networks to the model's device; where a machine does not have it they stay on the host."""
+        try:
+            device = resolve_device(getattr(self, "device", "cpu"))
+        except ValueError:
+            return
+        for value in vars(self).values():
+            if isinstance(value, nn.Module):
+                value.to(device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle networks and tensors as those of the host, which every machine can load."""
+        return {name: on_host(value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Put the networks on the model's device again, if it is there."""
+        super().__setstate__(state)
+        self._place()
 
 
 class BaseClusterer(ClusterMixin, BaseModel):
@@ -468,10 +490,10 @@ def _caller_level() -> int:
 
 def _dtypes(X: Any) -> list[Any]:
     """Types of an array's elements, or of a frame's columns."""
-    found = getattr(X, "dtypes", None)  # of pandas and polars
-    if found is None or callable(found):
+    dtypes = getattr(X, "dtypes", None)  # of pandas and polars
+    if dtypes is None or callable(dtypes):
         return [getattr(X, "dtype", None)]
-    return list(found) if hasattr(found, "__iter__") else [found]  # a single column has one
+    return list(dtypes) if hasattr(dtypes, "__iter__") else [dtypes]  # a single column has one
 
 
 def _is_time(dtype: Any) -> bool:
@@ -484,10 +506,10 @@ def _within(X: np.ndarray, limit: float) -> np.ndarray:
     largest = max(float(X.max()), -float(X.min()))
     if largest <= limit:
         return X
-    found = "NaN" if np.isnan(largest) else "infinity" if np.isinf(largest) else f"values beyond {limit:g}"
+    problem = "NaN" if np.isnan(largest) else "infinity" if np.isinf(largest) else f"values beyond {limit:g}"
     bad = np.argwhere(~(np.abs(X) <= limit))[0]
     place = f"row {bad[0]}, column {bad[1]}" if X.ndim == 2 else f"image {bad[0]}"
-    raise ValueError(f"X contains {found}, first in {place}: mend or rescale it, or leave it out")
+    raise ValueError(f"X contains {problem}, first in {place}: fix or rescale it, or leave it out")
 
 
 def check_codes(Z: Any, width: int) -> np.ndarray:
@@ -510,7 +532,7 @@ def check_codes(Z: Any, width: int) -> np.ndarray:
 def fingerprint(X: np.ndarray) -> str:
     """SHA-256 of an array's shape, dtype and content: which data a model was fitted on."""
     digest = hashlib.sha256(f"{X.shape}{X.dtype}".encode())
-    for part in np.array_split(X, max(1, X.nbytes >> 26)):
+    for part in np.array_split(X, max(1, X.nbytes >> 24)):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 

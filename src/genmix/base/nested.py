@@ -28,13 +28,13 @@ def settings_of(owner: Any, argument: str) -> Settings | None:
 
 def nested_parameters(owner: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """List the arguments of the settings objects among `arguments`, at every depth, by their nested names."""
-    found = dict[str, Any]()
+    nested = dict[str, Any]()
     for argument in arguments:
         if (settings := settings_of(owner, argument)) is not None:
             own = {field.name: getattr(settings, field.name) for field in fields(settings)}
             inner = own | nested_parameters(settings, own)
-            found |= {f"{argument}__{name}": value for name, value in inner.items()}
-    return found
+            nested |= {f"{argument}__{name}": value for name, value in inner.items()}
+    return nested
 
 
 def replace_nested(owner: Any, changes: Mapping[str, Any]) -> dict[str, Settings]:

@@ -5,8 +5,7 @@ are read by safetensors, the rest is plain JSON. A folder is written whole or no
 a checksum, so a damaged or half-copied model is told from a good one before it is used.
 
 A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
-two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for what genmix 0.1
-saved.
+two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for genmix 0.1.
 """
 
 from __future__ import annotations
@@ -69,15 +68,15 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     check_target(target)
     files = _encode(model)
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        fresh.mkdir()
+        new.mkdir()
         for name, content in files.items():
-            write_file(fresh / name, content)
-        sync_folder(fresh)
-        _swap(fresh, target)
+            write_file(new / name, content)
+        sync_folder(new)
+        _swap(new, target)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
     return Path(folder)
 
 
@@ -89,8 +88,10 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     folder : path
         A model folder. It may come from somebody else: nothing in it is executed or unpickled.
     **own
-        Arguments of the model's constructor that are functions of your own, which no file can hold:
-        ``networks``, where it was fitted with network factories, or ``augmentation``.
+        Arguments of the model's constructor that are to be others. Functions of your own have to be given
+        again, as no file can hold them: ``networks``, where it was fitted with network factories, or
+        ``augmentation``. ``device="cuda"`` puts the networks there; else they are on the device of the fit,
+        or on the CPU where a machine does not have it.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         If the folder or one of its files is missing, a link, damaged, foreign, or made by a newer genmix; or
         an argument in `own` is missing.
     ValueError
-        If the model has no argument of a name in `own`.
+        If the model has no argument of a name in `own`, or the machine no such `device`.
     """
     path = _existing(Path(folder))
     document = _read_document(path / DOCUMENT)
@@ -115,6 +116,10 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     kind = MODELS[document["class"]].load_class()
     if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
+    if "device" in own:
+        from genmix.base.device import resolve_device
+
+        resolve_device(own["device"])
     try:
         meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
         return kind._restore(safetensors.torch.load(content), meta, **own)
@@ -172,8 +177,8 @@ def _checksum(document: dict[str, Any]) -> str:
 
 def _versions() -> dict[str, str]:
     packages = ("torch", "scikit-learn", "numpy")
-    found = {package: metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "genmix": __version__, **found}
+    versions = {package: metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "genmix": __version__, **versions}
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -224,8 +229,8 @@ def _existing(folder: Path) -> Path:
     previous = _previous(Path(os.path.abspath(folder)))
     if not folder.exists() and previous.is_dir():
         return previous
-    found = "is not a folder" if folder.exists() else "does not exist"
-    raise ModelFileError(f"{folder} {found}: expected a model folder written by save")
+    problem = "is not a folder" if folder.exists() else "does not exist"
+    raise ModelFileError(f"{folder} {problem}: expected a model folder written by save")
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
@@ -255,16 +260,16 @@ def check_target(folder: str | os.PathLike[str]) -> None:
             )
 
 
-def _swap(fresh: Path, target: Path) -> None:
+def _swap(new: Path, target: Path) -> None:
     """Put a complete new folder in the place of the old one; the old one is deleted last."""
     previous = _previous(target)
     if not target.exists():
-        os.rename(fresh, target)
+        os.rename(new, target)
     else:
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(target, previous)
         try:
-            os.rename(fresh, target)
+            os.rename(new, target)
         except BaseException:
             os.rename(previous, target)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from genmix.base.validation import short_repr
 
 #: How large the numbers may be that networks are given: squares of sums of them are to be finite.
 FARTHEST = 1e15
+#: Numbers that are converted to float64 at a time.
+CHUNK = 2**18
 
 
 def as_array(X: Any) -> Any:
@@ -35,9 +38,9 @@ def as_array(X: Any) -> Any:
     if isinstance(X, list | tuple):
         if len(getattr(next(iter(X), None), "shape", ())) in (1, 2, 3):
             X = [as_array(x) for x in X]
-        found = {np.shape(x) for x in X if hasattr(x, "shape")}
-        if len(found) > 1:
-            raise ValueError(f"items of several shapes were given: {sorted(found)[0]}, {sorted(found)[1]}")
+        shapes = {np.shape(x) for x in X if hasattr(x, "shape")}
+        if len(shapes) > 1:
+            raise ValueError(f"items of several shapes were given: {sorted(shapes)[0]}, {sorted(shapes)[1]}")
         nested = np.asarray(X)
         return nested if nested.ndim > 2 else X
     return X
@@ -90,11 +93,11 @@ class Preprocessing:
         """
         if scaling not in ("range", "unit", "standard", "none"):
             raise ValueError(f"scaling={short_repr(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
-        made = cls(tuple(X.shape[1:]), _layout(X), str(X.dtype), scaling)
-        center, scale = _table_scale(X, scaling) if made.layout == "table" else _image_scale(X, scaling)
-        made.constant = np.flatnonzero(scale == 0).tolist() if made.layout == "table" else []
-        made.center, made.scale = center.tolist(), np.where(scale == 0, 1.0, scale).tolist()
-        return made
+        layout = _layout(X)
+        center, scale = _table_scale(X, scaling) if layout == "table" else _image_scale(X, scaling)
+        constant = np.flatnonzero(scale == 0).tolist() if layout == "table" else []
+        scale = np.where(scale == 0, 1.0, scale)
+        return cls(X.shape[1:], layout, str(X.dtype), scaling, center.tolist(), scale.tolist(), constant)
 
     @classmethod
     def fit_apply(cls, X: np.ndarray, scaling: str = "range") -> tuple[Preprocessing, Tensor]:
@@ -121,8 +124,15 @@ class Preprocessing:
         """
         with np.errstate(over="ignore"):
             if self.layout == "table":
-                values = (X - np.asarray(self.center)) / np.asarray(self.scale)
-                scaled = torch.from_numpy(values.astype(np.float32))
+                values, center, scale = (
+                    np.empty(X.shape, np.float32),
+                    np.array(self.center),
+                    np.array(self.scale),
+                )
+                for rows in _row_chunks(X):
+                    part = X[rows] - center
+                    values[rows] = np.divide(part, scale, out=part)
+                scaled = torch.from_numpy(values)
             else:
                 values = np.empty(X.shape, dtype=np.float32)
                 # In float64, piece by piece: far from 0, float32 would not tell pixels apart.
@@ -195,21 +205,33 @@ def _layout(X: np.ndarray) -> str:
     )
 
 
+def _row_chunks(X: np.ndarray) -> Iterator[slice]:
+    """Yield rows of about `CHUNK` numbers: float64 copies of those, but of no more, are made."""
+    step = max(1, CHUNK // X.shape[1])
+    return (slice(start, start + step) for start in range(0, len(X), step))
+
+
 def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
-    values = X.astype(np.float64)
     if scaling == "none":
         return np.zeros(X.shape[1]), np.ones(X.shape[1])
-    center = values.mean(0)
-    deviation = values - center
-    spread = np.abs(deviation).max(0)
+    center = sum(X[rows].astype(np.float64).sum(0) for rows in _row_chunks(X)) / len(X)
+    low, high = X.min(0).astype(np.float64), X.max(0).astype(np.float64)
+    spread = np.maximum(high - center, center - low)
     # Rounding leaves a constant column with deviations of about 1e-16 of its size: that is not variation.
-    spread[spread <= 1e-12 * np.abs(values).max(0)] = 0
-    if scaling == "standard":
-        return center, np.where(spread > 0, values.std(0), 0)
-    if scaling == "unit" or not spread.any():
+    spread[spread <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0
+    varies = spread > 0
+    if scaling == "unit" or not varies.any():
         return center, spread
-    variance = (deviation[:, spread > 0] / spread[spread > 0]).var(0).mean()
-    return center, spread * math.sqrt(variance)
+    total, squares = np.zeros(varies.sum()), np.zeros(varies.sum())
+    for rows in _row_chunks(X):
+        deviation = (X[rows][:, varies] - center[varies]) / spread[varies]
+        total += deviation.sum(0)
+        squares += np.square(deviation, out=deviation).sum(0)
+    variance = squares / len(X) - (total / len(X)) ** 2  # `center` is a rounded mean
+    if scaling == "standard":
+        spread[varies] *= np.sqrt(variance)
+        return center, spread
+    return center, spread * math.sqrt(variance.mean())
 
 
 def _image_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:

@@ -90,8 +90,9 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
     preset : str or None
         Named settings to start from.
     settings : mapping of str to object
-        Constructor parameters; they win over those of the preset. A dictionary stands for a settings object:
-        ``{"steps": 5}`` for ``MinMaxStep(steps=5)``; where several kinds are possible, ``"type"`` names one.
+        Constructor parameters, also nested ones such as ``"m_step__steps"``; they win over those of the
+        preset. A dictionary stands for a settings object: ``{"steps": 5}`` for ``MinMaxStep(steps=5)``; where
+        several kinds are possible, ``"type"`` names one.
 
     Returns
     -------
@@ -105,15 +106,16 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
     """
     kind = find_class(name)
     valid = parameters(name)
-    unknown = sorted(set(settings) - set(valid))
-    if unknown:
+    nested = {n: value for n, value in settings.items() if "__" in n and n.partition("__")[0] in valid}
+    settings = {n: value for n, value in settings.items() if n not in nested}
+    if unknown := sorted(set(settings) - set(valid)):
         raise ValueError(
             f"{kind.__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
         )
     arguments = {parameter: _settings_object(kind, parameter, value) for parameter, value in settings.items()}
     if preset is not None:
-        return kind.preset(preset, components, **arguments)
-    return kind(n_components=components, **arguments)
+        return kind.preset(preset, components, **arguments).set_params(**nested)
+    return kind(n_components=components, **arguments).set_params(**nested)
 
 
 def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
@@ -121,21 +123,24 @@ def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
     from genmix.base.validation import argument_kinds, short_repr
 
     known = kind._settings
-    fitting = [one.__name__ for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
+    fitting = [one for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
+    if parameter in kind._default_settings:
+        default = inspect.signature(kind).parameters[parameter].default
+        fitting = [type(kind._default_settings[parameter](default))]
     if not isinstance(value, Mapping) or (parameter == "networks" and "type" not in value):
         return value
     if not ("type" in value or fitting):
         raise ValueError(
             f"{parameter}={short_repr(value)}: name what it is by type=..., one of {', '.join(sorted(known))}"
         )
-    name = value["type"] if "type" in value else fitting[0]
+    name = value["type"] if "type" in value else fitting[0].__name__
     if name not in known:
         raise ValueError(f"{parameter}: type={short_repr(name)}: expected one of {', '.join(known)}")
     valid = argument_kinds(known[name])
-    given = {setting: one for setting, one in value.items() if setting != "type"}
-    if unknown := sorted(set(given) - set(valid)):
+    arguments = {setting: one for setting, one in value.items() if setting != "type"}
+    if unknown := sorted(set(arguments) - set(valid)):
         raise ValueError(f"{parameter}: {name} has no {unknown[0]!r}; it has {', '.join(valid)}")
-    return known[name](**given)
+    return known[name](**arguments)
 
 
 def parameters(name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from typing import Any, ClassVar, Self
@@ -120,9 +121,15 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _codes(self, items: Tensor) -> Tensor:
         """Codes in float64 on the host; computed in float64, so that they do not depend on the batch."""
-        network = self._make_networks(torch.Generator()).double()
-        network.load_state_dict(self._networks.state_dict())
-        return network.encode_all(items.double()).cpu()
+        network = self._in_float64()
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            return torch.cat([network.encode(x.to(device).double()).cpu() for x in items.split(2048)])
+
+    def _in_float64(self) -> Any:
+        """Copy the networks; Apple's devices, which have no float64, leave it to the host."""
+        network = copy.deepcopy(self._networks).requires_grad_(False)
+        return (network.cpu() if next(network.parameters()).is_mps else network).double()
 
     @property
     def _n_features_out(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -145,9 +144,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         t.__name__: t for t in (InfoMaxInit, MinMaxStep, PaperStep, Affine, ColorJitter, NeighborSwap)
     }
 
-    _default_settings: ClassVar[dict[str, Callable[[Any], Any]]] = {
-        "init": init_settings, "m_step": lambda value: value or MinMaxStep(),
-    }  # fmt: skip
+    _default_settings: ClassVar = {"init": init_settings, "m_step": lambda _: MinMaxStep()}
 
     def __init__(
         self,
@@ -551,7 +548,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
 
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
-        return upgrade_dnnmm(meta)
+        meta = super()._upgrade(meta)
+        return {**meta, "parameters": upgrade_dnnmm(meta["parameters"])}
 
     _fitted_names = (
         *BaseMixture._fitted_names,

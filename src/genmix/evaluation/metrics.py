@@ -106,24 +106,24 @@ def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10
     if shares.ndim != 2 or not (shares >= 0).all() or not np.allclose(shares.sum(1), 1, atol=1e-5):
         raise ValueError("memberships: expected an array (N, K) of shares in [0, 1] whose rows sum to 1")
     check_values({"n_bins": n_bins}, {"n_bins": PositiveInt})
-    found, sure = shares.argmax(1), shares.max(1)
-    (_, classes), (_, clusters), table = _cross(labels_true, found)
+    assigned, certainty = shares.argmax(1), shares.max(1)
+    (_, classes), (_, clusters), table = _cross(labels_true, assigned)
     named = np.full(table.shape[1], -1)
     row, column = _naming(table)
     named[column] = row
     right = named[clusters] == classes
-    place = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    place = np.minimum((certainty * n_bins).astype(int), n_bins - 1)
     bins = [
         {
             "low": b / n_bins,
             "high": (b + 1) / n_bins,
             "size": int((place == b).sum()),
-            "certainty": float(sure[place == b].mean()),
+            "certainty": float(certainty[place == b].mean()),
             "accuracy": float(right[place == b].mean()),
         }
         for b in np.unique(place).tolist()
     ]
-    error = sum(part["size"] * abs(part["certainty"] - part["accuracy"]) for part in bins) / len(sure)
+    error = sum(part["size"] * abs(part["certainty"] - part["accuracy"]) for part in bins) / len(certainty)
     return {"error": float(error), "bins": bins}
 
 
@@ -145,14 +145,9 @@ def rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     chance: a random partition into K equal parts of K equal classes scores ``1 - (2/K)(1 - 1/K)``, 0.82 for
     K = 10. A single row has no pairs and scores 1. Arguments and errors as :func:`contingency`.
     """
-    table = contingency(labels_true, labels_pred)
-    pairs = _pairs(table.sum())
-    if pairs == 0:
-        return 1.0
-    together = _pairs(table).sum()
-    in_class, in_cluster = _pairs(table.sum(axis=1)).sum(), _pairs(table.sum(axis=0)).sum()
-    apart = pairs - in_class - in_cluster + together
-    return float((together + apart) / pairs)
+    from sklearn.metrics import rand_score
+
+    return float(rand_score(*_codes(labels_true, labels_pred)))
 
 
 def nmi(
@@ -277,8 +272,9 @@ def _cross(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[_Coded, _Cod
             f"labels_true has {len(true[1])} rows and labels_pred {len(pred[1])}: "
             "expected one label a row in both"
         )
-    table = np.zeros((len(true[0]), len(pred[0])), np.int64)
-    np.add.at(table, (true[1], pred[1]), 1)
+    from sklearn.metrics.cluster import contingency_matrix
+
+    table = contingency_matrix(true[1], pred[1], dtype=np.int64)
     return true, pred, table
 
 
@@ -308,19 +304,16 @@ def _encode_objects(values: list[Any], name: str) -> _Coded:
     values = [value.item() if hasattr(value, "item") else value for value in values]
     if any(_is_missing(value) for value in values):
         raise ValueError(f"{name} holds None, NaN or infinity: leave rows without a label out")
-    try:
-        # Different types do not compare; sorted by type first, they need not.
-        distinct = sorted(set(values), key=lambda value: (_kind(value), value))
+    try:  # different types do not compare; sorted by type first, they need not
+        distinct = sorted(
+            set(values), key=lambda v: ("" if isinstance(v, int | float) else type(v).__name__, v)
+        )
     except TypeError as error:
         raise ValueError(
             f"{name} holds labels that cannot be compared ({error}): use numbers or strings"
         ) from error
     position = {label: index for index, label in enumerate(distinct)}
     return distinct, np.array([position[value] for value in values], np.int64)
-
-
-def _kind(value: Any) -> str:
-    return "number" if isinstance(value, int | float) else type(value).__name__
 
 
 def _is_missing(value: Any) -> bool:
@@ -330,10 +323,6 @@ def _is_missing(value: Any) -> bool:
         return bool(value != value)  # NaN and NaT differ from themselves
     except (TypeError, ValueError):
         return True  # pandas.NA refuses to be compared
-
-
-def _pairs(counts: Any) -> Any:
-    return counts * (counts - 1) // 2
 
 
 def _mean_by(codes: NDArray[np.int64], values: ArrayLike) -> NDArray[np.float64]:

@@ -89,7 +89,11 @@ class MStep(Settings):
 _DEFAULT_EPSILON = ((5, 0.1), (10, 0.05), (20, 0.0))
 
 
-def m_step_settings(value: Any) -> MStep:
+#: Settings by name, for the argument `m_step`.
+M_STEPS: dict[str | None, MStep] = {None: MStep()} | {name: MStep(name) for name in OBJECTIVES}
+
+
+def check_m_step(value: Any) -> MStep:
     """Resolve the argument `m_step` to settings.
 
     Raises
@@ -97,12 +101,12 @@ def m_step_settings(value: Any) -> MStep:
     ValueError
         It is neither None, nor the name of an objective, nor settings.
     """
-    if value is None or isinstance(value, MStep):
-        return value or MStep()
-    if isinstance(value, str) and value in OBJECTIVES:
-        return MStep(value)
-    expected = ", ".join(map(repr, OBJECTIVES))
-    raise ValueError(f"m_step={short_repr(value)} is unknown; expected None, {expected} or MStep")
+    if isinstance(value, MStep):
+        return value
+    if value is None or (isinstance(value, str) and value in M_STEPS):
+        return M_STEPS[value]
+    expected = ", ".join(map(repr, M_STEPS))
+    raise ValueError(f"m_step={short_repr(value)} is unknown; expected one of {expected} or MStep")
 
 
 class Components(Stateful):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -20,8 +19,15 @@ from genmix.base.estimator import BaseMixture
 from genmix.base.preprocessing import Preprocessing
 from genmix.base.validation import PositiveInt
 from genmix.ganmm import em
-from genmix.ganmm.e_step import Classifier, ClassifierEStep, CriticAssigner, CriticEStep, check_e_step
-from genmix.ganmm.m_step import Components, MStep, m_step_settings
+from genmix.ganmm.e_step import (
+    E_STEPS,
+    Classifier,
+    ClassifierEStep,
+    CriticAssigner,
+    CriticEStep,
+    check_e_step,
+)
+from genmix.ganmm.m_step import M_STEPS, Components, MStep, check_m_step
 from genmix.ganmm.presets import PRESETS, CodeEStep, CodeMStep, CodesEStep, PaperEStep, PaperMStep
 from genmix.nn.build import (
     build_stack,
@@ -154,8 +160,9 @@ class GANMixture(BaseMixture):
         )
     }  # fmt: skip
 
-    _default_settings: ClassVar[dict[str, Callable[[Any], Any]]] = {
-        "init": init_settings, "e_step": check_e_step, "m_step": m_step_settings,
+    _default_settings: ClassVar = {
+        "init": init_settings, "e_step": E_STEPS.get,
+        "m_step": M_STEPS.get,
     }  # fmt: skip
 
     def __init__(
@@ -311,7 +318,7 @@ class GANMixture(BaseMixture):
                 )
             init = init.resolve(item_shape)
         return ResolvedSettings(
-            init, e_step, m_step_settings(self.m_step), network_choices(self.networks, ROLES), item_shape
+            init, e_step, check_m_step(self.m_step), network_choices(self.networks, ROLES), item_shape
         )
 
     def _begin(
@@ -512,7 +519,8 @@ class GANMixture(BaseMixture):
 
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
-        return upgrade_ganmm(meta)
+        meta = super()._upgrade(meta)
+        return {**meta, "parameters": upgrade_ganmm(meta["parameters"])}
 
     _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
 

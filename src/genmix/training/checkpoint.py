@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from genmix.base.encoding import encode
 from genmix.base.estimator import fingerprint
 from genmix.base.persistence import ModelFileError, own_copy, read_file, sync_folder, write_file
+from genmix.base.preprocessing import as_array
 from genmix.training.engine import Engine, Stateful
 
 if TYPE_CHECKING:
@@ -243,7 +244,8 @@ def _identity(
     arguments = {name: encode(value) for name, value in given.items() if name not in MAY_CHANGE}
     arguments |= {"device": run.device.type, "precision": run.precision}
     prints = [
-        items if items is None or isinstance(items, str) else fingerprint(np.asarray(items)) for items in data
+        items if items is None or isinstance(items, str) else fingerprint(np.asarray(as_array(items)))
+        for items in data
     ]
     found = {"torch": torch.__version__, "data": prints}
     return json.loads(json.dumps({**found, "arguments": arguments}))

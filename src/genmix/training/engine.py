@@ -11,32 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genmix.base.validation import Seed, argument_kinds, check_values, short_repr
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown or the device is not there.
-    """
-    if isinstance(device, str) and device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        if not isinstance(device, str | torch.device):
-            raise TypeError
-        found = torch.device(device)
-        torch.empty(0, device=found)
-        torch.Generator(found)  # "meta" has none
-    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
-        raise ValueError(
-            f"device={short_repr(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
-        ) from error
-    return found
+from genmix.base.device import resolve_device as resolve_device
+from genmix.base.validation import Seed, argument_kinds, check_values
 
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:

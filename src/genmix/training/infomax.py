@@ -127,9 +127,9 @@ _TABLES: dict[str, Any] = {
 _LABELLED: dict[str, Any] = {"steps": 300, "n_candidates": 1, "n_heads": 1, "screening_steps": 0}
 
 
-def init_settings(value: Any) -> Any:
-    """Resolve the argument `init` to settings, if it is no partition."""
-    return InfoMaxInit() if isinstance(value, str) and value in ("auto", "infomax", "fitted") else value
+def init_settings(name: Any) -> InfoMaxInit | None:
+    """Look up the settings that a name stands for as argument `init`; None where it is a partition."""
+    return InfoMaxInit() if name in ("auto", "infomax", "fitted") else None
 
 
 def check_init(value: Any, n: int, k: int, names: tuple[str, ...] = ()) -> str | InfoMaxInit | np.ndarray:
