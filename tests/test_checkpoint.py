@@ -452,7 +452,7 @@ def test_a_clustering_that_was_stopped_goes_on(
 ) -> None:
     """Items without groups do not settle. Another fit with the same autoencoder begins anew."""
     X = np.random.default_rng(0).standard_normal((150, 5))
-    settings = {"pretraining": AUTOENCODER, "max_iter": 6, "random_state": 0, "rate": 0.01}
+    settings = {"pretraining": AUTOENCODER, "max_iter": 6, "random_state": 0, "lr": 0.01}
     settings |= {"tol": 0.0, "update_interval": 20} if kind in (DEC, DynAE) else {"tol": None}
     labels = {"y": np.where(X[:, 0] > 1, X[:, 1] > 0, -1)} if kind is DynAE else {}
 
@@ -482,7 +482,7 @@ def test_models_with_one_autoencoder_share_it(
     with pytest.raises(ValueError, match="differs in pretraining"):
         DEC(3, random_state=0).fit(blobs[0], checkpoint=tmp_path)
     refuse_pretraining(monkeypatch)
-    dec = DEC(3, pretraining=AUTOENCODER, max_iter=1, rate=0.0, random_state=0)
+    dec = DEC(3, pretraining=AUTOENCODER, max_iter=1, lr=0.0, random_state=0)
     np.testing.assert_array_equal(
         dec.fit(blobs[0], checkpoint=tmp_path).transform(blobs[0]), codes.transform(blobs[0])
     )

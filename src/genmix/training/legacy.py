@@ -31,6 +31,7 @@ _CONSTANTS: dict[str, Record] = {
         "real_batch_size": 256, "information_balance": 0.5, "extras": "highest", "pool": None,
         "freeze_dense_output": False,
     },
+    "CriticEStep": {"extras": "highest", "pool": None},
     "MinMaxStep": {
         "encoder_average": 0.98, "encoder_cycle": 0.0, "conditional": True, "augment": True,
         "discriminator_pretraining": 0, "generator_lr": 1e-3, "discriminator_rate": 1e-3,
@@ -47,7 +48,8 @@ def upgrade_ganmm(parameters: Record) -> Record:
     lost = list[str]()
     e_step, m_step, epsilon = (parameters.pop(name) for name in ("e_step", "m_step", "epsilon"))
     if isinstance(e_step, dict) and e_step["$type"] == "CriticEStep":
-        e_step = "standardized-critic" if e_step["centred"] else "critic"
+        standardized = _moved(e_step, "CriticEStep", {}, lost)["centred"]
+        e_step = "standardized-critic" if standardized else "critic"
     elif isinstance(e_step, dict):
         if e_step["optimizer"] == "rmsprop":  # of a preset
             of_code = "CodeEStep" if e_step["freeze_dense_output"] else "CodesEStep"
@@ -55,12 +57,13 @@ def upgrade_ganmm(parameters: Record) -> Record:
         generated, real = e_step.pop("generated"), e_step.pop("real")
         e_step = _moved(e_step, "ClassifierEStep", {"balance": "sinkhorn_strength"}, lost)
         e_step |= {"real_weight": 0.0 if real is None else 1.0}
+        lost += ["real='confident'"] if real == "confident" else []
         e_step |= {} if generated else {"generated_weight": 0.0}
     m_step = m_step if isinstance(m_step, dict) else {"$type": "MStep", "objective": m_step, "revive": True}
     m_step["objective"] = _objective(m_step["objective"], lost)
     if not m_step.pop("revive"):
         m_step["$type"] = "CodeMStep" if m_step["objective"] == "wgan-2018-code" else "PaperMStep"
-    m_step |= {} if epsilon == "auto" else {"epsilon": epsilon}
+    m_step["epsilon"] = None if epsilon == "auto" else epsilon
     return _common(parameters | {"e_step": e_step, "m_step": m_step}, lost)
 
 
