@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Constraints hold the torch version: without them pip may fetch gigabytes of CUDA packages.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow test-data lint coverage mutation bench wheel clean
+.PHONY: demo test test-slow test-data test-lowest lint coverage mutation bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/genmix demo
@@ -21,6 +21,12 @@ test-slow: $(VENV)/.installed-dev
 test-data: $(VENV)/.installed-dev
 	@test -d "$(GENMIX_DATA)" || { echo "GENMIX_DATA='$(GENMIX_DATA)' is not a folder" >&2; exit 1; }
 	GENMIX_DATA="$(GENMIX_DATA)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m data
+
+# The quick tests again, in an environment of its own with the lowest versions that pyproject.toml allows.
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e ".[dev]"
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -n 2 -m "not slow and not data"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
