@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from genmix.report.comparison import write_comparison
+from genmix.report.comparison import comparison_cells, comparison_section, write_comparison
 from genmix.report.facts import apply, cluster_table, headline, settings_table
 from genmix.report.page import Block, Chart, Charts, Columns, Fact, Section, Table, render_page, write_page
 from genmix.report.parts import (
@@ -27,6 +27,8 @@ __all__ = [
     "Fact",
     "Section",
     "Table",
+    "comparison_cells",
+    "comparison_section",
     "model_section",
     "render_page",
     "write_comparison",
