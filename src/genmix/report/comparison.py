@@ -16,6 +16,7 @@ from genmix.report.page import Block, Chart, Charts, Section, Table, write_page
 
 SCORES = ("accuracy", "ari", "nmi", "purity")
 _HEADINGS = {"ari": "ARI", "nmi": "NMI"}
+_NUMBERS = {"clusters": 0, "seconds": 1, "megabytes": 0}  # decimals
 
 
 def write_comparison(
@@ -47,13 +48,13 @@ def write_comparison(
     Path
         The file written.
     """
-    fine = [row for row in rows if row["seconds"] is not None]
+    finished = [row for row in rows if row["seconds"] is not None]
     blocks: list[Block] = [_table(rows)]
-    if fine and "accuracy" in fine[0]:
-        best = max(fine, key=lambda row: row["accuracy"])
+    if finished and "accuracy" in finished[0]:
+        best = max(finished, key=lambda row: row["accuracy"])
         chart = Chart(
-            plots.quality_and_time(fine),
-            f"accuracy of {len(fine)} models; the best is {best['model']} with {best['accuracy']:.3f}",
+            plots.quality_and_time(finished),
+            f"accuracy of {len(finished)} models; the best is {best['model']} with {best['accuracy']:.3f}",
             "Accuracy, and seconds of a fit",
             "Clusters are matched to classes as well as they can be. A line across a bar's end: a standard "
             "deviation over seeds.",
@@ -79,22 +80,13 @@ def write_comparison(
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     scores = [score for score in SCORES if any(score in row for row in rows)]
     columns = ["model", "labels", *[_HEADINGS.get(s, s) for s in scores], "clusters", "seconds", "MB"]
-    cells = [
-        [
-            row["model"],
-            row["labels"],
-            *[_score(row, score) for score in scores],
-            *[
-                _number(row[name], digits)
-                for name, digits in (("clusters", 0), ("seconds", 1), ("megabytes", 0))
-            ],
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        numbers = [_number(row[name], digits) for name, digits in _NUMBERS.items()]
+        cells.append([row["model"], row["labels"], *[_score(row, score) for score in scores], *numbers])
     best = [
-        (max(fine, key=lambda i: rows[i][score]), 2 + column)
-        for column, score in enumerate(scores)
-        if (fine := [i for i, row in enumerate(rows) if score in row])
+        (max(range(len(rows)), key=lambda i: rows[i].get(score, -np.inf)), column)
+        for column, score in enumerate(scores, start=2)
     ]
     note = (
         "Labels: whether the model used those shown to it. Seconds of the fit alone; MB is the most memory "
@@ -111,6 +103,3 @@ def _score(row: Mapping[str, Any], name: str) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:,.{digits}f}"
-
-
-__all__ = ["write_comparison"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmix import plots
 from genmix.evaluation import metrics
+from genmix.plots.axes import brief
 from genmix.plots.pictures import ImageStyle, image_style, is_images, mosaic, png, to_rgba
 from genmix.report import words
 from genmix.report.embedding import embed_2d, nearest_rows
-from genmix.report.facts import NONE, Fitted, brief, majority_classes
+from genmix.report.facts import NONE, Fitted
 from genmix.report.page import Block, Card, Cards, Chart, Charts, Chip, Columns, Picture, Table, Tile, Tiles
 
 MAX_CARDS = 40
@@ -22,151 +23,103 @@ _INK = "#000000"  # turned white by the page in dark mode
 
 def component_cards(fitted: Fitted) -> Cards:
     """Return a card for each component: what it generates beside real data, or what is typical of it."""
-    shown = range(min(fitted.n_components, MAX_CARDS))
-    if not fitted.generates:
-        return _typical_cards(fitted, shown)
-    samples = {k: np.asarray(fitted.model.sample(_N_JUDGED, component=k)[0]) for k in shown}
-    cut = (
-        f" The first {MAX_CARDS} of {fitted.n_components} clusters."
-        if fitted.n_components > MAX_CARDS
-        else ""
-    )
-    if is_images(fitted.X):
-        return _image_cards(fitted, samples, cut)
-    return _table_cards(fitted, samples, cut)
+    n_clusters, shown = fitted.n_components, range(min(fitted.n_components, MAX_CARDS))
+    samples = {}
+    if fitted.generates:
+        samples = {k: np.asarray(fitted.model.sample(_N_JUDGED, component=k)[0]) for k in shown}
+    style = image_style(fitted.X) if is_images(fitted.X) else None
+    if style is not None:
+        pictures = [_pictures(fitted, k, samples, style) for k in shown]
+        cards = [Card(fitted.chip(k), _card_note(fitted, k, samples), pictures[k]) for k in shown]
+        note = words.GENERATED_IMAGES if samples else words.TYPICAL_IMAGES
+    else:
+        X = np.asarray(fitted.X, dtype=np.float64)
+        columns = plots.telling_features([X[fitted.labels == k] for k in shown], X)
+        charts = [_feature_chart(fitted, k, samples, columns) for k in shown]
+        cards = [Card(fitted.chip(k), _card_note(fitted, k, samples), chart=charts[k]) for k in shown]
+        note = words.GENERATED_ROWS if samples else words.TYPICAL_ROWS
+        if len(columns) < X.shape[1]:
+            note += f" The {len(columns)} of {X.shape[1]} features that differ most."
+    if samples:
+        note += words.RECOGNISED.format(n=_N_JUDGED, what="rows" if style is None else "images")
+    if len(shown) < n_clusters:
+        note += f" The first {len(shown)} of {n_clusters} clusters."
+    title = "What each component generates" if samples else "What is in each cluster"
+    ink, roomy = style is not None and style.ink, style is not None and len(cards) <= 20
+    return Cards(cards, title, note, ink=ink, roomy=roomy)
 
 
-def _card_note(fitted: Fitted, k: int, samples: NDArray, majority: str) -> str:
+def _card_note(fitted: Fitted, k: int, samples: Mapping[int, NDArray]) -> str:
+    """Size of a cluster, share of its generated items that the model recognises, majority class."""
     size = int(fitted.sizes[k])
-    kept = float((np.asarray(fitted.model.predict(samples)) == k).mean())
-    return f"{_share(size, len(fitted.X))} · {kept:.0%} recognised" + (
-        f" · mostly {brief(majority, 30)}" if majority else ""
-    )
+    parts = [f"{size:,} item{'s' * (size != 1)} ({size / len(fitted.X):.1%})" if size else "no items"]
+    if k in samples:
+        parts.append(f"{(np.asarray(fitted.model.predict(samples[k])) == k).mean():.0%} recognised")
+    if fitted.majority and fitted.majority[k]["size"]:
+        parts.append(f"mostly {brief(fitted.majority[k]['label'], 30)}")
+    return " · ".join(parts)
 
 
-def _share(size: int, n: int) -> str:
-    return f"{size:,} item{'s' * (size != 1)} ({size / n:.1%})" if size else "no items"
-
-
-def _majority(fitted: Fitted) -> dict[int, str]:
-    return {row["cluster"]: row["label"] for row in majority_classes(fitted) if row["size"]}
-
-
-def _image_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards:
-    style = image_style(fitted.X)
-    majority = _majority(fitted)
-    n_shown = 8 if len(samples) <= 20 else 5
-    cards = []
-    for k, items in samples.items():
-        chip = fitted.chip(k)
-        real = nearest_rows(items[:n_shown], fitted.X)
-        pictures = [
+def _pictures(fitted: Fitted, k: int, samples: Mapping[int, NDArray], style: ImageStyle) -> list[Picture]:
+    """Draw generated images above the nearest real ones, or the images a model is surest of above others."""
+    if k in samples:
+        items = samples[k][: 8 if len(samples) <= 20 else 5]
+        real = fitted.X[nearest_rows(items, fitted.X)]
+        return [
             Picture(
-                _strip(items[:n_shown], style, chip.color),
-                f"{n_shown} images generated by component {k}",
+                _strip(items, style, fitted.chip(k).color),
+                f"{len(items)} images generated by component {k}",
                 "generated",
             ),
             Picture(
-                _strip(fitted.X[real], style, _INK),
-                f"the real image nearest to each, cluster {k}",
-                "nearest real",
+                _strip(real, style, _INK), f"the real image nearest to each, cluster {k}", "nearest real"
             ),
         ]
-        cards.append(Card(chip, f"Cluster {k}", _card_note(fitted, k, items, majority.get(k, "")), pictures))
-    note = words.GENERATED_IMAGES + words.RECOGNISED.format(n=_N_JUDGED, what="images") + cut
-    return Cards(cards, "What each component generates", note, ink=style.ink, roomy=len(cards) <= 20)
-
-
-def _typical_cards(fitted: Fitted, shown: range) -> Cards:
-    """Return cards of a model that generates nothing."""
-    majority, images = _majority(fitted), is_images(fitted.X)
-    style = image_style(fitted.X) if images else None
-    columns = [] if images else _telling(fitted, shown)
-    cards = []
-    for k in shown:
-        chip, rows = fitted.chip(k), np.flatnonzero(fitted.labels == k)
-        note = _share(len(rows), len(fitted.X))
-        note += f" · mostly {brief(majority[k], 30)}" if majority.get(k) else ""
-        pictures: list[Picture] = []
-        chart = None
-        if len(rows) and style is not None:
-            order = rows[np.argsort(-fitted.certainty[rows], kind="stable")]
-            pictures = [
-                Picture(
-                    _strip(fitted.X[part], style, _INK), f"{len(part)} images of cluster {k}, {name}", name
-                )
-                for name, part in (("surest", order[:8]), ("least sure", order[-8:][::-1]))
-            ]
-        elif len(rows):
-            names = fitted.feature_names or [f"feature {i}" for i in range(fitted.X.shape[1])]
-            part = fitted.X[:, columns]
-            figure = plots.component_samples(
-                {k: part[rows]}, {k: part}, reference=part, feature_names=[names[i] for i in columns],
-                n_components=fitted.n_components,
-            )  # fmt: skip
-            chart = Chart(figure, f"Ranges of {len(columns)} features, cluster {k} and all rows")
-        cards.append(Card(chip, f"Cluster {k}", note, pictures, chart))
-    note = words.TYPICAL_IMAGES if images else words.TYPICAL_ROWS
-    return Cards(
-        cards, "What is in each cluster", note, ink=style is not None and style.ink, roomy=len(cards) <= 20
-    )
-
-
-def _telling(fitted: Fitted, shown: Sequence[int]) -> list[int]:
-    """Columns that differ most between clusters."""
-    X = np.asarray(fitted.X, dtype=np.float64)
-    return list(plots.telling_features([X[fitted.labels == k] for k in shown], X))
+    rows = np.flatnonzero(fitted.labels == k)
+    order = rows[np.argsort(-fitted.certainty[rows], kind="stable")]
+    return [
+        Picture(_strip(fitted.X[part], style, _INK), f"{len(part)} images of cluster {k}, {name}", name)
+        for name, part in (("surest", order[:8]), ("least sure", order[-8:][::-1]))
+        if len(part)
+    ]
 
 
 def _strip(images: NDArray, style: ImageStyle, color: str) -> bytes:
     return png(mosaic(to_rgba(images, style, color), columns=len(images)))
 
 
-def _table_cards(fitted: Fitted, samples: dict[int, NDArray], cut: str) -> Cards:
-    real = {k: fitted.X[fitted.labels == k] for k in samples}
-    majority = _majority(fitted)
-    X = np.asarray(fitted.X, dtype=np.float64)
-    names = list(fitted.feature_names or [f"feature {i}" for i in range(X.shape[1])])
-    columns = _telling(fitted, list(samples))
-    cards = []
-    for k, items in samples.items():
-        figure = plots.component_samples(
-            {k: items[:, columns]},
-            {k: real[k][:, columns]},
-            reference=X[:, columns],
-            feature_names=[names[i] for i in columns],
-            n_components=fitted.n_components,
-        )
-        chart = Chart(figure, f"Ranges of {len(columns)} features, generated and real, cluster {k}")
-        cards.append(
-            Card(
-                fitted.chip(k), f"Cluster {k}", _card_note(fitted, k, items, majority.get(k, "")), chart=chart
-            )
-        )
-    part = (
-        ""
-        if len(columns) == X.shape[1]
-        else f" The {len(columns)} of {X.shape[1]} features that differ most."
+def _feature_chart(
+    fitted: Fitted, k: int, samples: Mapping[int, NDArray], columns: NDArray[np.intp]
+) -> Chart | None:
+    """Draw the ranges of generated beside real rows, or of a cluster beside all rows; None for no rows."""
+    X, rows = fitted.X[:, columns], fitted.X[fitted.labels == k][:, columns]
+    if k in samples:
+        colored, grey, what = samples[k][:, columns], rows, f"generated and real, cluster {k}"
+    elif len(rows):
+        colored, grey, what = rows, X, f"cluster {k} and all rows"
+    else:
+        return None
+    names = [fitted.feature_names[i] for i in columns]
+    figure = plots.component_samples(
+        {k: colored}, {k: grey}, reference=X, feature_names=names, n_components=fitted.n_components
     )
-    note = words.GENERATED_ROWS + words.RECOGNISED.format(n=_N_JUDGED, what="rows") + part + cut
-    return Cards(cards, "What each component generates", note)
+    return Chart(figure, f"Ranges of {len(columns)} features, {what}")
 
 
 def overview_charts(fitted: Fitted, max_map_points: int) -> Charts:
     """Return the map beside certainty and sizes."""
     n, k = len(fitted.X), fitted.n_components
     placed = embed_2d(fitted.X, max_points=max_map_points)
-    part = "" if len(placed.rows) == n else f" A random {len(placed.rows):,} of {n:,} items."
+    rows = placed.rows
+    part = "" if len(rows) == n else f" A random {len(rows):,} of {n:,} items."
     weights = getattr(fitted.model, "weights_", None)
     where = Chart(
-        plots.map_2d(
-            placed.points, fitted.labels[placed.rows], fitted.certainty[placed.rows], n_components=k
-        ),
-        f"Map of {len(placed.rows)} items coloured by {k} clusters",
+        plots.map_2d(placed.points, fitted.labels[rows], fitted.certainty[rows], n_components=k),
+        f"Map of {len(rows)} items coloured by {k} clusters",
         "Where the clusters lie",
         words.MAP.format(method=placed.method) + part,
     )
-    sure = Chart(
+    certainty = Chart(
         plots.certainty_histogram(fitted.certainty, fitted.labels, n_components=k),
         f"Histogram of certainty; mean {fitted.certainty.mean():.2f}, and its range in each cluster",
         "How sure the model is",
@@ -179,21 +132,20 @@ def overview_charts(fitted: Fitted, max_map_points: int) -> Charts:
         "Items assigned to each cluster."
         + (" The tick marks its mixture weight." if weights is not None else ""),
     )
-    right = reliability_chart(fitted)
-    return Charts([where, sure, *([right] if right else []), sizes], lead=True)
+    reliability = reliability_chart(fitted)
+    return Charts([where, certainty, *([reliability] if reliability else []), sizes], lead=True)
 
 
 def reliability_chart(fitted: Fitted) -> Chart | None:
     """Return how often the model is right against how sure it is, where classes are known."""
     if fitted.classes is None or fitted.n_components < 2:
         return None
-    known = fitted.classes != ""
-    found = metrics.calibration(fitted.classes[known], fitted.membership[known])
+    calibration = metrics.calibration(fitted.classes[fitted.known], fitted.membership[fitted.known])
     return Chart(
-        plots.reliability(found),
-        f"Share that is right against certainty; expected calibration error {found['error']:.3f}",
+        plots.reliability(calibration),
+        f"Share that is right against certainty; expected calibration error {calibration['error']:.3f}",
         "Whether it is as right as it is sure",
-        words.RELIABILITY.format(error=found["error"]),
+        words.RELIABILITY.format(error=calibration["error"]),
     )
 
 
@@ -213,7 +165,7 @@ def training_charts(fitted: Fitted) -> Charts | None:
         note += words.CURVES_LOSSES
     reinitialized = sorted({int(k) for record in fitted.history for k in record.get("reinitialized") or ()})
     if reinitialized:
-        note += words.CURVES_REVIVED.format(which=", ".join(map(str, reinitialized)))
+        note += words.CURVES_REINITIALIZED.format(which=", ".join(map(str, reinitialized)))
     return Charts(charts, "How it learned", note)
 
 
@@ -221,12 +173,11 @@ def class_block(fitted: Fitted, table: Table) -> Block:
     """Return the table of clusters and, where classes are known, how they fall into clusters."""
     if fitted.classes is None:
         return table
-    known = fitted.classes != ""
-    names, column = np.unique(fitted.classes[known].astype(str), return_inverse=True)
+    names, column = np.unique(fitted.classes[fitted.known].astype(str), return_inverse=True)
     if len(names) > 60:  # a class for nearly every item is no table to look at
         return table
     count = np.zeros((fitted.n_components, len(names)), dtype=np.int64)
-    np.add.at(count, (fitted.labels[known], column), 1)
+    np.add.at(count, (fitted.labels[fitted.known], column), 1)
     chart = Chart(
         plots.confusion(count, list(names)),
         f"Table of {fitted.n_components} clusters by {len(names)} classes",
@@ -239,29 +190,25 @@ def doubtful_items(fitted: Fitted, limit: int = 20) -> Block | None:
     """Return the items the model is least sure of, None where it has no choice (K = 1)."""
     if fitted.n_components < 2:
         return None
-    rows = np.argsort(fitted.certainty, kind="stable")[:limit]
-    title = "Items the model is least sure of"
-    note = words.DOUBTFUL
+    rows = np.argsort(fitted.certainty, kind="stable")[:limit].tolist()
+    title, classes = "Items the model is least sure of", fitted.classes
     if not is_images(fitted.X):
-        return _doubtful_rows(fitted, rows[:12], title, note)
+        columns = ["row", "cluster", "membership", "or cluster", "membership"]
+        body: list[list[str | Chip]] = []
+        for i in rows[:12]:
+            (first, share), (second, rest) = _two_best(fitted, i)
+            known = [] if classes is None else [brief(classes[i]) or NONE]
+            body.append([f"{i:,}", first, share, second, rest, *known])
+        columns += [] if classes is None else ["known class"]
+        return Table(columns, body, title, words.DOUBTFUL)
     style = image_style(fitted.X)
     tiles = []
-    for i in rows:
-        chips = _two_best(fitted, int(i))
-        picture = Picture(
-            png(to_rgba(fitted.X[i : i + 1], style, _INK)[0]),
-            f"item {i}: " + ", ".join(f"cluster {chip.number} {share}" for chip, share in chips),
-        )
-        known = "" if fitted.classes is None else str(fitted.classes[i])
-        tiles.append(
-            Tile(
-                picture,
-                chips,
-                f"class {brief(known)}" if known else "",
-            )
-        )
-    if fitted.classes is not None:
-        note += words.DOUBTFUL_CLASS
+    for i, rgba in zip(rows, to_rgba(fitted.X[rows], style, _INK), strict=True):
+        chips = _two_best(fitted, i)
+        alt = f"item {i}: " + ", ".join(f"cluster {chip.number} {share}" for chip, share in chips)
+        label = f"class {brief(classes[i])}" if classes is not None and classes[i] else ""
+        tiles.append(Tile(Picture(png(rgba), alt), chips, label))
+    note = words.DOUBTFUL + (words.DOUBTFUL_CLASS if classes is not None else "")
     return Tiles(tiles, title, note, ink=style.ink)
 
 
@@ -269,14 +216,3 @@ def _two_best(fitted: Fitted, row: int) -> list[tuple[Chip, str]]:
     share = fitted.membership[row]
     best = np.argsort(-share, kind="stable")[:2]
     return [(fitted.chip(int(k)), f"{share[k]:.0%}") for k in best]
-
-
-def _doubtful_rows(fitted: Fitted, rows: NDArray[np.intp], title: str, note: str) -> Table:
-    columns = ["row", "cluster", "membership", "or cluster", "membership"]
-    body: list[list[str | Chip]] = []
-    for i in rows:
-        first, second = _two_best(fitted, int(i))
-        body.append([f"{int(i):,}", first[0], first[1], second[0], second[1]])
-        if fitted.classes is not None:
-            body[-1].append(brief(str(fitted.classes[i])) or NONE)
-    return Table(columns + (["known class"] if fitted.classes is not None else []), body, title, note)
