@@ -91,10 +91,6 @@ def _where_to_put(known: Known) -> str:
     return f"Put {known.file} into a folder and name it by data_dir or the environment variable GENMIX_DATA"
 
 
-# ---------------------------------------------------------------------------------------------------------
-# CIFAR-10 as JPEG copies
-
-
 class Jpegs:
     """JPEG images one after the other in an array of bytes, decoded when their rows are asked for."""
 
@@ -130,10 +126,6 @@ def _open_jpegs(path: Path) -> tuple[Dataset, Parts]:
         raise ValueError(f"{path} has {len(jpegs)} images and {len(y)} labels: expected one an image")
     lossy = " Read from JPEG copies, not bit-equal to the original."
     return Dataset(path.stem, jpegs, y, description=lossy), arrays.parts_of(archive, path, len(y))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# OpenML
 
 
 def _fetch(known: Known) -> tuple[Dataset, Parts]:

@@ -49,8 +49,6 @@ def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dat
     return _dataset(path, rows, numbers, label)
 
 
-# ---------------------------------------------------------------------------------------------------------
-
 _Label = tuple[NDArray[np.int64], tuple[str, ...] | None]
 
 

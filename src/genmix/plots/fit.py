@@ -69,9 +69,9 @@ def map_2d(
     axis.scatter(places[order, 0], places[order, 1], s=size, c=shades, linewidths=0, rasterized=True)
     for k in np.unique(cluster):
         x, y = _densest(places[cluster == k], float(np.ptp(places, axis=0).max()))
-        badge = {"boxstyle": "circle,pad=0.28", "fc": colors[k], "ec": "#ffffff", "linewidth": 1.2}
-        number = axis.text(x, y, str(k), color=text_on(colors[k]), bbox=badge, ha="center", va="center")
-        number.set(fontsize=12, fontweight="bold")
+        number = axis.text(x, y, str(k), fontsize=12, fontweight="bold", ha="center", va="center")
+        number.set_bbox({"boxstyle": "circle,pad=0.28", "fc": colors[k], "ec": "#ffffff", "linewidth": 1.2})
+        number.set_color(text_on(colors[k]))
     axis.margins(0.03)
     return figure
 
@@ -105,22 +105,21 @@ def certainty_histogram(
     rows = 15 * len(groups)
     height = 150 + (rows + 20 if groups else 0)
     figure = new_figure(340, height)
-    axes = [figure.add_axes((30 / 340, 1 - 108 / height, 302 / 340, 92 / height))]
-    if groups:
-        axes.append(figure.add_axes((30 / 340, 34 / height, 302 / 340, rows / height), sharex=axes[0]))
-        axes[0].tick_params(labelbottom=False)
+    axis = figure.add_axes((30 / 340, 1 - 108 / height, 302 / 340, 92 / height))
     count, edges = np.histogram(np.clip(certainty, 0, 1), bins=25, range=(0, 1))
-    plain(axes[0], grid="y")
-    axes[0].bar(edges[:-1], 100 * count / max(len(certainty), 1), width=0.036, align="edge", color=MUTED)
-    axes[0].set_title("% of items", loc="left", fontsize=10, color=MUTED)
-    axes[0].set_xlim(0, 1.01)
+    plain(axis, grid="y")
+    axis.bar(edges[:-1], 100 * count / max(len(certainty), 1), width=0.036, align="edge", color=MUTED)
+    axis.set_title("% of items", loc="left", fontsize=10, color=MUTED)
+    axis.set_xlim(0, 1.01)
+    if groups:
+        axis.tick_params(labelbottom=False)
+        axis = figure.add_axes((30 / 340, 34 / height, 302 / 340, rows / height), sharex=axis)
+        plain(axis)
+        name_rows(axis, range(len(groups)))
     for k, (group, color) in enumerate(zip(groups, palette(len(groups)), strict=True)):
         if len(group):
-            draw_range(axes[1], group, k, color)
-    if groups:
-        plain(axes[1])
-        name_rows(axes[1], range(len(groups)))
-    axes[-1].set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
+            draw_range(axis, group, k, color)
+    axis.set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
     return figure
 
 

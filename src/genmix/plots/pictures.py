@@ -50,11 +50,16 @@ def image_style(X: ArrayLike) -> ImageStyle:
     ValueError
         If the number of dimensions is not 3 or 4, or no axis can be the channels.
     """
+    from genmix.base.preprocessing import pixel_range
+
     images = np.asarray(X)
     if images.ndim not in (3, 4):
         raise ValueError(f"got {images.ndim} dimensions; images are [N,H,W], [N,H,W,C] or [N,C,H,W].")
     channels_first = images.ndim == 4 and _channels_first(images.shape)
-    low, high = _pixel_range(images)
+    finite = images[np.isfinite(images)]
+    low, high = pixel_range(finite) if finite.size else (0.0, 1.0)  # as the models see it
+    if -1 <= low < 0 < high <= 1:
+        low, high = -1.0, 1.0
     grey = images.ndim == 3 or images.shape[1 if channels_first else 3] == 1
     # many pixels at the lowest value are the sign of strokes on an empty sheet
     background = np.quantile(images, 0.4) if images.size else low
@@ -67,15 +72,6 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
         if shape[3] in channels or shape[1] in channels:
             return shape[3] not in channels
     raise ValueError(f"images of shape {shape[1:]} have no axis of 1, 3 or 4 channels.")
-
-
-def _pixel_range(images: NDArray) -> tuple[float, float]:
-    """Find the range that the models see too; -1..1 for what goes on both sides of 0 and not beyond it."""
-    from genmix.base.preprocessing import pixel_range
-
-    finite = images[np.isfinite(images)]
-    low, high = pixel_range(finite) if finite.size else (0.0, 1.0)
-    return (-1.0, 1.0) if -1 <= low < 0 < high <= 1 else (low, high)
 
 
 def to_rgba(images: ArrayLike, style: ImageStyle, color: str = "#000000") -> NDArray[np.uint8]:

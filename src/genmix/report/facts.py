@@ -101,36 +101,22 @@ def apply(
     class_names: Sequence[str] | None,
     feature_names: Sequence[str] | None,
 ) -> Fitted:
-    """Apply a fitted model to data.
-
-    Raises
-    ------
-    ValueError
-        If ``X`` is empty, ``y`` has another length, or there is not one name a column.
-    """
-    data = np.asarray(X)
-    n_features = data.shape[1] if data.ndim == 2 else 0
-    if feature_names is None:
-        feature_names = [
-            str(name) for name in getattr(X, "columns", map("feature {}".format, range(n_features)))
-        ]
-    if n_features and len(feature_names) != n_features:
-        raise ValueError(
-            f"feature_names has {len(feature_names)} names, X has {n_features} columns; name each"
-        )
+    """Apply a fitted model to data; arguments and errors as `genmix.report.model_section`."""
+    data, names = np.asarray(X), feature_names
+    d = data.shape[1] if data.ndim == 2 else 0
+    if names is None:
+        names = [str(name) for name in getattr(X, "columns", [f"feature {i}" for i in range(d)])]
+    if d and len(names) != d:
+        raise ValueError(f"feature_names has {len(names)} names, X has {d} columns; name each")
     if len(data) == 0:
-        raise ValueError(
-            "X has no rows; a report needs the data the model was fitted on, or other data like it."
-        )
+        raise ValueError("X has no rows; a report needs the data of the fit, or other data like it.")
     membership = np.asarray(model.predict_proba(X), dtype=np.float64)
     classes = None if y is None else class_texts(y, class_names)
     if classes is not None and len(classes) != len(data):
-        raise ValueError(
-            f"y has {len(classes)} labels, X has {len(data)} rows; give one label a row (-1: unknown)."
-        )
+        raise ValueError(f"y has {len(classes)} labels, X has {len(data)} rows; give each one (-1: unknown).")
     if classes is not None and not (classes != "").any():
         classes = None
-    return Fitted(model, data, membership, classes, feature_names)
+    return Fitted(model, data, membership, classes, names)
 
 
 def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
