@@ -72,13 +72,13 @@ def comparison_section(
     -------
     Section
     """
-    fine = [row for row in rows if row["seconds"] is not None]
+    finished = [row for row in rows if row["seconds"] is not None]
     blocks: list[Block] = [_table(rows)]
-    if fine and "accuracy" in fine[0]:
-        best = max(fine, key=lambda row: row["accuracy"])
+    if finished and "accuracy" in finished[0]:
+        best = max(finished, key=lambda row: row["accuracy"])
         chart = Chart(
-            plots.quality_and_time(fine),
-            f"accuracy of {len(fine)} models; the best is {best['model']} with {best['accuracy']:.3f}",
+            plots.quality_and_time(finished),
+            f"accuracy of {len(finished)} models; the best is {best['model']} with {best['accuracy']:.3f}",
             "Accuracy, and seconds of a fit",
             "Clusters are matched to classes as well as they can be. A line across a bar's end: a standard "
             "deviation over seeds.",
