@@ -27,14 +27,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         if not isinstance(device, str | torch.device):
             raise TypeError
-        place = torch.device(device)
-        torch.empty(0, device=place)
-        torch.Generator(place)  # "meta" has none
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+        torch.Generator(resolved)  # "meta" has none
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
             f"device={short_repr(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
-    return place
+    return resolved
 
 
 def on_host(value: Any) -> Any:
@@ -45,6 +45,3 @@ def on_host(value: Any) -> Any:
         tensors = chain(value.parameters(), value.buffers())
         return value if all(t.device.type == "cpu" for t in tensors) else copy.deepcopy(value).cpu()
     return value
-
-
-__all__ = ["on_host", "resolve_device"]

@@ -34,10 +34,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, np.random.RandomState):
         return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "$type": type(value).__name__,
-            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
-        }
+        items = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        return {"$type": type(value).__name__, **items}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -60,12 +58,8 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
     if "$number" in value:
         return float(value["$number"])
     if "$array" in value:
-        dtype = value["dtype"]
-        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
+        return np.asarray(value["$array"], dtype=value["dtype"])
     if "$callable" in value:
         raise ModelFileError(f"a function of your own, {value['$callable']}")
     items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
     return settings[value["$type"]](**items) if "$type" in value else items
-
-
-__all__ = ["decode", "encode"]

@@ -108,11 +108,9 @@ class Preprocessing:
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one item inside the networks: ``(d,)`` or ``(C, H, W)``."""
-        if self.layout == "table":
+        if self.layout in ("table", "chw"):
             return self.shape
-        if self.layout == "hw":
-            return (1, *self.shape)
-        return self.shape if self.layout == "chw" else (self.shape[2], *self.shape[:2])
+        return (1, *self.shape) if self.layout == "hw" else (self.shape[2], *self.shape[:2])
 
     def apply(self, X: np.ndarray) -> Tensor:
         """Scale items to a float32 tensor ``[N, *item_shape]``.
@@ -122,22 +120,15 @@ class Preprocessing:
         ValueError
             Items so far from those fitted that no network computes with them.
         """
+        values, center, scale = np.empty(X.shape, np.float32), np.array(self.center), np.array(self.scale)
+        scaled = torch.from_numpy(values)
         with np.errstate(over="ignore"):
             if self.layout == "table":
-                values, center, scale = (
-                    np.empty(X.shape, np.float32),
-                    np.array(self.center),
-                    np.array(self.scale),
-                )
                 for rows in _row_chunks(X):
-                    part = X[rows] - center
-                    values[rows] = np.divide(part, scale, out=part)
-                scaled = torch.from_numpy(values)
-            else:
-                values = np.empty(X.shape, dtype=np.float32)
-                # In float64, piece by piece: far from 0, float32 would not tell pixels apart.
-                np.subtract(X, self.center[0], out=values, dtype=np.float64, casting="unsafe")
-                scaled = torch.from_numpy(values).div_(self.scale[0])
+                    np.divide(X[rows] - center, scale, out=values[rows], casting="unsafe")
+            else:  # subtracted in float64, piece by piece: far from 0, float32 would not tell pixels apart
+                np.subtract(X, center, out=values, dtype=np.float64, casting="unsafe")
+                scaled.div_(self.scale[0])
         if len(scaled) and not max(-scaled.min(), scaled.max()) <= FARTHEST:
             raise ValueError(
                 f"X has values beyond {FARTHEST:g} once scaled as the data of the fit: rescale it, or leave "
@@ -159,12 +150,8 @@ class Preprocessing:
 
     def restore(self, items: Tensor) -> np.ndarray:
         """Undo `apply`: items in the user's own units, layout and dtype."""
-        values = items.detach().cpu().double().numpy()
-        if self.layout == "table":
-            values = values * np.asarray(self.scale) + np.asarray(self.center)
-        else:
-            values = values * self.scale[0] + self.center[0]
-            values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
+        values = items.detach().cpu().double().numpy() * np.array(self.scale) + np.array(self.center)
+        values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iub":
             info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -150,21 +150,3 @@ def _words(hint: Any, interval: Interval = NOT_NEGATIVE) -> str:
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number, which True is not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-__all__ = [
-    "Decay",
-    "Interval",
-    "PositiveFloat",
-    "PositiveInt",
-    "Seed",
-    "Settings",
-    "Share",
-    "argument_kinds",
-    "check_arguments",
-    "check_values",
-    "is_whole",
-    "one_line",
-    "printable",
-    "short_repr",
-]
