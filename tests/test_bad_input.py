@@ -127,7 +127,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("spread", "kappa", "C", "reg_covar", "reconstruction_weight"), (0, None, "1")),
     **dict.fromkeys(("steps", "verbose"), (0.5, None, "1")),
     **dict.fromkeys(
-        ("rate", "gamma", "beta_n", "beta_c", "cluster_weight", "weight_decay", "unlabelled_weight"),
+        ("lr", "gamma", "beta_n", "beta_c", "cluster_weight", "weight_decay", "unlabelled_weight"),
         (None, "1", [1]),
     ),
     **dict.fromkeys(("warm_start", "generate", "constrained", "balanced"), (0, 1.0, None, "no")),
@@ -135,7 +135,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("objective", "pretraining"), (1, "r1", True, {}, Affine())),
     "m_step": (1, "x", True, {}, Affine()),
     **dict.fromkeys(("augmentation", "strong"), (1, "affine", Affine(), ColorJitter())),
-    "n_components": (0, 0.5, 21, True, "3"), "tol": ("1", [1]), "average": (1, None), "alpha": (0, 1, None),
+    "n_components": (0, 0.5, 21, True, "3"), "tol": ("1", [1]), "ema_decay": (1, None), "alpha": (0, 1, None),
     "threshold": (1.1, None), "fall": (0, 1.1),
     "random_state": (1.5, "1", 2**32, np.random),
     "init": ([0, 1], np.full(20, 2), np.zeros((20, 1), int)), "networks": (1, {"no such": "mlp"}, []),

@@ -8,12 +8,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import make_blobs
 
 import genmix
 from genmix import ClassifierEStep, DNNMixture, GANMixture, InfoMaxInit, MinMaxStep, MStep
@@ -32,14 +34,22 @@ from genmix.baselines import (
     acai,
     autoencoder,
 )
-from genmix.training import checkpoint
+from genmix.dnnmm.presets import PaperStep
+from genmix.ganmm.presets import CodeMStep
+from genmix.training import checkpoint, infomax
 from genmix.training.augment import NeighborSwap
 from genmix.training.checkpoint import CheckpointWarning
+from genmix.training.run import Run
 
-START = InfoMaxInit(steps=4, heads=2, networks=1, partitions=("kmeans",), partition_steps=4)
-E_STEP = ClassifierEStep(steps=3, real_batch_size=64)
+INIT = InfoMaxInit(steps=4, n_heads=2, n_candidates=1, partitions=("kmeans",))
+E_STEP = ClassifierEStep(steps=3)
 GANS = MStep(steps=2, pretrain_steps=2)
-STEP = MinMaxStep(steps=3, encoder_pretraining=5, generator_pretraining=5)
+STEP = MinMaxStep(steps=3, encoder_pretrain_steps=5, generator_pretrain_steps=5)
+
+
+@dataclass(frozen=True)
+class ShortPaperStep(PaperStep):
+    discriminator_pretrain_steps: ClassVar[int] = 2
 
 
 def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
@@ -49,24 +59,43 @@ def network_of_the_user(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Mod
     )
 
 
+DENSE = {"kind": "mlp", "hidden": (16,), "norm": "running"}
+#: Arguments of the mixtures.
+GAN = {
+    "init": INIT, "e_step": E_STEP, "m_step": GANS,
+    "networks": dict.fromkeys(("generator", "critic", "classifier"), DENSE),
+}  # fmt: skip
+DNN = {
+    "init": INIT, "m_step": STEP,
+    "networks": dict.fromkeys(("encoder", "generator", "discriminator"), DENSE),
+}  # fmt: skip
+PAPER = ShortPaperStep(steps=3, encoder_pretrain_steps=5, generator_pretrain_steps=5)
 MODELS: dict[str, Callable[..., Any]] = {
-    "GANMixture": lambda **a: GANMixture(3, start=START, **({"e_step": E_STEP, "m_step": GANS} | a)),
+    "GANMixture": lambda **a: GANMixture(3, **(GAN | a)),
     "GANMixture of own networks": lambda **a: make(networks=network_of_the_user, **a),
-    "restarts": lambda **a: GANMixture(3, start="kmeans", e_step=E_STEP, m_step=GANS, n_init=2, **a),
+    "restarts": lambda **a: make(init="kmeans", n_init=2, **a),
     "published GANMM": lambda **a: GANMixture.preset(
-        "ganmm-2018-code", 3, m_step=MStep("wgan", steps=1, pretrain_steps=1), **a
+        "ganmm-2018-code", 3, m_step=CodeMStep(steps=1, pretrain_steps=1), **a
     ),
-    "GANMM(EM)": lambda **a: GANMixture(3, start="random", e_step="critic", m_step=GANS, **a),
-    "DNNMixture": lambda **a: DNNMixture(3, start=START, step=STEP, **a),
+    "GANMM(EM)": lambda **a: make(init="random", e_step="critic", **a),
+    "DNNMixture": lambda **a: DNNMixture(3, **(DNN | a)),
     "DNNMixture of own networks": lambda **a: make("DNNMixture", networks=network_of_the_user, **a),
-    "clusters only": lambda **a: DNNMixture(3, start=START, step=STEP, generate=False, **a),
-    "published DNN-MM": lambda **a: DNNMixture.preset("dnnmm-2020", 3, step=STEP, **a),
+    "DNNMixture, restarts": lambda **a: make("DNNMixture", n_init=2, **a),
+    "clusters only": lambda **a: make("DNNMixture", generate=False, **a),
+    "published DNN-MM": lambda **a: DNNMixture.preset("dnnmm-2020", 3, m_step=PAPER, **a),
     "ClusterGAN": lambda tol, **a: ClusterGAN(3, latent_dim=3, batch_size=16, steps_per_iteration=3, **a),
 }
 
 
+@pytest.fixture(scope="module")
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Fewer items than elsewhere: it is all about bits."""
+    return make_blobs(150, centers=[[0, 0], [8, 0], [0, 8]], random_state=0)
+
+
 @pytest.fixture(autouse=True)
-def _short_fits_do_not_converge() -> Any:
+def _short_fits_do_not_converge(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(infomax, "PARTITION_STEPS", 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", CheckpointWarning)
@@ -117,8 +146,8 @@ def test_a_finished_fit_is_not_done_again(
 
 
 def test_a_converged_fit_stays_so(blobs: Any, tmp_path: Path) -> None:
-    first = make(max_iter=9, tol=1.0, epsilon=0.0).fit(blobs[0], checkpoint=tmp_path)
-    again = make(max_iter=20, tol=1.0, epsilon=0.0).fit(blobs[0], checkpoint=tmp_path)
+    first = make(max_iter=9, tol=1.0, m_step=replace(GANS, epsilon=0.0)).fit(blobs[0], checkpoint=tmp_path)
+    again = make(max_iter=20, tol=1.0, m_step=replace(GANS, epsilon=0.0)).fit(blobs[0], checkpoint=tmp_path)
     assert first.n_iter_ == again.n_iter_ == 3
     assert again.converged_
 
@@ -147,6 +176,7 @@ from tests import test_checkpoint
 warnings.simplefilter("ignore")
 data, kept, name, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
+test_checkpoint.infomax.PARTITION_STEPS = 4
 test_checkpoint.make(name, max_iter=100_000).fit(np.load(data), checkpoint=kept)
 """
 
@@ -227,7 +257,11 @@ def test_a_forged_checkpoint_is_refused(content: bytes, blobs: Any, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"random_state": 1}, "random_state"), ({"epsilon": 0.3}, "epsilon"), ({"n_init": 2}, "n_init")],
+    [
+        ({"random_state": 1}, "random_state"),
+        ({"m_step": replace(GANS, epsilon=0.3)}, "m_step"),
+        ({"n_init": 2}, "n_init"),
+    ],
 )
 def test_other_arguments_are_refused(changed: Any, named: str, blobs: Any, tmp_path: Path) -> None:
     make(max_iter=1).fit(blobs[0], checkpoint=tmp_path)
@@ -267,23 +301,24 @@ def test_a_full_disk_is_said_and_the_fit_goes_on(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
-    blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, real = [], GANMixture._record
+    calls, real = [], Run.record
 
-    def interrupted(self: Any, *arguments: Any) -> None:
+    def interrupted(self: Any, *arguments: Any, **values: Any) -> None:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        real(self, *arguments)
+        real(self, *arguments, **values)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(checkpoint, "SHARE_OF_TIME", 1e9)
-        patch.setattr(GANMixture, "_record", interrupted)
-        make().fit(blobs[0], checkpoint=tmp_path)
+        patch.setattr(Run, "record", interrupted)
+        make(name).fit(blobs[0], checkpoint=tmp_path)
     assert sorted(tmp_path.iterdir())[-1].name.startswith("iteration-000002-")
-    assert_equal_fits(make().fit(blobs[0], checkpoint=tmp_path), make().fit(blobs[0]))
+    assert_equal_fits(make(name).fit(blobs[0], checkpoint=tmp_path), make(name).fit(blobs[0]))
 
 
 def test_nothing_is_unpickled(blobs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,10 +332,13 @@ def test_nothing_is_unpickled(blobs: Any, tmp_path: Path, monkeypatch: pytest.Mo
     assert make().fit(blobs[0], checkpoint=tmp_path).n_iter_ == 4
 
 
-def test_a_warm_start_goes_on_from_checkpoints_as_well(blobs: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+def test_a_fit_of_fitted_networks_goes_on_from_checkpoints_as_well(
+    name: str, blobs: Any, tmp_path: Path
+) -> None:
     def twice(kept: Path | None, n: int) -> Any:
-        model = make(max_iter=1, warm_start=True, augmentation=NeighborSwap()).fit(blobs[0])
-        return model.set_params(max_iter=n).fit(blobs[0], checkpoint=kept)
+        model = make(name, max_iter=1, augmentation=NeighborSwap()).fit(blobs[0])
+        return model.set_params(init="fitted", max_iter=n).fit(blobs[0], checkpoint=kept)
 
     twice(tmp_path, 2)
     assert_equal_fits(twice(tmp_path, 4), twice(None, 4))
@@ -455,7 +493,7 @@ def test_the_command_line_goes_on(blobs: Any, tmp_path: Path) -> None:
 
     np.save(tmp_path / "X.npy", blobs[0])
     arguments = [
-        "fit", str(tmp_path / "X.npy"), "--components", "3", "--set", "start=kmeans", "--no-progress",
+        "fit", str(tmp_path / "X.npy"), "--components", "3", "--set", "init=kmeans", "--no-progress",
         "--checkpoint", str(tmp_path / "kept"), "--out", str(tmp_path / "model"),
     ]  # fmt: skip
     assert main([*arguments, "--max-iter", "1"]) == 0

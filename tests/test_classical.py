@@ -178,7 +178,7 @@ def test_fixmatch_learns_from_sure_predictions_only(blobs: Any) -> None:
     X, y = blobs
     fits = {
         weight: FixMatch(
-            3, steps=20, threshold=1.0, unlabelled_weight=weight, average=0, random_state=0, device="cpu"
+            3, steps=20, threshold=1.0, unlabelled_weight=weight, ema_decay=0, random_state=0, device="cpu"
         ).fit(X, hide(y, 3))
         for weight in (0.0, 1.0)
     }  # nothing is that sure: the weight does not matter

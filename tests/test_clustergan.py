@@ -33,12 +33,12 @@ def tiny(k: int = 3, **changes: Any) -> ClusterGAN:
 
 @pytest.fixture(scope="module")
 def learned(blobs: Any) -> ClusterGAN:
-    few_steps = {"max_iter": 6, "average": 0.99}
+    few_steps = {"max_iter": 6, "ema_decay": 0.99}
     return ClusterGAN(3, latent_dim=3, **few_steps, random_state=0, device="cpu").fit(blobs[0])
 
 
 def trained(networks: nn.ModuleDict, objective: Adversarial | None = None) -> Training:
-    how = {"beta_n": 10.0, "beta_c": 10.0, "average": 0.5, "batch_size": 8}
+    how = {"beta_n": 10.0, "beta_c": 10.0, "ema_decay": 0.5, "batch_size": 8}
     return Training(networks, SPACE, objective or Adversarial(), run=Engine("cpu", 0), **how)
 
 
@@ -281,7 +281,7 @@ def test_a_warm_start_takes_new_rates(blobs: Any) -> None:
     model = tiny(warm_start=True).fit(blobs[0])
     before = model.transform(blobs[0])
     still = Adversarial(generator_lr=1e-12, critic_lr=1e-12)
-    model.set_params(objective=still, average=0.0).fit(blobs[0])
+    model.set_params(objective=still, ema_decay=0.0).fit(blobs[0])
     moved = np.abs(model.transform(blobs[0]) - before).max()
     assert model.n_iter_ == 4 and 0 < moved < 1
 
@@ -317,7 +317,7 @@ def test_a_warm_start_needs_the_same_networks(changed: dict[str, Any], blobs: An
     "wrong",
     [
         {"latent_dim": 0}, {"batch_size": 0}, {"steps_per_iteration": 0.5}, {"max_iter": 0}, {"spread": 0},
-        {"spread": np.nan}, {"beta_n": -1}, {"beta_c": np.inf}, {"average": 1.0}, {"objective": "wgan"},
+        {"spread": np.nan}, {"beta_n": -1}, {"beta_c": np.inf}, {"ema_decay": 1.0}, {"objective": "wgan"},
         {"scaling": "no such"}, {"precision": "int8"}, {"device": "no such"},
     ],
     ids=str,

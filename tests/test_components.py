@@ -1,10 +1,12 @@
-"""The M-step: K GANs in two stacks do what K separate ones would, and dead ones come back."""
+"""The M-step: its settings; K GANs in two stacks do what K separate ones would; collapsed ones come back."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genmix.ganmm import em
-from genmix.ganmm.m_step import Components, MStep
+from genmix.ganmm.m_step import Components, MStep, m_step_settings
 from genmix.ganmm.presets import PRESETS
 from genmix.nn import adversarial as gan
 from genmix.nn.adversarial import OBJECTIVES, Adversarial
@@ -29,6 +31,17 @@ R1 = Adversarial(penalty_every=2, generator_lr=1e-2, critic_lr=1e-2)
 WGAN = replace(OBJECTIVES["wgan"], critic_steps=2, clip=0.2, generator_lr=1e-2, critic_lr=1e-2)
 
 
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Adversarial], str]:
+    """Name an objective of a test, as settings want it."""
+
+    def named(objective: Adversarial) -> str:
+        monkeypatch.setitem(OBJECTIVES, "test", objective)
+        return "test"
+
+    return named
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -39,10 +52,10 @@ def make(n: int = N, shape: tuple[int, ...] = (4,), networks=None, seed: int = 0
 
 
 def data(n_items: int = 60, n: int = N) -> tuple[Tensor, Tensor]:
-    """Items of the groups 0, 1, 2, 0, 1, ... and their weights [n, N]."""
+    """Items of the groups 0, 1, 2, 0, 1, ... and their weights [1, n, N], of one restart."""
     labels = torch.arange(n_items) % n
     items = torch.randn(n_items, 4, generator=generator(5)) + 3 * labels[:, None]
-    return items, (labels == torch.arange(n)[:, None]).float()
+    return items, (labels == torch.arange(n)[:, None]).float()[None]
 
 
 def weights(network: torch.nn.Module, k: int, n: int = N) -> Tensor:
@@ -57,29 +70,101 @@ def networks_of(components: Components) -> list[nn.Module]:
     return [components.generator, components.averaged.network, components.critic]
 
 
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "schedule", "last_change"),
+    [
+        (None, ((5, 0.1), (10, 0.05), (20, 0.0)), 10),
+        (0.25, ((1, 0.25),), 0),
+        (0, ((1, 0.0),), 0),
+        ([(3, 0.5), (7, 0)], ((3, 0.5), (7, 0.0)), 3),
+        (((4, 0.2),), ((4, 0.2),), 0),
+    ],
+)
+def test_epsilon_is_a_share_or_a_schedule(epsilon: Any, schedule: Any, last_change: int) -> None:
+    """From `last_change` on it stays as it is."""
+    step = MStep(epsilon=epsilon)
+    assert step.schedule == schedule and step.last_change == last_change
+    shares = [em.epsilon_at(t, step.schedule) for t in range(30)]
+    assert len(set(shares[last_change:])) == 1
+    assert last_change == 0 or shares[last_change - 1] != shares[last_change]
+
+
+@pytest.mark.parametrize(
+    "epsilon", [1.0, -0.1, (), [], "much", "ab", [0.1], [(1, 2, 3)], [(1, 1.0)], [(1, None)], math.nan, True]
+)
+def test_other_epsilons_are_refused(epsilon: Any) -> None:
+    with pytest.raises(ValueError, match=r"epsilon=.*: expected None, a share of at least 0 and below 1"):
+        MStep(epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"objective": "lsgan"}, "objective='lsgan': expected one of 'r1'.*'wgan-2018-code'"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"steps": -1}, "steps=-1"),
+        ({"pretrain_steps": 0.5}, "pretrain_steps=0.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        MStep(**settings)
+
+
+def test_names_of_objectives_stand_for_settings() -> None:
+    own = MStep(steps=3)
+    assert m_step_settings(None) == MStep() and m_step_settings(own) is own
+    for name in OBJECTIVES:
+        assert m_step_settings(name) == MStep(name)
+        assert make(objective=name).objective == OBJECTIVES[name]
+
+
+@pytest.mark.parametrize("value", ["lsgan", "", 3, True, MStep])
+def test_no_m_step_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected None, 'r1'.* or MStep"):
+        m_step_settings(value)
+
+
+@pytest.mark.parametrize("name", ["r1", "wgan"])
+def test_the_learning_rate_is_the_objectives_unless_told(name: str) -> None:
+    for lr in (None, 0.25):
+        made = make(objective=name, lr=lr)
+        own = OBJECTIVES[name]
+        rates = [o.optimizer.param_groups[0]["lr"] for o in (made.generator_optimizer, made.critic_optimizer)]
+        assert rates == ([own.generator_lr, own.critic_lr] if lr is None else [lr, lr])
+        assert OBJECTIVES[name] is own  # and nobody else's
+
+
 # ---------------------------------------------------------------- one stack, many GANs
 
 
 @pytest.mark.parametrize("objective", [R1, WGAN], ids=["r1", "wgan"])
 @pytest.mark.parametrize("networks", [TABLE, PUBLISHED], ids=["ours", "published"])
 def test_a_stack_of_gans_equals_gans_trained_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, objective: Adversarial, networks: dict[str, object]
+    monkeypatch: pytest.MonkeyPatch, use: Any, objective: Adversarial, networks: dict[str, object]
 ) -> None:
     """Same weights at the start, same noise, same batches: the same weights at the end."""
     items, own = data()
-    stack = make(networks=networks, objective=objective, average=0.9)
-    singles = [make(1, networks=networks, objective=objective, average=0.9, seed=9 + k) for k in range(N)]
+    settings = {"networks": networks, "objective": use(objective), "ema_decay": 0.9}
+    stack = make(**settings)
+    singles = [make(1, seed=9 + k, **settings) for k in range(N)]
     for k, single in enumerate(singles):
         part, place = torch.tensor([k]), torch.tensor([0])
         for source, target in zip(networks_of(stack), networks_of(single), strict=True):
             copy_networks(source, N, part, target, 1, place)
-    batches = em.draw_batches(own, own, 8, 5 * objective.critic_steps, 0.0, generator(1))
+    batches = em.draw_batches(own[0], own[0], 8, 5 * objective.critic_steps, 0.0, generator(1))
 
     def train(components: Components, part: slice) -> Tensor:
         noise = generator(2)
         monkeypatch.setattr(em, "draw_batches", lambda *_: batches[:, part])
         monkeypatch.setattr(components, "noise", lambda n: torch.randn(N, n, 3, generator=noise)[part])
-        return torch.stack(components.train(items, own[part], own[part], 0.0, 5))
+        return torch.stack(components.train(items, own[:, part], own[:, part], 0.0, 5))
 
     losses = train(stack, slice(None))
     alone = torch.stack([train(single, slice(k, k + 1)) for k, single in enumerate(singles)])
@@ -89,7 +174,7 @@ def test_a_stack_of_gans_equals_gans_trained_one_by_one(
         for whole, one in zip(networks_of(stack)[:2], networks_of(single)[:2], strict=True):
             torch.testing.assert_close(whole(z)[k], one(z[k : k + 1])[0], atol=2e-4, rtol=2e-3)
         torch.testing.assert_close(
-            stack.critic_scores(items)[k], single.critic_scores(items)[0], atol=2e-4, rtol=2e-3
+            stack.score_all(items)[k], single.score_all(items)[0], atol=2e-4, rtol=2e-3
         )
 
 
@@ -98,7 +183,7 @@ def test_a_stack_of_gans_equals_gans_trained_one_by_one(
 def test_gans_do_not_depend_on_the_data_of_the_others(objective: str, networks: dict[str, object]) -> None:
     items, own = data()
     other = items.clone()
-    other[own[1] > 0] *= -7
+    other[own[0, 1] > 0] *= -7
     trained = []
     for given in (items, other):
         components = make(networks=networks, objective=objective)
@@ -108,15 +193,15 @@ def test_gans_do_not_depend_on_the_data_of_the_others(objective: str, networks: 
         assert torch.equal(both(trained[0], k), both(trained[1], k)) == equal
 
 
-def test_algorithm_1_line_12_trains_wgans_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_algorithm_1_line_12_trains_wgans_step_by_step(monkeypatch: pytest.MonkeyPatch, use: Any) -> None:
     """One generator step, then the critic steps, each on a batch of its own and clipped, written out."""
     items, own = data(n=1)
-    components = make(1, networks=PUBLISHED, objective=WGAN, average=0.0)
+    components = make(1, networks=PUBLISHED, objective=use(WGAN), ema_decay=0.0)
     maker, critic = (copy.deepcopy(network) for network in (components.generator, components.critic))
     g = {name: p.detach().clone().requires_grad_() for name, p in maker.named_parameters()}
     f = {name: p.detach().clone().requires_grad_() for name, p in critic.named_parameters()}
     g_optimizer, f_optimizer = gan.TFRMSprop(g.values(), 1e-2), gan.TFRMSprop(f.values(), 1e-2)
-    batches = em.draw_batches(own, own, 8, 6, 0.0, generator(1))
+    batches = em.draw_batches(own[0], own[0], 8, 6, 0.0, generator(1))
     noises = [torch.randn(1, 8, 3, generator=generator(s)) for s in range(9)]
     queue = iter(noises)
     monkeypatch.setattr(em, "draw_batches", lambda *_: batches)
@@ -140,6 +225,29 @@ def test_algorithm_1_line_12_trains_wgans_step_by_step(monkeypatch: pytest.Monke
     for network, expected in ((components.generator, g), (components.critic, f)):
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(parameter, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_gans_of_all_restarts_have_their_own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights [R, K, N] and labels [R, N] belong to the GANs R * K in this order."""
+    items, _ = data()
+    labels = torch.stack([torch.arange(60) % N, (torch.arange(60) + 1) % N])
+    own = torch.stack([(row == torch.arange(N)[:, None]).float() for row in labels])
+    seen: list[Tensor] = []
+    original = Adversarial.critic_loss
+
+    def spy(self: Adversarial, critic, real: Tensor, *rest, **options):
+        seen.append(real)
+        return original(self, critic, real, *rest, **options)
+
+    monkeypatch.setattr(Adversarial, "critic_loss", spy)
+    components = make(2 * N, pretrain_steps=3)
+    components.train(items, own, own, 0.0, 2)
+    components.pretrain(items, labels)
+    assert len(seen) == 5
+    for real in seen:
+        rows = (real[:, :, None] == items).all(-1).float().argmax(-1)  # [2 * N, B]
+        for r in range(2):
+            assert (labels[r][rows[r * N : (r + 1) * N]] == torch.arange(N)[:, None]).all()
 
 
 def test_restarts_and_seeds() -> None:
@@ -168,26 +276,31 @@ def test_critics_stay_inside_the_clipping_range() -> None:
 @pytest.mark.parametrize(("preset", "clipped"), [("ganmm-2018-paper", True), ("ganmm-2018-code", False)])
 def test_the_published_code_clips_after_pretraining_only(preset: str, clipped: bool) -> None:
     items, own = data()
-    components = make(networks=PUBLISHED, objective=PRESETS[preset]["m_step"].objective)
-    components.train(items, own, own, 0.0, 2, pretraining=True)
+    components = make(networks=PUBLISHED, objective=PRESETS[preset]["m_step"].objective, pretrain_steps=2)
+    components.pretrain(items, own.argmax(1))
     assert all(p.abs().max() <= 0.01 for p in components.critic.parameters()) == clipped
     components.train(items, own, own, 0.0, 1)
     assert all(p.abs().max() <= 0.01 for p in components.critic.parameters())
 
 
-def test_published_m_steps_are_the_published_numbers() -> None:
-    step = PRESETS["ganmm-2018-code"]["m_step"]
-    assert (step.steps, step.pretrain_steps, step.batch_size, step.average) == (1, 500, 50, 0.0)
-    assert step.objective.critic_steps == 5
-    assert step.objective.clip == 0.01
-    assert step.objective.optimizer == "rmsprop"
-    assert step.objective.generator_lr == step.objective.critic_lr == 5e-5
+@pytest.mark.parametrize(("preset", "steps"), [("ganmm-2018-code", 1), ("ganmm-2018-paper", 10)])
+def test_published_m_steps_are_the_published_numbers(preset: str, steps: int) -> None:
+    step = PRESETS[preset]["m_step"]
+    assert (step.steps, step.pretrain_steps, step.batch_size, step.ema_decay) == (steps, 500, 50, 0.0)
+    assert step.latent_dim is None and step.lr is None and not step.reinitialize
+    objective = OBJECTIVES[step.objective]
+    assert objective.critic_steps == 5
+    assert objective.clip == 0.01
+    assert objective.optimizer == "rmsprop"
+    assert objective.generator_lr == objective.critic_lr == 5e-5
+    assert objective.loss == "wasserstein" and objective.penalty is None
 
 
-def test_losses_are_means_over_components_and_steps() -> None:
+def test_losses_are_means_over_components_and_steps(use: Any) -> None:
     """A critic that is zero everywhere and stays so: 2 log 2 for it, log 2 for its generator."""
     items, own = data()
-    components = make(objective=Adversarial(penalty=None, generator_lr=0.0, critic_lr=0.0, critic_steps=3))
+    still = Adversarial(penalty=None, generator_lr=0.0, critic_lr=0.0, critic_steps=3)
+    components = make(objective=use(still))
     for parameter in components.critic.parameters():
         parameter.data.zero_()
     critic_loss, generator_loss = components.train(items, own, own, 0.0, 5)
@@ -226,20 +339,20 @@ def test_algorithm_1_line_11_critics_see_the_extras(monkeypatch: pytest.MonkeyPa
         assert (outside == round(8 * epsilon)).all()
 
 
-def test_gans_learn_their_own_data() -> None:
+def test_gans_learn_their_own_data(use: Any) -> None:
     """Generated items of component k come to lie among D_k."""
     items, own = data(300)
     items = items / 3 - 1  # neighbouring groups are 2 apart, each of standard deviation 1/3
     networks = {
         "generator": {"kind": "mlp", "hidden": (32,)},
-        "critic": {"kind": "mlp", "hidden": (32,), "slope": 0.2},
+        "critic": {"kind": "mlp", "hidden": (32,), "negative_slope": 0.2},
     }
     objective = replace(R1, generator_lr=5e-3, critic_lr=5e-3)
-    components = make(networks=networks, objective=objective, batch_size=32)
+    components = make(networks=networks, objective=use(objective), batch_size=32)
     components.train(items, own, own, 0.0, 300)
     for averaged in (False, True):
         made = components.generate(200, averaged=averaged)
-        distance = torch.cdist(made.mean(1), torch.stack([items[w > 0].mean(0) for w in own]))
+        distance = torch.cdist(made.mean(1), torch.stack([items[w > 0].mean(0) for w in own[0]]))
         assert distance.argmin(1).tolist() == [0, 1, 2]
         assert distance.diagonal().max() < 0.6
         assert made.std(1).min() > 0.05
@@ -274,9 +387,11 @@ def test_few_samples_are_drawn_with_full_batches(n_items: int) -> None:
     assert made.isfinite().all()
 
 
-def test_averaged_generators_are_the_average_of_their_history(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_averaged_generators_are_the_average_of_their_history(
+    monkeypatch: pytest.MonkeyPatch, use: Any
+) -> None:
     items, own = data()
-    components = make(average=0.75, objective=R1)
+    components = make(ema_decay=0.75, objective=use(R1))
     expected = weights(components.generator, 1)
     update = AveragedNetwork.update
     history: list[Tensor] = []
@@ -296,21 +411,21 @@ def test_averaged_generators_are_the_average_of_their_history(monkeypatch: pytes
 
 def test_without_averaging_samples_are_of_the_generators_themselves() -> None:
     items, own = data()
-    components = make(average=0.0)
+    components = make(ema_decay=0.0)
     components.train(items, own, own, 0.0, 3)
     first, second = (
         components.generate(8, averaged=averaged)
         for averaged in (True, False)
-        if components.run.generator.manual_seed(0)
+        if components.engine.generator.manual_seed(0)
     )
     assert torch.equal(first, second)
 
 
-def test_critic_scores_equal_a_loop_whatever_the_batches() -> None:
+def test_scores_of_all_critics_equal_a_loop_whatever_the_batches() -> None:
     items, _ = data()
     components = make()
-    scores = components.critic_scores(items, 7)
-    torch.testing.assert_close(scores, components.critic_scores(items))
+    scores = components.score_all(items, 7)
+    torch.testing.assert_close(scores, components.score_all(items))
     for k in range(N):
         single = make(1, seed=3)
         copy_networks(components.critic, N, torch.tensor([k]), single.critic, 1, torch.tensor([0]))
@@ -319,15 +434,15 @@ def test_critic_scores_equal_a_loop_whatever_the_batches() -> None:
 
 def test_critic_units_are_mean_and_deviation_of_their_own_samples() -> None:
     components = make()
-    components.run.generator.manual_seed(3)
+    components.engine.generator.manual_seed(3)
     mean, deviation = components.critic_score_stats(50)
-    components.run.generator.manual_seed(3)
+    components.engine.generator.manual_seed(3)
     scores = components.critic(components.generate(50)).detach()
     torch.testing.assert_close(mean[:, 0], scores.mean(1))
     torch.testing.assert_close(deviation[:, 0], scores.std(1))
 
 
-# ---------------------------------------------------------------- collapse and revival
+# ---------------------------------------------------------------- collapse
 
 
 def silence(components: Components, k: int, value: float = 0.0) -> None:
@@ -349,14 +464,14 @@ def test_a_constant_generator_is_collapsed_and_no_other(value: float) -> None:
 def test_one_item_made_of_one_item_is_no_collapse() -> None:
     """A generator may be constant where its data are."""
     items, own = data()
-    items[own[1] > 0] = 2.5
+    items[own[0, 1] > 0] = 2.5
     components = make()
     silence(components, 1, 2.5)
     assert components.collapsed(items, own).tolist() == [False] * N
 
 
 @pytest.mark.parametrize("objective", ["r1", "wgan"])
-def test_revival_gives_the_collapsed_gan_alone_a_fresh_start(objective: str) -> None:
+def test_the_collapsed_gan_alone_is_reinitialized(objective: str) -> None:
     items, own = data()
     components = make(objective=objective)
     components.train(items, own, own, 0.0, 3)
@@ -374,7 +489,7 @@ def test_revival_gives_the_collapsed_gan_alone_a_fresh_start(objective: str) -> 
         assert not optimizer.optimizer.state
 
 
-def test_a_gan_with_broken_weights_is_revived_and_trains_on() -> None:
+def test_a_gan_with_broken_weights_is_reinitialized_and_trains_on() -> None:
     items, own = data()
     components = make()
     components.train(items, own, own, 0.0, 2)
@@ -389,6 +504,28 @@ def test_a_gan_with_broken_weights_is_revived_and_trains_on() -> None:
     losses = components.train(items, own, own, 0.0, 3)
     assert all(loss.isfinite() for loss in losses)
     assert both(components, 1).isfinite().all()
+
+
+def test_the_published_procedures_have_nothing_against_collapse() -> None:
+    items, own = data()
+    step = replace(PRESETS["ganmm-2018-code"]["m_step"], batch_size=8, latent_dim=3)
+    components = Components(N, (4,), step, TABLE, Engine("cpu", 0))
+    silence(components, 1)
+    before = [both(components, k) for k in range(N)]
+    assert components.reinitialize_collapsed(items, own).tolist() == [False] * N
+    assert all(torch.equal(both(components, k), before[k]) for k in range(N))
+
+
+def test_a_component_counts_as_reinitialized_if_its_gan_of_any_restart_is() -> None:
+    items, own = data()
+    components = make(2 * N)
+    silence(components, 1)  # of the first restart
+    silence(components, N + 2)  # of the second
+    before = [both(components, k, 2 * N) for k in range(2 * N)]
+    assert components.reinitialize_collapsed(items, own.expand(2, N, -1)).tolist() == [False, True, True]
+    assert components.collapsed_components.tolist() == [k in (1, N + 2) for k in range(2 * N)]
+    for k in range(2 * N):
+        assert torch.equal(both(components, k, 2 * N), before[k]) == (k not in (1, N + 2))
 
 
 def test_nothing_global_is_touched() -> None:

@@ -71,7 +71,7 @@ def test_a_pass_takes_every_item_once() -> None:
 
 
 def test_codes_gather_around_their_centres(blobs: Any) -> None:
-    settings = {"pretraining": QUICK, "rate": 1e-3, "tol": None, "max_iter": 20, "random_state": 0}
+    settings = {"pretraining": QUICK, "lr": 1e-3, "tol": None, "max_iter": 20, "random_state": 0}
     loose, tight = (DCN(3, cluster_weight=w, device="cpu", **settings).fit(blobs[0]) for w in (0.0, 10.0))
     assert tight.history_[-1]["distance"] < 0.2 * loose.history_[-1]["distance"]
     assert tight.history_[-1]["loss"] < tight.history_[0]["loss"]
@@ -109,7 +109,7 @@ def test_refuses_what_cannot_be_trained(settings: dict[str, Any], message: str, 
 def test_says_that_it_diverged(blobs: Any) -> None:
     quick = {"random_state": 0, "device": "cpu", "max_iter": 3}
     with pytest.raises(FloatingPointError, match="diverged in iteration"):
-        DCN(3, pretraining=TINY, optimizer="sgd", rate=1e6, **quick).fit(blobs[0])
-    wild = Pretraining(hidden=(16,), latent_dim=3, steps=9, batch_size=16, optimizer="sgd", rate=1e6)
+        DCN(3, pretraining=TINY, optimizer="sgd", lr=1e6, **quick).fit(blobs[0])
+    wild = Pretraining(hidden=(16,), latent_dim=3, steps=9, batch_size=16, optimizer="sgd", lr=1e6)
     with pytest.raises(FloatingPointError, match="rate of pretraining"):
         DCN(3, pretraining=wild, **quick).fit(blobs[0])

@@ -223,9 +223,9 @@ def test_drawing_to_centres_tightens_the_clusters() -> None:
 
 def test_divergence_is_said(blobs: Any) -> None:
     with pytest.raises(FloatingPointError, match="diverged"):
-        quick(optimizer="sgd", rate=1e6).fit(blobs[0])
+        quick(optimizer="sgd", lr=1e6).fit(blobs[0])
     with pytest.raises(FloatingPointError, match="diverged"):
-        quick(pretraining=replace(ACAI_QUICK, optimizer="sgd", rate=1e9)).fit(blobs[0])
+        quick(pretraining=replace(ACAI_QUICK, optimizer="sgd", lr=1e9)).fit(blobs[0])
 
 
 @pytest.mark.parametrize(
@@ -254,11 +254,11 @@ def test_images_are_shifted_and_turned_tables_get_noise(squares: Any, blobs: Any
 def test_the_published_settings() -> None:
     model = DynAE.preset("dynae-2019", 10, random_state=1)
     how = model.pretraining
-    assert (how.steps, how.rate, how.falling, how.weight) == (130_000, 1e-4, False, 0.5)
+    assert (how.steps, how.lr, how.falling, how.weight) == (130_000, 1e-4, False, 0.5)
     assert (how.hidden, how.latent_dim, how.batch_size) == ((500, 500, 2000), 10, 256)
     assert (model.kappa, model.gamma, model.update_interval, model.tol) == (3.0, 100.0, 140, 0.01)
     assert not model.balanced
-    assert (model.optimizer, model.rate, model.random_state) == ("sgd", 0.001, 1)
+    assert (model.optimizer, model.lr, model.random_state) == ("sgd", 0.001, 1)
 
 
 def test_any_pretraining_does(blobs: Any) -> None:

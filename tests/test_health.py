@@ -123,7 +123,7 @@ def test_absurd_learning_rates_end_in_our_error(blobs: Any) -> None:
     models = [
         GANMixture(3, init="kmeans", m_step=MStep(lr=1e12, steps=9, pretrain_steps=9), random_state=0),
         DNNMixture(3, init="kmeans", m_step=MinMaxStep(steps=9, encoder_lr=1e12), random_state=0),
-        DEC(3, pretraining=Pretraining((16,), 2, steps=9, rate=1e12), random_state=0),
+        DEC(3, pretraining=Pretraining((16,), 2, steps=9, lr=1e12), random_state=0),
     ]
     for model in models:
         with pytest.raises(FloatingPointError, match=r"lower the .*rate"):

@@ -168,6 +168,16 @@ def test_known_labels_hold_for_every_restart() -> None:
         assert torch.equal(gamma[r], latent.memberships(joint[r], labels))
 
 
+def test_memberships_of_a_batch_are_those_of_its_items_in_its_order() -> None:
+    gamma = shares(2, N, K)
+    index = torch.tensor([[3, 0, 3], [6, 2, 1]])
+    found = latent.gather_memberships(gamma, index)
+    assert found.shape == (2, 3, K)
+    for r in range(2):
+        for place, item in enumerate(index[r].tolist()):
+            assert torch.equal(found[r, place], gamma[r, item])
+
+
 # ---------------------------------------------------------------- Q and the bound, equations 10 and 11
 
 
@@ -250,28 +260,6 @@ def test_a_prior_keeps_an_empty_component() -> None:
     assert latent.closed_form_weights(counts, 1.5)[1] == pytest.approx(0.5 / 21)
 
 
-@pytest.mark.parametrize("size", [0.0, 1.0, 30.0, 1000.0])
-def test_equation_12_has_its_optimum_in_omega_at_the_exact_weights(size: float) -> None:
-    counts = torch.tensor([30.0, 5.0, 1.0, 12.0], dtype=torch.float64)
-    slopes = size * normal(4, seed=4)
-    found = latent.exact_weights(counts, slopes).double()
-    assert float(found.sum()) == pytest.approx(1, abs=1e-6)
-    assert (found > 0).all()
-
-    def price(w: np.ndarray) -> float:
-        return float(-(counts.numpy() * np.log(w)).sum() - w @ slopes.numpy()) / (48 + size)
-
-    assert price(found.numpy()) <= price(best_on_simplex(price, 4)) + 1e-6
-    multiplier = counts / found + slopes  # equal for all components: the gradient along the simplex is 0
-    torch.testing.assert_close(multiplier, multiplier.mean().expand(4), rtol=1e-4, atol=0)
-
-
-def test_exact_weights_without_slopes_are_the_closed_form() -> None:
-    counts = torch.tensor([[30.0, 5.0, 1.0], [2.0, 2.0, 4.0]])
-    found = latent.exact_weights(counts, torch.full((2, 3), -7.0))  # equal slopes change nothing
-    torch.testing.assert_close(found, latent.closed_form_weights(counts))
-
-
 @pytest.mark.parametrize("floor", [0.0, 0.05, 0.2])
 @pytest.mark.parametrize("seed", range(4))
 def test_projection_is_the_nearest_point_of_the_simplex(floor: float, seed: int) -> None:
@@ -317,12 +305,27 @@ def test_ascent_without_slopes_ends_at_the_mean_memberships() -> None:
     torch.testing.assert_close(weights, target, atol=1e-6, rtol=0)
 
 
-def test_ascent_and_the_exact_weights_agree() -> None:
-    counts, slopes = 100 * shares(3, seed=5), 100 * normal(3, seed=6)
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
+def test_ascent_ends_at_the_optimum_of_equation_12(size: float) -> None:
+    """For the terms in Y as well: ``sum_k N_k log omega_k + omega_k b_k`` over the simplex, by scipy."""
+    target, slopes = shares(3, seed=5), size * normal(3, seed=6)
     weights = torch.full((3,), 1 / 3, dtype=torch.float64)
     for _ in range(3000):
-        weights = latent.ascend_weights(weights, counts / 100, slopes / 100)
-    torch.testing.assert_close(weights, latent.exact_weights(counts, slopes).double(), atol=1e-4, rtol=0)
+        weights = latent.ascend_weights(weights, target, slopes)
+    best = best_on_simplex(lambda w: -float((target.numpy() * np.log(w)).sum() + w @ slopes.numpy()), 3)
+    np.testing.assert_allclose(weights.numpy(), best, atol=1e-4)
+    multiplier = target / weights + slopes  # equal for all components: the gradient along the simplex is 0
+    torch.testing.assert_close(multiplier, multiplier.mean().expand(3), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("k", [3, 150])
+def test_ascent_leaves_every_component_a_share(k: int) -> None:
+    """The least share gives way where so many components have no room for it."""
+    weights, target = torch.full((k,), 1 / k), torch.eye(k)[0]
+    for _ in range(300):
+        weights = latent.ascend_weights(weights, target, torch.zeros(k), rate=0.1, floor=0.01)
+    assert weights.min() == pytest.approx(min(0.01, 0.1 / k), rel=1e-3)
+    assert float(weights.sum()) == pytest.approx(1, rel=1e-5)
 
 
 # ---------------------------------------------------------------- restarts
@@ -344,6 +347,5 @@ def test_restarts_are_computed_apart() -> None:
     apart(latent.expected_log_joint, joint.softmax(-1), joint)
     apart(latent.evidence_bound, shares(4, N, K), joint)
     apart(lambda n: latent.closed_form_weights(n, 1.5), counts)
-    apart(latent.exact_weights, counts, slopes)
     apart(lambda v: latent.project_to_simplex(v, 0.1), slopes)
     apart(latent.ascend_weights, weights, shares(4, K, seed=1), slopes)

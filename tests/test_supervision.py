@@ -134,7 +134,7 @@ class FixedLearner:
     def __init__(self, slopes: Tensor) -> None:
         self.slopes = slopes  # [R, H, K]
 
-    def logits(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
         return x[..., None] * self.slopes[:, None]  # [R, B, 1, 1] * [R, 1, H, K]
 
 
@@ -142,9 +142,9 @@ def test_loss_is_the_mean_cross_entropy_summed_over_restarts_and_heads() -> None
     component = [0, -1, 2, 1]
     items = torch.tensor([[1.0], [50.0], [-2.0], [3.0]])
     slopes = torch.randn(2, 3, 3, generator=generator(1))
-    views = AugmentedData(items, NeighborSwap(0, 0.0), Engine("cpu", 0))
+    data = AugmentedData(items, NeighborSwap(0, 0.0), Engine("cpu", 0))
     drawn = labels_of(component, 3).draw_index(2, 20, Engine("cpu", 0).generator)
-    found = labels_of(component, 3).loss(FixedLearner(slopes), views, batch_size=20)
+    found = labels_of(component, 3).loss(FixedLearner(slopes), data, batch_size=20)
     expected = 0.0
     for r in range(2):
         for h in range(3):
@@ -159,6 +159,11 @@ def test_labels_renumber_a_partition() -> None:
     renumbered = np.array([2, 0, 3, 1])[truth]
     labels = Labels(torch.from_numpy(known), 4)
     np.testing.assert_array_equal(labels.align(renumbered), truth)
+
+
+@pytest.mark.parametrize(("component", "complete"), [([0, -1, 1, 2], True), ([0, -1, 2, 2], False)])
+def test_labels_are_complete_where_every_component_has_some(component: list[int], complete: bool) -> None:
+    assert labels_of(component, 3).complete is complete
 
 
 def test_renumbering_agrees_with_as_many_labels_as_any_permutation() -> None:

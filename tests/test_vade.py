@@ -216,7 +216,7 @@ def test_stops_when_few_assignments_change_and_says_so(blobs: Any) -> None:
 
 def test_the_published_settings_begin(blobs: Any) -> None:
     model = VaDE.preset("vade-2017", 3, pretraining=TINY, max_iter=2, random_state=0, device="cpu")
-    assert (model.rate, model.fall, model.fall_every, model.batch_size) == (2e-3, 0.9, 10, 100)
+    assert (model.lr, model.fall, model.fall_every, model.batch_size) == (2e-3, 0.9, 10, 100)
     assert model.fit(blobs[0]).n_iter_ in (1, 2)
 
 
@@ -241,4 +241,4 @@ def test_refuses_pixels_without_a_cross_entropy(squares: Any) -> None:
 
 def test_says_that_it_diverged(blobs: Any) -> None:
     with pytest.raises(FloatingPointError, match="diverged in iteration"):
-        VaDE(3, pretraining=TINY, rate=1e6, max_iter=5, random_state=0, device="cpu").fit(blobs[0])
+        VaDE(3, pretraining=TINY, lr=1e6, max_iter=5, random_state=0, device="cpu").fit(blobs[0])

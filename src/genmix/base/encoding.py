@@ -63,3 +63,24 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
         raise ModelFileError(f"a function of your own, {value['$callable']}")
     items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
     return settings[value["$type"]](**items) if "$type" in value else items
+
+
+#: Names that genmix 0.1 saved and those of today, wherever they stand, and those of classes.
+_RENAMED = {
+    "rate": "lr", "generator_rate": "generator_lr", "critic_rate": "critic_lr", "average": "ema_decay",
+    "slope": "negative_slope", "squash": "sigmoid_output", "revived": "reinitialized",
+    "criterion_": "selection_score_",
+}  # fmt: skip
+_CLASSES = {"Neighbors": "NeighborSwap", "InformationStart": "InfoMaxInit"}
+
+
+def rename_settings(value: Any) -> Any:
+    """Bring what genmix 0.1 encoded to the names of today, at every depth."""
+    if isinstance(value, list):
+        return [rename_settings(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {_RENAMED.get(name, name): rename_settings(item) for name, item in value.items()}
+    if value.get("$type") == "ColorJitter":
+        renamed = {"affine": renamed["affine"], "strength": value["contrast"] / 0.3}
+    return renamed | ({"$type": _CLASSES.get(value["$type"], value["$type"])} if "$type" in value else {})

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from genmix.base import persistence
 from genmix.base.device import on_host, resolve_device
-from genmix.base.encoding import decode, encode
+from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
 from genmix.base.validation import (
@@ -259,7 +259,7 @@ class BaseModel(BaseEstimator):
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
         """Turn what `_export` of genmix 0.1 gave beside the tensors into what it gives today."""
-        return meta
+        return {**meta, **{name: rename_settings(meta[name]) for name in ("parameters", "fitted")}}
 
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:

@@ -68,7 +68,7 @@ class ACAI(Pretraining):
 
 
 #: DynAE's published code.
-DYNAE_PAPER = ACAI(steps=130_000, rate=1e-4, falling=False, rebuild="view", weight=0.5, target="mean")
+DYNAE_PAPER = ACAI(steps=130_000, lr=1e-4, falling=False, rebuild="view", weight=0.5, target="mean")
 
 
 def mix(z: Tensor, alpha: Tensor) -> Tensor:
@@ -102,8 +102,8 @@ class InterpolatingAutoencoder(Autoencoder):
         critic = Critic(1, shape, (how.latent_dim,), run.cpu_generator, hidden=how.hidden)
         run.place(critic)
         make = optimizer_maker(how.optimizer)
-        learner = FusedOptimizer(self.parameters(), make, how.rate)
-        judge = FusedOptimizer(critic.parameters(), make, how.rate)
+        learner = FusedOptimizer(self.parameters(), make, how.lr)
+        judge = FusedOptimizer(critic.parameters(), make, how.lr)
         learners: dict[str, Learner] = {"networks": self, "critic": critic}
         learners |= {"optimizer": learner, "critic_optimizer": judge}
         for t in kept.steps(how.steps, "autoencoder", learners):

@@ -21,7 +21,7 @@ from genmix.training.engine import Engine, FusedOptimizer
 
 
 def optimizer_maker(name: str) -> Any:
-    """``(parameters, rate) -> optimiser`` by name.
+    """``(parameters, lr) -> optimiser`` by name.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def optimizer_maker(name: str) -> Any:
     if name == "adam":
         return partial(adam, betas=(0.9, 0.999))
     if name == "sgd":
-        return lambda parameters, rate: torch.optim.SGD(parameters, rate, momentum=0.9)
+        return lambda parameters, lr: torch.optim.SGD(parameters, lr, momentum=0.9)
     raise ValueError(f"optimizer={name!r}: expected 'adam' or 'sgd'")
 
 
@@ -54,7 +54,7 @@ class Pretraining(Settings):
         Items of a step.
     optimizer : {"adam", "sgd"}
         "sgd" has momentum 0.9.
-    rate : float
+    lr : float
         Learning rate at the start.
     falling : bool
         Let the rate fall to nearly 0 along a cosine.
@@ -72,7 +72,7 @@ class Pretraining(Settings):
     steps: int | None = None
     batch_size: PositiveInt = 256
     optimizer: str = "adam"
-    rate: float = 1e-3
+    lr: float = 1e-3
     falling: bool = True
     corruption: Annotated[float, Interval("[0, 1)")] = 0.2
     layer_corruption: Annotated[float, Interval("[0, 1)")] = 0.2
@@ -92,7 +92,7 @@ class Pretraining(Settings):
 #: image's 784 numbers of 0 to 5.1, is 0.1 * 5.1^2 / 784 for our sum over numbers of 0 to 1: as it stands, all
 #: codes become 0. It falls along a cosine, theirs by tenths.
 DEC_PAPER = Pretraining(
-    layer_steps=50_000, steps=100_000, optimizer="sgd", rate=3.3e-3, falling=True, corruption=0.0
+    layer_steps=50_000, steps=100_000, optimizer="sgd", lr=3.3e-3, falling=True, corruption=0.0
 )
 
 
@@ -151,7 +151,7 @@ class Autoencoder(nn.Module):
         self._pretrain_whole(views, how, kept)
 
     def _pretrain_whole(self, views: AugmentedData, how: Pretraining, kept: Checkpoint) -> None:
-        optimizer = FusedOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.rate)
+        optimizer = FusedOptimizer(self.parameters(), optimizer_maker(how.optimizer), how.lr)
         steps = how.count_steps(len(views.items))
         for t in kept.steps(steps, "autoencoder", {"networks": self, "optimizer": optimizer}):
             set_falling_lr(optimizer, how, t, steps)
@@ -172,7 +172,7 @@ class Autoencoder(nn.Module):
         for number, layer in enumerate(self.encoder.layers):
             mirror, last, first = self.decoder.layers[depth - 1 - number], number == depth - 1, number == 0
             optimizer = FusedOptimizer(
-                [*layer.parameters(), *mirror.parameters()], optimizer_maker(how.optimizer), how.rate
+                [*layer.parameters(), *mirror.parameters()], optimizer_maker(how.optimizer), how.lr
             )
             for t in views.engine.progress(how.layer_steps, f"layer {number + 1}"):
                 set_falling_lr(optimizer, how, t, how.layer_steps)
@@ -190,7 +190,7 @@ class Autoencoder(nn.Module):
 def set_falling_lr(optimizer: FusedOptimizer, how: Pretraining, step: int, steps: int) -> None:
     """Learning rate of a step: constant, or falling along a cosine."""
     fall = 0.505 + 0.495 * math.cos(math.pi * step / steps) if how.falling else 1.0
-    optimizer.set_lr(how.rate * fall)
+    optimizer.set_lr(how.lr * fall)
 
 
 def reconstruction_error(made: Tensor, x: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         Adversarial losses, rates and balance of steps, None for ``Adversarial()``. Its gradient penalty draws
         a place between a real and a generated item for each pair, as the paper does; the published code draws
         one for a whole batch.
-    average : float
+    ema_decay : float
         Forgetting factor of the average, over the steps, of encoder and generator that the fitted model uses,
         in [0, 1); 0 takes them as the last step left them.
     batch_size : int
@@ -130,7 +130,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
                 betas=(0.5, 0.9),
                 critic_steps=5,
             ),
-            "average": 0.0,
+            "ema_decay": 0.0,
             "steps_per_iteration": 1000,
             "max_iter": 500,
             "networks": PUBLISHED,
@@ -147,7 +147,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         beta_n: float = 10.0,
         beta_c: float = 10.0,
         objective: Adversarial | None = None,
-        average: Decay = 0.999,
+        ema_decay: Decay = 0.999,
         batch_size: PositiveInt = 64,
         steps_per_iteration: PositiveInt = 100,
         max_iter: PositiveInt = 50,
@@ -166,7 +166,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self.beta_n = beta_n
         self.beta_c = beta_c
         self.objective = objective
-        self.average = average
+        self.ema_decay = ema_decay
         self.batch_size = batch_size
         self.steps_per_iteration = steps_per_iteration
         self.max_iter = max_iter
@@ -269,7 +269,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             self.objective or Adversarial(),
             beta_n=self.beta_n,
             beta_c=self.beta_c,
-            average=self.average,
+            ema_decay=self.ema_decay,
             batch_size=self.batch_size,
             run=run,
         )
@@ -282,10 +282,10 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     def _keep(self, players: Training, preprocessing: Preprocessing) -> None:
         """Keep the averaged networks for answers, the critic beside them, and what a warm start needs."""
         self.preprocessing_, tensors = preprocessing, dict[str, Tensor]()
-        state = {"players": players.state_dict(), "generator": players.run.generator.get_state()}
+        state = {"players": players.state_dict(), "generator": players.engine.generator.get_state()}
         self._state = take_tensors(state, tensors), tensors
         self._from_tensors(players.tensors())
-        self._networks.to(players.run.device)
+        self._networks.to(players.engine.device)
         recalibrate(self._networks["generator"], (players.draw()[1] for _ in range(50)))
 
     def _cluster(self, items: Tensor, run: Engine) -> None:

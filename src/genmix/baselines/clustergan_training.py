@@ -170,7 +170,7 @@ class Training(Stateful):
         Losses, penalty, optimiser and rates.
     beta_n, beta_c : float
         Weights of the two errors of the encoder.
-    average : float
+    ema_decay : float
         Forgetting factor of the averaged generator and encoder.
     batch_size : int
         Items of a step.
@@ -188,11 +188,11 @@ class Training(Stateful):
         *,
         beta_n: float,
         beta_c: float,
-        average: float,
+        ema_decay: float,
         batch_size: int,
         run: Engine,
     ) -> None:
-        self.space, self.objective, self.run = space, objective, run
+        self.space, self.objective, self.engine = space, objective, run
         self.beta_n, self.beta_c, self.batch_size = beta_n, beta_c, batch_size
         self.generator, self.encoder, self.critic = (networks[role] for role in ROLES)
         self.learners = nn.ModuleDict({role: networks[role] for role in ("generator", "encoder")})
@@ -200,7 +200,7 @@ class Training(Stateful):
         # Generator and encoder minimise one loss, by one optimiser.
         self.optimizer = FusedOptimizer(self.learners.parameters(), make, objective.generator_lr)
         self.critic_optimizer = FusedOptimizer(self.critic.parameters(), make, objective.critic_lr)
-        self.averaged = AveragedNetwork(self.learners, self.optimizer, average)
+        self.averaged = AveragedNetwork(self.learners, self.optimizer, ema_decay)
         self.joint = not normalizes_batches(self.critic)
         self.critic_steps = 0
 
@@ -210,21 +210,21 @@ class Training(Stateful):
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Components ``[1, B]`` and latent points ``[1, B, L + K]`` of a batch."""
-        return self.space.draw(self.batch_size, self.run.generator, self.run.device)
+        return self.space.draw(self.batch_size, self.engine.generator, self.engine.device)
 
     def generate(self) -> tuple[Tensor, Tensor, Tensor]:
         """Components and latent points of a batch, and the items made of them."""
         component, z = self.draw()
-        with self.run.autocast():
+        with self.engine.autocast():
             return component, z, self.generator(z).float()
 
     def train_critic(self, items: Tensor) -> Tensor:
         """One step of the critic on random items and generated ones; returns its loss."""
-        shape, draw = (1, self.batch_size), self.run.generator
+        shape, draw = (1, self.batch_size), self.engine.generator
         real = items[torch.randint(len(items), shape, generator=draw, device=items.device)]
         with torch.no_grad():
             fake = self.generate()[2]
-        with self.run.autocast():
+        with self.engine.autocast():
             loss = self.objective.critic_loss(
                 self.judge, real, fake, self.critic_steps, draw, joint=self.joint
             )
@@ -240,7 +240,7 @@ class Training(Stateful):
         `known`: real items ``[1, B, ...]`` and their components ``[B]``.
         """
         component, z, fake = self.generate()
-        with self.run.autocast():
+        with self.engine.autocast():
             adversarial = self.objective.generator_loss(self.judge(fake))
         errors = self.space.errors(self.encode(fake), z, component)
         labels = torch.zeros_like(adversarial)
@@ -252,7 +252,7 @@ class Training(Stateful):
 
     def encode(self, x: Tensor) -> Tensor:
         """Apply the encoder: ``[1, B, L + K]``."""
-        with self.run.autocast():
+        with self.engine.autocast():
             return self.encoder(x).float()
 
     # ------------------------------------------------------------------ to answer, and to go on later

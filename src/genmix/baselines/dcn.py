@@ -78,7 +78,7 @@ class Clusters(Stateful):
     _state = ("centers", "counts", "assigned")
 
     def __init__(self, centers: Tensor, assigned: Tensor, run: Engine) -> None:
-        self.centers, self.assigned, self.run = centers, assigned, run
+        self.centers, self.assigned, self.engine = centers, assigned, run
         self.counts = torch.full((len(centers),), float(START_COUNT), device=run.device)
 
     def follow(self, z: Tensor, index: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class DCN(CodeClusterer):
         Items of a step.
     optimizer : {"adam", "sgd"}
         What trains the autoencoder; "sgd" has momentum 0.9.
-    rate : float
+    lr : float
         Its learning rate.
     max_iter : int
         At most so many passes over the data.
@@ -153,11 +153,11 @@ class DCN(CodeClusterer):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "dcn-2017": {
             "pretraining": Pretraining(
-                layer_steps=68_250, steps=68_250, optimizer="sgd", rate=2.6e-3, falling=False
+                layer_steps=68_250, steps=68_250, optimizer="sgd", lr=2.6e-3, falling=False
             ),
             "cluster_weight": 2.0,
             "optimizer": "sgd",
-            "rate": 2.6e-3,
+            "lr": 2.6e-3,
             "max_iter": 50,
             "tol": None,
             "augmentation": None,
@@ -176,7 +176,7 @@ class DCN(CodeClusterer):
         cluster_weight: float = 2.0,
         batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
-        rate: float = 3e-4,
+        lr: float = 3e-4,
         max_iter: PositiveInt = 50,
         tol: float | None = 1e-3,
         augmentation: Any = "auto",
@@ -191,7 +191,7 @@ class DCN(CodeClusterer):
         self.cluster_weight = cluster_weight
         self.batch_size = batch_size
         self.optimizer = optimizer
-        self.rate = rate
+        self.lr = lr
         self.max_iter = max_iter
         self.tol = tol
         self.augmentation = augmentation
@@ -228,7 +228,7 @@ class DCN(CodeClusterer):
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.engine
         found = Clusters(*kmeans_centers(net.encode_all(items), self.n_components, run), run)
-        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.lr)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "clusters": found}
         self.history_, _ = kept.resume(learners, None)
         self.converged_ = False

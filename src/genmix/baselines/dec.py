@@ -50,7 +50,7 @@ class DEC(CodeClusterer):
         Items of a step.
     optimizer : {"adam", "sgd"}
         What trains encoder and centres; "sgd" has momentum 0.9.
-    rate : float
+    lr : float
         Its learning rate.
     max_iter : int
         At most so many refreshes.
@@ -96,7 +96,7 @@ class DEC(CodeClusterer):
         update_interval: PositiveInt = 140,
         batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "sgd",
-        rate: float = 0.01,
+        lr: float = 0.01,
         max_iter: PositiveInt = 100,
         tol: float = 1e-3,
         scaling: str = "auto",
@@ -110,7 +110,7 @@ class DEC(CodeClusterer):
         self.update_interval = update_interval
         self.batch_size = batch_size
         self.optimizer = optimizer
-        self.rate = rate
+        self.lr = lr
         self.max_iter = max_iter
         self.tol = tol
         self.scaling = scaling
@@ -151,7 +151,7 @@ class DEC(CodeClusterer):
         centers, _ = kmeans_centers(net.encode_all(items), self.n_components, run)
         centers = torch.nn.Parameter(centers)
         learned = [*net.encoder.parameters(), centers]
-        optimizer = FusedOptimizer(learned, optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(learned, optimizer_maker(self.optimizer), self.lr)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer}
         learners["centers"] = torch.nn.ParameterList([centers])
         self.history_, _ = kept.resume(learners, None)

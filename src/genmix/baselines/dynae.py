@@ -72,7 +72,7 @@ class Course(Stateful):
     _state = ("lowered", "share", "codes", "images")
 
     def __init__(self, kappa: float, centers: Centers, run: Engine) -> None:
-        self.kappa, self.run = kappa, run
+        self.kappa, self.engine = kappa, run
         self.lowered, self.share = 0, 1.0
         self.codes, self.images = centers
 
@@ -194,7 +194,7 @@ class DynAE(CodeClusterer):
         Items of a step, and labelled ones beside them.
     optimizer : {"adam", "sgd"}
         What trains the autoencoder after the pretraining; "sgd" has momentum 0.9.
-    rate : float
+    lr : float
         Its learning rate.
     max_iter : int
         At most so many counts.
@@ -241,7 +241,7 @@ class DynAE(CodeClusterer):
             "balanced": False,
             "update_interval": 140,
             "optimizer": "sgd",
-            "rate": 0.001,
+            "lr": 0.001,
             "max_iter": 714,
         },
     }
@@ -258,7 +258,7 @@ class DynAE(CodeClusterer):
         update_interval: PositiveInt = 140,
         batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
-        rate: float = 3e-4,
+        lr: float = 3e-4,
         max_iter: PositiveInt = 40,
         tol: float = 0.01,
         scaling: str = "auto",
@@ -276,7 +276,7 @@ class DynAE(CodeClusterer):
         self.update_interval = update_interval
         self.batch_size = batch_size
         self.optimizer = optimizer
-        self.rate = rate
+        self.lr = lr
         self.max_iter = max_iter
         self.tol = tol
         self.scaling = scaling
@@ -316,7 +316,7 @@ class DynAE(CodeClusterer):
         net, items, run = self._networks, views.items, views.engine
         given = np.full(len(X), -1) if component is None else component
         labels = Labels(torch.from_numpy(given).to(run.device), self.n_components)
-        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.lr)
         course = Course(self.kappa, self._find_centers(items, component, run), run)
         course.share = self._conflicted_share(items, course, labels.component)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "course": course}

@@ -55,20 +55,20 @@ class _NetworkClassifier(Baseline):
         return build_stack("encoder", self.networks, 1, shape, (self.n_components,), generator)
 
     def _make_optimizer(self) -> FusedOptimizer:
-        def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(parameters, rate, weight_decay=self.weight_decay)
+        def adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, lr, weight_decay=self.weight_decay)
 
-        return FusedOptimizer(self._network.parameters(), adam, self.rate)
+        return FusedOptimizer(self._network.parameters(), adam, self.lr)
 
     def _train(self, views: AugmentedData, labels: Labels, kept: Checkpoint, begun: float) -> None:
         """Minimise `_loss` with a learning rate that falls along a cosine; about ten records of history."""
         run, optimizer = views.engine, self._make_optimizer()
-        self._averaged = AveragedNetwork(self._network, optimizer, self.average)
+        self._averaged = AveragedNetwork(self._network, optimizer, self.ema_decay)
         learners: dict[str, Learner] = {"network": self._network, "optimizer": optimizer}
         self.history_, _ = kept.resume({**learners, "averaged": self._averaged}, None)
         total, part = torch.zeros((), device=run.device), max(self.steps // 10, 1)
         for t in run.progress(self.steps, type(self).__name__, len(self.history_) * part):
-            optimizer.set_lr(self.rate * (1 + math.cos(math.pi * t / self.steps)) / 2)
+            optimizer.set_lr(self.lr * (1 + math.cos(math.pi * t / self.steps)) / 2)
             loss = self._loss(views, labels)
             optimizer.step(loss)
             self._averaged.update()
@@ -111,9 +111,9 @@ class SupervisedOnly(_NetworkClassifier):
         K, at least the number of classes.
     steps, batch_size : int
         Optimiser steps, and labelled items of each.
-    rate, weight_decay : float
+    lr, weight_decay : float
         AdamW's; the rate falls to 0 along a cosine.
-    average : float
+    ema_decay : float
         Forgetting factor of the averaged network that predicts; 0 takes the last one.
     networks : str, dict or callable
         Network, see `nets.build_stack`.
@@ -138,9 +138,9 @@ class SupervisedOnly(_NetworkClassifier):
         *,
         steps: PositiveInt = 1500,
         batch_size: PositiveInt = 64,
-        rate: float = 2e-3,
+        lr: float = 2e-3,
         weight_decay: float = 1e-2,
-        average: Decay = 0.0,
+        ema_decay: Decay = 0.0,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -151,9 +151,9 @@ class SupervisedOnly(_NetworkClassifier):
         self.n_components = n_components
         self.steps = steps
         self.batch_size = batch_size
-        self.rate = rate
+        self.lr = lr
         self.weight_decay = weight_decay
-        self.average = average
+        self.ema_decay = ema_decay
         self.networks = networks
         self.augmentation = augmentation
         self.scaling = scaling
@@ -215,7 +215,7 @@ class FixMatch(SupervisedOnly):
         Weight of their cross-entropy (lambda_u).
     strong : "auto", Affine, ColorJitter, NeighborSwap or callable
         Strong views; "auto" is twice `augmentation`, the weak ones, for images.
-    rate, weight_decay, average, networks, augmentation, scaling, random_state, verbose, device
+    lr, weight_decay, ema_decay, networks, augmentation, scaling, random_state, verbose, device
         As in `SupervisedOnly`.
 
     Attributes
@@ -233,9 +233,9 @@ class FixMatch(SupervisedOnly):
         unlabelled_ratio: PositiveInt = 3,
         threshold: Share = 0.95,
         unlabelled_weight: float = 1.0,
-        rate: float = 2e-3,
+        lr: float = 2e-3,
         weight_decay: float = 1e-2,
-        average: Decay = 0.99,
+        ema_decay: Decay = 0.99,
         networks: Any = "auto",
         augmentation: Any = "auto",
         strong: Any = "auto",
@@ -245,8 +245,8 @@ class FixMatch(SupervisedOnly):
         device: str = "auto",
     ) -> None:
         super().__init__(
-            n_components, steps=steps, batch_size=batch_size, rate=rate, weight_decay=weight_decay,
-            average=average, networks=networks, augmentation=augmentation, scaling=scaling,
+            n_components, steps=steps, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
+            ema_decay=ema_decay, networks=networks, augmentation=augmentation, scaling=scaling,
             random_state=random_state, verbose=verbose, device=device,
         )  # fmt: skip
         self.unlabelled_ratio = unlabelled_ratio

@@ -37,7 +37,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         image's pixels in [0, 1].
     batch_size : int
         Items of a step.
-    rate : float
+    lr : float
         Adam's learning rate at its highest, after 100 steps.
     fall, fall_every : float, int
         The rate is multiplied by `fall` (in (0, 1]) after so many passes, down to a tenth.
@@ -78,7 +78,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         "vade-2017": {
             "pretraining": Pretraining(steps=20_000),
             "batch_size": 100,
-            "rate": 2e-3,
+            "lr": 2e-3,
             "fall": 0.9,
             "fall_every": 10,
             "max_iter": 3000,
@@ -97,7 +97,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         pretraining: Pretraining | None = None,
         reconstruction_weight: PositiveFloat = 1.0,
         batch_size: PositiveInt = 128,
-        rate: float = 1e-3,
+        lr: float = 1e-3,
         fall: Annotated[float, Interval("(0, 1]")] = 0.9,
         fall_every: PositiveInt = 2,
         max_iter: PositiveInt = 50,
@@ -113,7 +113,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         self.pretraining = pretraining
         self.reconstruction_weight = reconstruction_weight
         self.batch_size = batch_size
-        self.rate = rate
+        self.lr = lr
         self.fall = fall
         self.fall_every = fall_every
         self.max_iter = max_iter
@@ -153,16 +153,16 @@ class VaDE(Coder, Baseline, BaseMixture):
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.engine
         assigned = net.start(net.encode_all(items), run)
-        optimizer = FusedOptimizer(net.parameters(), optimizer_maker("adam"), self.rate)
+        optimizer = FusedOptimizer(net.parameters(), optimizer_maker("adam"), self.lr)
         self.history_, assigned = kept.resume({"networks": net, "optimizer": optimizer}, assigned)
         self.converged_ = False
         steps = len(self.history_) * math.ceil(len(items) / self.batch_size)
         for t in run.progress(self.max_iter, "VaDE", len(self.history_)):
-            rate = self.rate * max(self.fall ** (t // self.fall_every), 0.1)
+            lr = self.lr * max(self.fall ** (t // self.fall_every), 0.1)
             total = torch.zeros((), device=run.device)
             for index in shuffled(len(items), self.batch_size, run):
                 steps += 1
-                optimizer.set_lr(rate * min(steps / WARM_STEPS, 1))
+                optimizer.set_lr(lr * min(steps / WARM_STEPS, 1))
                 shape = len(index), net.means.shape[1]
                 noise = torch.randn(shape, generator=run.generator, device=run.device)
                 x = items[index]

@@ -528,7 +528,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
 
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
-        return upgrade_dnnmm(meta)
+        meta = super()._upgrade(meta)
+        return {**meta, "parameters": upgrade_dnnmm(meta["parameters"])}
 
     _fitted_names = (
         *BaseMixture._fitted_names,

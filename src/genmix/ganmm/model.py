@@ -499,7 +499,8 @@ class GANMixture(BaseMixture):
 
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
-        return upgrade_ganmm(meta)
+        meta = super()._upgrade(meta)
+        return {**meta, "parameters": upgrade_ganmm(meta["parameters"])}
 
     _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
 

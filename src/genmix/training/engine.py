@@ -46,8 +46,8 @@ class Stateful:
 
     @property
     def _device(self) -> torch.device:
-        run: Engine = self.run  # type: ignore[attr-defined]
-        return run.device
+        engine: Engine = self.engine  # type: ignore[attr-defined]
+        return engine.device
 
 
 def _has_state(value: Any) -> bool:
