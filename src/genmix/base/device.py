@@ -13,13 +13,7 @@ from genmix.base.validation import short_repr
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown or the device is not there.
-    """
+    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU. ValueError where it is not there."""
     if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -15,11 +15,7 @@ def encode(value: Any) -> Any:
     """Turn an argument or fitted attribute into JSON.
 
     A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
-
-    Raises
-    ------
-    ValueError
-        Something else that no file can hold.
+    ValueError for anything else that no file can hold.
     """
     if value is None or isinstance(value, (bool, str)):
         return value

@@ -60,20 +60,10 @@ LOSS_LIMIT = 1e10
 
 
 def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int, int]]:
-    """Find pairs of components whose memberships go to the same items, by the cosine of their columns.
+    """Find pairs of components, in ascending order, whose memberships ``[N, K]`` go to the same items.
 
-    Parameters
-    ----------
-    memberships : ndarray of float [N, K]
-        Rows sum to 1.
-    alike : float
-        Cosine from which two columns count as one (0 to 1). Components that are told apart have one near 0,
-        those that are not have 1.
-
-    Returns
-    -------
-    list of (int, int)
-        In ascending order; components without any item are in no pair.
+    That is where the cosine of their columns is `alike` at least: near 0 for components that are told apart,
+    1 for those that are not. Components without any item are in no pair.
     """
     length = np.linalg.norm(memberships, axis=0)
     cosine = memberships.T @ memberships / np.maximum(np.outer(length, length), np.finfo(float).tiny)
@@ -83,13 +73,7 @@ def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int
 
 
 def check_losses(values: Mapping[str, float], iteration: int) -> None:
-    """Stop a training that has diverged.
-
-    Raises
-    ------
-    FloatingPointError
-        A value is not finite, or beyond `LOSS_LIMIT`.
-    """
+    """Stop a training that has diverged: FloatingPointError where a loss is beyond `LOSS_LIMIT`, or NaN."""
     if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
         losses = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         raise FloatingPointError(
@@ -124,7 +108,7 @@ class BaseModel(BaseEstimator):
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
 
-    #: As of `Settings`: what None and names among the arguments stand for, where that is a settings object.
+    #: What None and names among the arguments stand for: a function of them, None for what has no settings.
     _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
     _fitted_names: ClassVar[tuple[str, ...]] = (
@@ -522,13 +506,7 @@ def _within(X: np.ndarray, limit: float) -> np.ndarray:
 
 
 def check_codes(Z: Any, width: int) -> np.ndarray:
-    """Latent points ``[M, width]`` as float32.
-
-    Raises
-    ------
-    ValueError
-        Another shape, or numbers that are not finite.
-    """
+    """Latent points ``[M, width]`` as float32; ValueError for another shape, or what is not finite."""
     try:
         Z = np.asarray(Z, dtype=np.float32)
     except (TypeError, ValueError) as error:

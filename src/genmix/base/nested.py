@@ -10,19 +10,11 @@ from genmix.base.validation import Settings, short_repr
 
 
 def settings_of(owner: Any, argument: str) -> Settings | None:
-    """Find the settings object that an argument is or stands for; None where it has no settings of its own.
-
-    Parameters
-    ----------
-    owner : estimator or Settings
-        Its `_default_settings` tell what None and names stand for.
-    argument : str
-        Name of one of its arguments.
-    """
+    """Find the settings object that an argument of a model or settings object is or stands for, or None."""
     value = getattr(owner, argument)
     if isinstance(value, Settings):
         return value
-    default = owner._default_settings.get(argument)
+    default = getattr(owner, "_default_settings", {}).get(argument)
     return default(value) if default is not None and (value is None or isinstance(value, str)) else None
 
 

@@ -1,8 +1,7 @@
 """Models on disk: a folder with ``model.safetensors`` (tensors) and ``model.json`` (everything else).
 
-Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry, the tensors
-are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both files carry
-a checksum, so a damaged or half-copied model is told from a good one before it is used.
+Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry. A folder is
+written whole or not at all, and both files carry a checksum: a damaged model is told before it is used.
 
 A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
 two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for genmix 0.1.

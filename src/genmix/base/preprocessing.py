@@ -22,10 +22,7 @@ CHUNK = 2**18
 def as_array(X: Any) -> Any:
     """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation.
 
-    Raises
-    ------
-    ValueError
-        Images of several shapes in a list, or what numpy would take for something else: masked, sparse.
+    ValueError for images of several shapes, and what numpy would take for something else: masked, sparse.
     """
     if np.ma.is_masked(X):
         raise ValueError("masked values were given: fill them, or leave their items out")
@@ -84,13 +81,7 @@ class Preprocessing:
 
     @classmethod
     def fit(cls, X: np.ndarray, scaling: str = "range") -> Preprocessing:
-        """Learn layout and scaling from validated data ``[N, d]`` or images.
-
-        Raises
-        ------
-        ValueError
-            Images whose channels are not 1 or 3, or an unknown scaling.
-        """
+        """Learn layout and scaling from validated data; ValueError unless images have 1 or 3 channels."""
         if scaling not in ("range", "unit", "standard", "none"):
             raise ValueError(f"scaling={short_repr(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
         layout = _layout(X)
@@ -113,13 +104,7 @@ class Preprocessing:
         return (1, *self.shape) if self.layout == "hw" else (self.shape[2], *self.shape[:2])
 
     def apply(self, X: np.ndarray) -> Tensor:
-        """Scale items to a float32 tensor ``[N, *item_shape]``.
-
-        Raises
-        ------
-        ValueError
-            Items so far from those fitted that no network computes with them.
-        """
+        """Scale items to a float32 tensor ``[N, *item_shape]``; ValueError where networks cannot compute it."""
         values, center, scale = np.empty(X.shape, np.float32), np.array(self.center), np.array(self.scale)
         scaled = torch.from_numpy(values)
         with np.errstate(over="ignore"):

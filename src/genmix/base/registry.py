@@ -12,24 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be saved and, where it has a name, chosen by a word.
+    """A model that can be saved and, where it has a name, chosen by a word."""
 
-    Attributes
-    ----------
-    name : str or None
-        For the command line and comparisons; None for what is no clusterer.
-    cls : str
-        Its class.
-    module : str
-        Where the class is; imported when it is first used.
-    labels : {"none", "optional", "needed"}
-        Whether `fit` learns from labels.
-    """
-
-    name: str | None
+    name: str | None  # for the command line and comparisons; None for what is no clusterer
     cls: str
-    module: str
-    labels: Literal["none", "optional", "needed"] = "none"
+    module: str  # of the class; imported when it is first used
+    labels: Literal["none", "optional", "needed"] = "none"  # whether `fit` learns from them
 
     def load_class(self) -> Any:
         """Import the class."""
