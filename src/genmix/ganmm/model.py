@@ -152,6 +152,8 @@ class GANMixture(BaseMixture):
     >>> images, component = model.sample(5, component=3)  # doctest: +SKIP
     """
 
+    presets = PRESETS  # the paper's text, and the official code with what the text does not say
+
     _settings: ClassVar[dict[str, type]] = {
         t.__name__: t
         for t in (
@@ -197,28 +199,6 @@ class GANMixture(BaseMixture):
         self.verbose = verbose
         self.device = device
         self.precision = precision
-
-    @classmethod
-    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
-        """Mixture with published settings.
-
-        Parameters
-        ----------
-        name : {"ganmm-2018-paper", "ganmm-2018-code"}
-            The paper's text, or the official code with what the text does not say.
-        n_components : int
-            K.
-        **overrides
-            Arguments to change.
-
-        Raises
-        ------
-        ValueError
-            Unknown name.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        return cls(n_components, **{**PRESETS[name], **overrides})
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> Self:
         """Fit the mixture.
