@@ -158,6 +158,3 @@ def write_figure(item: Item, runs: Runs, size: Size) -> list[Path]:
                 figure.savefig(part, format="png", facecolor="white")
             written.append(path)
     return written
-
-
-__all__ = ["find", "print_list", "progress", "read_budget", "run", "write_figure", "write_page"]

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from genmix.base.validation import one_line
 from genmix.datasets.records import Dataset, Rows, check_array, code_labels
 
-__all__ = ["open_npz", "parts_of", "read_archive", "read_npy", "read_npz"]
-
 _BESIDE_X = ("y", "names", "class_names", "features", "feature_names", "split")
 
 

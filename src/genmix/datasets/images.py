@@ -15,8 +15,6 @@ from genmix.datasets.records import Dataset, Rows
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["read_folder"]
-
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 Size = tuple[int, int]

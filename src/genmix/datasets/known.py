@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KNOWN", "Known"]
-
 _DIGITS = tuple("0123456789")
 _CC_BY = "CC BY 4.0"
 

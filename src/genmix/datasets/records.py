@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from genmix.base.validation import is_whole, short_repr
 
-__all__ = ["Dataset", "DatasetNotFound", "Rows", "check_array", "code_labels"]
-
 
 class DatasetNotFound(ValueError):
     """There is no data set, file or folder of that name, and none could be fetched."""

@@ -19,8 +19,6 @@ from genmix.datasets import arrays
 from genmix.datasets.known import Known
 from genmix.datasets.records import Dataset, DatasetNotFound, Rows, code_labels
 
-__all__ = ["fingerprint", "locate", "read_known"]
-
 PathLike = str | os.PathLike[str]
 Parts = NDArray[Any] | None  # "train" or "test" for each row
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from genmix.base.validation import one_line
 from genmix.datasets.records import Dataset, Rows, code_labels
 
-__all__ = ["read_cells", "read_csv", "read_parquet"]
-
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TRUTH = {"true": 1.0, "false": 0.0}
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")

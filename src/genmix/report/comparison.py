@@ -127,6 +127,3 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "the fit alone; MB is the most memory that its process took, libraries included."
     )
     return Table(columns, [[row[name] or NONE for name in columns] for row in cells], note=note, best=best)
-
-
-__all__ = ["comparison_cells", "comparison_section", "write_comparison"]

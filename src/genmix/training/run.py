@@ -106,6 +106,3 @@ class Run:
         changed = [record["changed"] for record in self.history[-PATIENCE:]]
         enough = len(changed) == PATIENCE and len(self.history) >= earliest
         return tol is not None and enough and max(changed) <= tol
-
-
-__all__ = ["Run"]
