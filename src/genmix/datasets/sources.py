@@ -96,9 +96,11 @@ class Jpegs:
         self.content, self.offset = content, offset
 
     def __len__(self) -> int:
+        """Count the images."""
         return len(self.offset) - 1
 
     def __getitem__(self, rows: NDArray[np.intp] | slice) -> NDArray[np.uint8]:
+        """Decode some."""
         return np.stack([self._decode(row) for row in np.arange(len(self))[rows]])
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
