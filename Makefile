@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev
 # Lines and branches that the quick tests run; the mathematics and the scores leave none out.
 coverage: $(VENV)/.installed-dev
 	$(BIN)/coverage run -m pytest -q -m "not slow and not data"
-	$(BIN)/coverage report --include="*/em.py,*/gan.py,*/metrics.py" --fail-under=100
+	$(BIN)/coverage report --include="*/em.py,*/information.py,*/adversarial.py,*/metrics.py" --fail-under=100
 	$(BIN)/coverage report --show-missing
 
 # Small faults put into em.py and metrics.py one by one: those that no test notices are listed at the end.
