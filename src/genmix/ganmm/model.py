@@ -138,7 +138,7 @@ class GANMixture(BaseMixture):
         Pairs of components that share their items.
     selection_score_ : float
         How much two views' components tell about each other, what `n_init` chooses by: their mutual
-        information in nats less twice what one leaves open of the other (`em.view_information`).
+        information in nats less twice what one leaves open of the other (`information.mutual_information`).
     preprocessing_ : Preprocessing
         Scaling and layout.
     n_features_in_ : int
