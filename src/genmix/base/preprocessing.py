@@ -104,7 +104,7 @@ class Preprocessing:
         return (1, *self.shape) if self.layout == "hw" else (self.shape[2], *self.shape[:2])
 
     def apply(self, X: np.ndarray) -> Tensor:
-        """Scale items to a float32 tensor ``[N, *item_shape]``; ValueError where networks cannot."""
+        """Scale items to float32 ``[N, *item_shape]``; ValueError if they are too far from those fitted."""
         values, center, scale = np.empty(X.shape, np.float32), np.array(self.center), np.array(self.scale)
         scaled = torch.from_numpy(values)
         with np.errstate(over="ignore"):
