@@ -27,11 +27,9 @@ from PIL import Image
 from sklearn.exceptions import NotFittedError
 
 from genmix import (
-    Adversarial,
     Affine,
     ClassifierEStep,
     ColorJitter,
-    CriticEStep,
     DNNMixture,
     GANMixture,
     InfoMaxInit,
@@ -44,6 +42,8 @@ from genmix.baselines import ACAI, KMeans, Pretraining, StackedAutoencoder
 from genmix.cli import main
 from genmix.cli.labels import read_labels
 from genmix.datasets import load
+from genmix.ganmm.e_step import CriticEStep
+from genmix.nn.adversarial import Adversarial
 from genmix.nn.build import build_stack
 from genmix.training.engine import Engine
 from genmix.training.supervision import check_sample_weight, encode_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,18 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from genmix import Affine, ColorJitter, DNNMixture, GANMixture, MStep
+from genmix import (
+    Affine,
+    ClassifierEStep,
+    ColorJitter,
+    DNNMixture,
+    GANMixture,
+    InfoMaxInit,
+    MinMaxStep,
+    MStep,
+)
 from genmix.baselines import ACAI, DCN, DEC, ClusterGAN, DynAE, Pretraining, StackedAutoencoder, VaDE
-from genmix.nn.adversarial import OBJECTIVES, Adversarial
+from genmix.nn.adversarial import Adversarial
 
 TINY = Pretraining(hidden=(8,), latent_dim=2, steps=2, batch_size=16)
 
@@ -41,8 +50,8 @@ def test_setting_one_replaces_the_object_and_leaves_those_who_share_it() -> None
 def test_a_whole_object_and_a_part_of_it_in_one_call() -> None:
     model = tiny().set_params(pretraining__steps=5, pretraining=Pretraining(latent_dim=4))
     assert model.pretraining == Pretraining(latent_dim=4, steps=5)
-    model = GANMixture().set_params(m_step__objective__critic_steps=3, m_step__objective="wgan-gp")
-    assert model.m_step.objective.critic_steps == 3 and model.m_step.objective.penalty == "gradient"
+    model = GANMixture().set_params(m_step__steps=3, m_step="wgan-gp")
+    assert model.m_step == MStep("wgan-gp", steps=3)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,9 @@ def test_a_whole_object_and_a_part_of_it_in_one_call() -> None:
         (StackedAutoencoder(), {"pretraining__steps": 7}, Pretraining(steps=7)),
         (ClusterGAN(), {"objective__critic_lr": 0.1}, Adversarial(critic_lr=0.1)),
         (GANMixture(), {"m_step__steps": 7}, MStep(steps=7)),
+        (GANMixture(), {"init__steps": 7}, InfoMaxInit(steps=7)),
+        (GANMixture(), {"e_step__lr": 0.1}, ClassifierEStep(lr=0.1)),
+        (DNNMixture(), {"m_step__steps": 7}, MinMaxStep(steps=7)),
         (GANMixture(m_step="wgan"), {"m_step__steps": 7}, MStep("wgan", steps=7)),
     ],
 )
@@ -65,16 +77,13 @@ def test_none_and_names_give_what_they_stand_for(model: Any, changes: dict[str, 
 
 
 def test_settings_inside_settings() -> None:
-    model = GANMixture(augmentation=ColorJitter()).set_params(
-        m_step__objective__critic_lr=0.1, m_step__steps=3, augmentation__affine__flip=False
+    shared = ColorJitter()
+    model = GANMixture(augmentation=shared).set_params(
+        m_step__steps=3, augmentation__strength=0.5, augmentation__affine__flip=False
     )
-    assert model.m_step.steps == 3 and model.m_step.objective == Adversarial(critic_lr=0.1)
-    assert OBJECTIVES["r1"].critic_lr != 0.1
-    assert (
-        not model.augmentation.affine.flip and model.augmentation.affine.shift == ColorJitter().affine.shift
-    )
-    deep = model.get_params()
-    assert deep["m_step__objective__critic_lr"] == 0.1 and not deep["augmentation__affine__flip"]
+    assert model.m_step.steps == 3 and shared == ColorJitter()
+    assert model.augmentation == ColorJitter(replace(shared.affine, flip=False), strength=0.5)
+    assert not model.get_params()["augmentation__affine__flip"]
 
 
 @pytest.mark.parametrize(
@@ -82,9 +91,9 @@ def test_settings_inside_settings() -> None:
     [
         (
             {"m_step__stepz": 5},
-            "m_step__stepz: MStep has no 'stepz'; it has objective, steps, pretrain_steps",
+            "m_step__stepz: MStep has no 'stepz'; it has objective, lr, steps, pretrain_steps",
         ),
-        ({"m_step__objective__lr": 5}, "objective__lr: Adversarial has no 'lr'; it has loss, penalty"),
+        ({"m_step__objective__lr": 5}, "objective__lr: objective='r1' has no settings"),
         ({"m_step__steps__more": 5}, "steps__more: steps=100 has no settings"),
         ({"m_step__steps": -1}, "steps=-1: expected a whole number of at least 0"),
         ({"max_iter__steps": 1}, "max_iter__steps: max_iter=40 has no settings"),
@@ -100,9 +109,10 @@ def test_unknown_names_and_wrong_values_are_refused(changes: dict[str, Any], mes
 
 @pytest.mark.parametrize("value", [1, [1], {"a": 1}, np.zeros(3), Affine(), Affine, "no such"])
 def test_wrong_arguments_are_listed_and_replaced_without_a_word(value: Any) -> None:
-    model = DNNMixture(step=value, start=value)
-    assert model.get_params()["start"] is value
-    assert model.set_params(step=None).step is None
+    for kind in (GANMixture, DNNMixture):
+        model = kind(m_step=value, init=value)
+        assert model.get_params()["init"] is value
+        assert model.set_params(m_step=None).m_step is None
 
 
 def test_what_is_shown_has_no_nested_names() -> None:
