@@ -39,7 +39,7 @@ def quality_and_time(rows: Sequence[Mapping[str, Any]], score: str = "accuracy")
     scored = [row for row in rows if score in row and row["seconds"] is not None]
     if not scored:
         raise ValueError(f"no model has {score!r}: there is nothing to draw")
-    scored.sort(key=lambda row: row[score], reverse=True)
+    scored.sort(key=lambda row: row[score])
     figure, (axis,) = panels(1, 640, 24 * len(scored) + 60, Margins(left=104, right=86, bottom=40))
     plain(axis, "x")
     values = [row[score] for row in scored]
@@ -49,7 +49,7 @@ def quality_and_time(rows: Sequence[Mapping[str, Any]], score: str = "accuracy")
     )
     texts = [f"{row[score]:.3f} · {_seconds(row['seconds'])}" for row in scored]
     axis.bar_label(bars, texts, padding=5, fontsize=10, color=INK)
-    name_rows(axis, [row["model"] for row in scored])
+    axis.set_yticks(range(len(scored)), [row["model"] for row in scored], fontsize=10)
     axis.set_xlim(min(0.0, *values), 1.02 * max(np.add(values, deviations)))
     axis.set_xlabel(score, fontsize=10, color=MUTED)
     return figure
@@ -70,7 +70,7 @@ def agreement(table: ArrayLike, names: Sequence[str]) -> Figure:
     margins = Margins(left=112, right=60, bottom=6, top=96)
     figure, (axis,) = panels(1, max(640, 40 * m + 172), 26 * m + 102, margins)
     texts = [[f"{value:.2f}" for value in row] for row in values]
-    _draw_cells(axis, 0.06 + 0.7 * values.clip(0, 1), palette(1) * m, texts, names)
+    _draw_cells(axis, 0.06 + 0.7 * values.clip(0, 1), palette(1) * m, texts, names, slanted=True)
     name_rows(axis, names)
     return figure
 
@@ -110,18 +110,23 @@ def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
     share = count / np.maximum(count.sum(1, keepdims=True), 1)
     few = len(order) <= 12
     names = [shorten(class_names[c], 14) for c in order]
-    slanted = _is_slanted(names)
+    slanted = max(map(len, names)) > 3  # too long to stand side by side
     margins = Margins(left=26, right=50 if slanted else 8, bottom=4, top=70 if slanted else 22)
     width = max(340, (34 if few else 20) * len(order) + 60)
     figure, (axis,) = panels(1, width, 24 * len(count) + margins.top + 4, margins)
     texts = [[f"{items:.0f}" if few else "" for items in row] for row in count]
-    _draw_cells(axis, np.where(count, 0.08 + 0.72 * share, 0), palette(len(count)), texts, names)
+    _draw_cells(axis, np.where(count, 0.08 + 0.72 * share, 0), palette(len(count)), texts, names, slanted)
     name_rows(axis, range(len(count)))
     return figure
 
 
 def _draw_cells(
-    axis: Axes, opacity: NDArray, colors: Sequence[str], texts: Sequence[Sequence[str]], names: Sequence[str]
+    axis: Axes,
+    opacity: NDArray,
+    colors: list[str],
+    texts: list[list[str]],
+    names: Sequence[str],
+    slanted: bool,
 ) -> None:
     """Draw a table [K, C] of cells, row k in ``colors[k]``, under the names of its columns."""
     from matplotlib.patches import Rectangle
@@ -132,14 +137,9 @@ def _draw_cells(
         axis.add_patch(Rectangle(corner, 0.92, 0.92, fc=colors[row], alpha=alpha))
         axis.text(column, row, texts[row][column], ha="center", va="center", fontsize=10, color=INK)
     axis.xaxis.tick_top()  # first: it makes other labels, which know nothing of what was set before
-    slant: dict[str, Any] = {"rotation": 40, "ha": "left"} if _is_slanted(names) else {}
+    slant: dict[str, Any] = {"rotation": 40, "ha": "left"} if slanted else {}
     axis.set_xticks(range(len(names)), names, fontsize=10, rotation_mode="anchor", **slant)
     axis.set_xlim(-0.6, len(names) - 0.4)
-
-
-def _is_slanted(names: Sequence[str]) -> bool:
-    """Whether the names of columns are too long to stand side by side."""
-    return max(map(len, names)) > 3
 
 
 def _seconds(value: float) -> str:

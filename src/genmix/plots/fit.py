@@ -139,8 +139,7 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
         np.array([part[key] for part in calibration["bins"]]) for key in ("certainty", "accuracy", "size")
     )
     axis.scatter(certainty, accuracy, s=14 + 220 * size / size.sum(), color=palette(1)[0], zorder=3)
-    axis.set_xlim(-0.02, 1.04)
-    axis.set_ylim(-0.02, 1.06)
+    axis.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.06))
     axis.set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
     axis.set_ylabel("share that is right", fontsize=10, color=MUTED)
     return figure
@@ -164,9 +163,8 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     bars = axis.barh(range(len(count)), count, height=0.68, color=palette(len(count)))
     axis.bar_label(bars, [f"{int(items):,}" for items in count], padding=5, fontsize=10, color=INK)
     if weights is not None:
-        expected = np.asarray(weights) * count.sum()
         rows = np.arange(len(count))
-        axis.vlines(expected, rows - 0.42, rows + 0.42, color=INK, linewidth=1.2)
+        axis.vlines(np.asarray(weights) * count.sum(), rows - 0.42, rows + 0.42, color=INK, linewidth=1.2)
     name_rows(axis, range(len(count)))
     axis.set_xlim(0, max(1, float(count.max(initial=0))) * 1.16)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -121,16 +121,10 @@ def apply(
 
 def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
     """Return labels as text: names where whole numbers have them, "" for -1 and None."""
+    texts = {i: str(name) for i, name in enumerate(class_names or ())} | {None: "", -1: ""}
     values = np.asarray(y).tolist()
-
-    def text(value: Any) -> str:
-        if value is None or value == -1 or value != value:  # the last is NaN
-            return ""
-        if class_names is not None and isinstance(value, int) and 0 <= value < len(class_names):
-            return str(class_names[value])
-        return str(value)
-
-    return np.array([text(value) for value in values], dtype=object)
+    # what differs from itself is NaN
+    return np.array([texts.get(v, str(v)) if v == v else "" for v in values], dtype=object)
 
 
 def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:

@@ -127,8 +127,8 @@ def overview_charts(fitted: Fitted, max_map_points: int) -> Charts:
         "Items assigned to each cluster."
         + (" The tick marks its mixture weight." if weights is not None else ""),
     )
-    reliability = reliability_chart(fitted)
-    return Charts([where, certainty, *([reliability] if reliability else []), sizes], lead=True)
+    charts = [where, certainty, reliability_chart(fitted), sizes]
+    return Charts([chart for chart in charts if chart], lead=True)
 
 
 def reliability_chart(fitted: Fitted) -> Chart | None:
