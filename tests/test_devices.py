@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from genmix import load
-from genmix.base import device, estimator
+from genmix.base import device, estimator, persistence
 from genmix.base.persistence import ModelFileError
 from test_bad_input import MODELS, TWO_CLASSES, TWO_GROUPS
 from test_baselines import TINY_MODELS
@@ -41,7 +41,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(name: Any) -> torch.device:
         return torch.device("meta") if str(name) == "cuda" else known(name)
 
-    for module in (device, estimator):
+    for module in (device, estimator, persistence):
         monkeypatch.setattr(module, "resolve_device", resolve)
     zeros = lambda t: torch.zeros(t.shape, dtype=t.dtype) if t.is_meta else host(t)  # noqa: E731
     monkeypatch.setattr(torch.Tensor, "cpu", zeros)

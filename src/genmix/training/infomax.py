@@ -149,7 +149,10 @@ def check_init(value: Any, n: int, k: int, names: tuple[str, ...] = ()) -> str |
             expected = ", ".join(map(repr, ("auto", "infomax", *names, *PARTITIONS)))
             raise ValueError(f"init={value!r} is unknown; expected {expected}, InfoMaxInit or labels")
         return value
-    labels = np.asarray(value)
+    try:
+        labels = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        labels = np.empty(0)
     if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
         raise ValueError(f"init: expected {n} whole numbers from 0 to {k - 1}, one for each item")
     return labels.astype(np.int64)
