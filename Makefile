@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Constraints hold the torch version: without them pip may fetch gigabytes of CUDA packages.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow test-data lint coverage mutation bench wheel clean
+.PHONY: demo test test-slow test-data test-lowest lint coverage mutation bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/genmix demo
@@ -22,6 +22,12 @@ test-data: $(VENV)/.installed-dev
 	@test -d "$(GENMIX_DATA)" || { echo "GENMIX_DATA='$(GENMIX_DATA)' is not a folder" >&2; exit 1; }
 	GENMIX_DATA="$(GENMIX_DATA)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m data
 
+# The quick tests again, in an environment of its own with the lowest versions that pyproject.toml allows.
+test-lowest:
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet -c constraints-lowest.txt -e ".[dev]"
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -q -n 2 -m "not slow and not data"
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +37,7 @@ lint: $(VENV)/.installed-dev
 # Lines and branches that the quick tests run; the mathematics and the scores leave none out.
 coverage: $(VENV)/.installed-dev
 	$(BIN)/coverage run -m pytest -q -m "not slow and not data"
-	$(BIN)/coverage report --include="*/em.py,*/gan.py,*/metrics.py" --fail-under=100
+	$(BIN)/coverage report --include="*/em.py,*/information.py,*/adversarial.py,*/metrics.py" --fail-under=100
 	$(BIN)/coverage report --show-missing
 
 # Small faults put into em.py and metrics.py one by one: those that no test notices are listed at the end.

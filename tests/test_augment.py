@@ -258,6 +258,24 @@ def test_drawn_views_belong_to_their_items(items: Tensor, augmentation) -> None:
         assert torch.equal(both[0], 2 * items[index])
 
 
+def test_an_item_is_not_exchanged_with_a_neighbour_of_another_known_component() -> None:
+    """Where groups touch, half of an item's nearest neighbours may be of the other one."""
+    items = table(40, 2)
+    component = torch.arange(40) % 4 - 1  # a quarter is unknown
+    data = AugmentedData(items, NeighborSwap(6, 0.0), Engine("cpu", 0), component=component)
+    plain = AugmentedData(items, NeighborSwap(6, 0.0), Engine("cpu", 0))
+    index = torch.arange(40).expand(200, 40)
+    found, without = data.sample_neighbors(index), plain.sample_neighbors(index)
+    own, other = component[index], component[without]
+    wrong = (own >= 0) & (other >= 0) & (own != other)
+    assert 0.2 < wrong.float().mean() < 0.8
+    assert torch.equal(found[wrong], index[wrong])  # the item itself instead
+    assert torch.equal(found[~wrong], without[~wrong])  # and nobody else is touched
+    for mine, neighbour in ((-1, 0), (0, -1), (1, 1)):
+        pairs = (component[index] == mine) & (component[found] == neighbour) & (found != index)
+        assert pairs.any()
+
+
 def test_views_leave_the_data_alone() -> None:
     items = table()
     before = items.clone()

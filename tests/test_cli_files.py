@@ -173,15 +173,15 @@ def test_the_grid_has_a_row_for_each_component(shape):
 
 
 def test_samples_of_tables_are_no_pictures_and_the_other_way_round(tmp_path):
-    weights = np.array([0.5, 0.5])
-    table = {0: np.zeros((2, 3)), 1: np.ones((2, 3))}
-    images = {0: np.zeros((2, 8, 8)), 1: np.ones((2, 8, 8))}
+    index = {"component": np.array([0, 0, 1, 1])}
+    table = {"0": np.zeros((2, 3)), "1": np.ones((2, 3))}
+    images = {"0": np.zeros((2, 8, 8)), "1": np.ones((2, 8, 8))}
     with pytest.raises(ValueError, match=r"FILE\.csv"):
-        samples.write_samples(tmp_path / "x.png", table, weights)
+        samples.write_samples(tmp_path / "x.png", table, index)
     with pytest.raises(ValueError, match=r"FILE\.png"):
-        samples.write_samples(tmp_path / "x.csv", images, weights)
+        samples.write_samples(tmp_path / "x.csv", images, index)
     assert list(tmp_path.iterdir()) == []
-    samples.write_samples(tmp_path / "x.csv", table, weights)
+    samples.write_samples(tmp_path / "x.csv", table, index)
     assert (tmp_path / "x.csv").read_text().splitlines() == [
         "component,feature_0,feature_1,feature_2",
         *["0,0.0,0.0,0.0"] * 2,

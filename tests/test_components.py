@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from genmix.ganmm import em
-from genmix.ganmm.m_step import Components, MStep, m_step_settings
+from genmix.ganmm.m_step import Components, MStep, check_m_step
 from genmix.ganmm.presets import PRESETS
 from genmix.nn import adversarial as gan
 from genmix.nn.adversarial import OBJECTIVES, Adversarial
@@ -119,16 +119,16 @@ def test_settings_out_of_range_are_refused_by_name(settings: dict[str, Any], wor
 
 def test_names_of_objectives_stand_for_settings() -> None:
     own = MStep(steps=3)
-    assert m_step_settings(None) == MStep() and m_step_settings(own) is own
+    assert check_m_step(None) == MStep() and check_m_step(own) is own
     for name in OBJECTIVES:
-        assert m_step_settings(name) == MStep(name)
+        assert check_m_step(name) == MStep(name)
         assert make(objective=name).objective == OBJECTIVES[name]
 
 
 @pytest.mark.parametrize("value", ["lsgan", "", 3, True, MStep])
 def test_no_m_step_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected None, 'r1'.* or MStep"):
-        m_step_settings(value)
+    with pytest.raises(ValueError, match=r"m_step=.* is unknown; expected one of None, 'r1'.* or MStep"):
+        check_m_step(value)
 
 
 @pytest.mark.parametrize("name", ["r1", "wgan"])

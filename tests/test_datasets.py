@@ -59,7 +59,7 @@ def test_artificial_characters_of_ganmm() -> None:
 
 
 def test_embedded_data_is_small_and_attributed() -> None:
-    folder = Path(datasets.__file__).parents[1] / "embedded"
+    folder = Path(datasets.__file__).parent / "embedded"
     assert sum(path.stat().st_size for path in folder.glob("*.npz")) < 700_000
     text = (folder / "ATTRIBUTION.md").read_text(encoding="utf-8")
     for known in KNOWN.values():

@@ -12,8 +12,8 @@ import pytest
 from genmix.cli.verbs import app
 
 MODULES = [
-    "genmix", "genmix.baselines", "genmix.evaluation.metrics", "genmix.datasets", "genmix.plots", "genmix.report",
-    "genmix.evaluation.tuning",
+    "genmix", "genmix.baselines", "genmix.datasets", "genmix.plots", "genmix.report",
+    "genmix.evaluation.metrics", "genmix.evaluation.tuning",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,23 +26,25 @@ import genmix
 from genmix import (
     Affine,
     ClassifierEStep,
-    CriticEStep,
     DeadComponentWarning,
     GANMixture,
     InfoMaxInit,
     MStep,
     metrics,
 )
-from genmix.ganmm.e_step import Classifier
-from genmix.ganmm.m_step import Components
+from genmix.ganmm.e_step import Classifier, CriticEStep
+from genmix.ganmm.m_step import Components, check_m_step
 from genmix.ganmm.presets import PRESETS
+from genmix.nn.adversarial import OBJECTIVES, Adversarial
+from genmix.training import infomax
+from genmix.training.infomax import ResolvedInfoMax
+from genmix.training.partitions import PARTITIONS
 from surroundings import global_state
 
 SMALL: dict[str, Any] = {
-    "start": InfoMaxInit(steps=20, heads=1, networks=1, partitions=("kmeans",), partition_steps=10),
-    "e_step": ClassifierEStep(steps=3, real_batch_size=64),
-    "m_step": MStep(steps=5, pretrain_steps=5, batch_size=16),
-    "epsilon": ((1, 0.1), (2, 0.0)),
+    "init": InfoMaxInit(steps=20, n_heads=1, n_candidates=1, partitions=("kmeans",)),
+    "e_step": ClassifierEStep(steps=3),
+    "m_step": MStep(steps=5, pretrain_steps=5, batch_size=16, epsilon=((1, 0.1), (2, 0.0))),
     "max_iter": 4,
     "tol": None,
     "random_state": 0,
@@ -49,14 +52,24 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """Few steps on partitions, and small batches of real items."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(infomax, "PARTITION_STEPS", 10)
+        patch.setattr(infomax, "BATCH_SIZE", 64)
+        patch.setattr("genmix.ganmm.e_step.BATCH_SIZE", 64)
+        yield
+
+
 def small(k: int = 3, **changes: Any) -> GANMixture:
     return GANMixture(k, **{**SMALL, **changes})
 
 
-QUICK = InfoMaxInit(steps=6, heads=1, networks=1, partitions=("kmeans",), partition_steps=4)
+QUICK = InfoMaxInit(steps=6, n_heads=1, n_candidates=1, partitions=("kmeans",))
 
 
-@parametrize_with_checks([small(3, max_iter=2, start=QUICK)])
+@parametrize_with_checks([small(3, max_iter=2, init=QUICK)])
 def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeadComponentWarning)
@@ -74,8 +87,8 @@ def fitted(blobs: Any) -> GANMixture:
 
 @pytest.fixture(scope="module")
 def fitted_images(squares: Any) -> GANMixture:
-    start = InfoMaxInit(steps=40, heads=2)
-    return small(2, start=start, augmentation=Affine(shift=0.03)).fit(squares[0])
+    init = InfoMaxInit(steps=40, n_heads=2, n_candidates=1)
+    return small(2, init=init, augmentation=Affine(shift=0.03)).fit(squares[0])
 
 
 def test_finds_separated_groups(fitted: GANMixture, blobs: Any) -> None:
@@ -126,6 +139,8 @@ def test_history_has_a_finite_record_an_iteration(fitted: GANMixture) -> None:
     numbers = table[
         ["changed", "classifier_loss", "critic_loss", "generator_loss", "smallest_share", "seconds"]
     ]
+    assert set(table) == {"iteration", "epsilon", "reinitialized", *numbers}
+    assert all(type(found) is list for found in table["reinitialized"])
     assert np.isfinite(numbers.to_numpy()).all() and (np.diff(table["seconds"]) > 0).all()
 
 
@@ -195,7 +210,7 @@ def test_single_precision_finds_the_same_groups(fitted: GANMixture, blobs: Any) 
 )
 def test_images_of_every_layout(squares: Any, layout: Any) -> None:
     X = layout(squares[0][:60])
-    model = small(2, max_iter=1, start=InfoMaxInit(steps=5, heads=2)).fit(X)
+    model = small(2, max_iter=1, init=InfoMaxInit(steps=5, n_heads=2, n_candidates=1)).fit(X)
     made, component = model.sample(7)
     assert made.shape == (7, *X.shape[1:]) and str(made.dtype) in str(X.dtype) and component.shape == (7,)
     low, high = (0, 255) if "uint8" in str(X.dtype) else (float(X.min()), float(X.max()))
@@ -209,18 +224,48 @@ def test_images_of_every_layout(squares: Any, layout: Any) -> None:
 def test_images_of_every_size(shape: tuple[int, ...]) -> None:
     X = np.random.default_rng(0).random((24, *shape)).astype(np.float32)
     networks = {"generator": "conv", "critic": "conv", "classifier": "conv"} if min(shape[:2]) > 3 else "auto"
-    step = ClassifierEStep(steps=1, batch_size=2, real_batch_size=8)
+    step = ClassifierEStep(steps=1, batch_size=2)
     m_step = MStep(steps=1, pretrain_steps=1, batch_size=4)
     model = small(2, max_iter=1, m_step=m_step, e_step=step, networks=networks,
-                  start=InfoMaxInit(steps=1, heads=1)).fit(X)  # fmt: skip
+                  init=InfoMaxInit(steps=1, n_heads=1, n_candidates=1)).fit(X)  # fmt: skip
     assert model.sample(3, component=1)[0].shape == (3, *shape)
 
 
-def test_settings_objects_are_set_whole_too() -> None:
+def test_settings_objects_are_set_whole_and_by_nested_names() -> None:
     model = small(2)
     assert model.set_params(m_step=MStep(steps=3), n_components=4).m_step.steps == 3
     with pytest.raises(ValueError, match="'k'"):
         model.set_params(k=5)
+    model = GANMixture(2)
+    for name, value in (
+        ("m_step__steps", 3), ("e_step__lr", 0.5), ("init__n_heads", 2), ("augmentation", Affine()),
+        ("augmentation__shift", 0.2),
+    ):  # fmt: skip
+        assert model.set_params(**{name: value}).get_params()[name] == value
+    assert model.m_step == MStep(steps=3) and model.e_step == ClassifierEStep(lr=0.5)
+    assert model.init == InfoMaxInit(n_heads=2) and model.augmentation == Affine(shift=0.2)
+    assert GANMixture(2, m_step="wgan").set_params(m_step__steps=3).m_step == MStep("wgan", steps=3)
+    assert GANMixture(2, e_step="standardized-critic").get_params()["e_step__standardized"] is True
+    assert GANMixture(2).get_params()["m_step__ema_decay"] == MStep().ema_decay
+    with pytest.raises(ValueError, match=r"epsilon=2\.0"):
+        GANMixture(2).set_params(m_step__epsilon=2.0)
+
+
+@pytest.mark.parametrize("m_step", [None, "wgan", MStep("wgan-gp", steps=2, pretrain_steps=2)])
+def test_the_m_step_is_none_a_name_or_settings(
+    monkeypatch: pytest.MonkeyPatch, blobs: Any, m_step: Any
+) -> None:
+    used = []
+    original = Components.__init__
+
+    def noted(self: Components, n: int, shape: Any, step: MStep, *rest: Any) -> None:
+        original(self, n, shape, replace(step, steps=1, pretrain_steps=1), *rest)
+        used.append((step, self.objective))
+
+    monkeypatch.setattr(Components, "__init__", noted)
+    small(m_step=m_step, max_iter=1, init="random").fit(blobs[0][:60])
+    expected = check_m_step(m_step)
+    assert used == [(expected, OBJECTIVES[expected.objective])]
 
 
 # ---------------------------------------------------------------- sampling and scores
@@ -228,9 +273,7 @@ def test_settings_objects_are_set_whole_too() -> None:
 
 def test_samples_are_in_the_users_units_and_belong_to_their_component(blobs: Any) -> None:
     X = blobs[0] * [1, 1000] + [5, -3000]
-    model = GANMixture(3, start="kmeans", random_state=0, m_step=MStep(steps=100), max_iter=5, tol=None).fit(
-        X
-    )
+    model = GANMixture(3, init="kmeans", random_state=0, m_step=MStep(steps=100), max_iter=5, tol=None).fit(X)
     for k in range(3):
         made, component = model.sample(300, component=k)
         assert (component == k).all()
@@ -249,9 +292,37 @@ def test_components_are_drawn_by_weight(fitted: GANMixture) -> None:
 def test_scores_are_lower_far_from_the_data_in_most_directions(blobs: Any) -> None:
     """A critic is not trained there and may be high: in six fits in up to an eighth of the directions."""
     X, angle = blobs[0], np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    model = GANMixture(3, start="kmeans", random_state=0, max_iter=4, tol=None).fit(X)
+    model = GANMixture(3, init="kmeans", random_state=0, max_iter=4, tol=None).fit(X)
     far = X.mean(0) + 80 * np.stack([np.cos(angle), np.sin(angle)], 1)
     assert (model.score_samples(far) < np.median(model.score_samples(X))).mean() > 0.85
+
+
+@pytest.mark.parametrize("wanted", [[1], [0, 2]])
+def test_generators_of_other_components_do_not_run(
+    monkeypatch: pytest.MonkeyPatch, fitted: GANMixture, wanted: list[int]
+) -> None:
+    """Networks are rows of one stack; those asked for make the items that they would make among all."""
+    generator, shapes = fitted._networks["generator"], []
+    original = type(generator).forward
+
+    def noted(self: Any, z: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(z.shape))
+        assert len(self.layers[0].weight) == len(wanted)
+        return original(self, z)
+
+    monkeypatch.setattr(type(generator), "forward", noted)
+    counts = np.zeros(3, dtype=int)
+    counts[wanted] = 70
+    found = fitted._generate(counts, 5) if len(wanted) > 1 else fitted.sample(70, component=wanted[0])[0]
+    assert found.shape == (70 * len(wanted), 2)
+    assert [shape[0] for shape in shapes] == [len(wanted)] * 2
+    monkeypatch.undo()
+    noise = torch.Generator().manual_seed(5)
+    z = [torch.randn((len(wanted), 64, fitted._latent_dim), generator=noise) for _ in range(2)]
+    if len(wanted) > 1:
+        z = [torch.stack([one[wanted.index(k)] if k in wanted else one[0] for k in range(3)]) for one in z]
+        every = torch.cat([generator(one) for one in z], 1)[wanted][:, :70].flatten(0, 1)
+        torch.testing.assert_close(found, every)
 
 
 @pytest.mark.parametrize("bad", [{"n_samples": 0}, {"n_samples": 2.5}, {"component": 3}, {"component": -1}])
@@ -266,7 +337,7 @@ def test_unfitted() -> None:
             verb()
 
 
-# ---------------------------------------------------------------- E-steps, starts, presets
+# ---------------------------------------------------------------- E-steps, partitions to begin with, presets
 
 
 def test_algorithm_1_lines_2_to_12_in_their_order(blobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,17 +356,18 @@ def test_algorithm_1_lines_2_to_12_in_their_order(blobs: Any, monkeypatch: pytes
     record(Classifier, "learn")
     record(Classifier, "log_posterior")
     X, y = blobs
-    e_step = ClassifierEStep(steps=2, extras="highest", balance=0.0)
-    small(start=y, e_step=e_step, epsilon=((1, 0.2), (2, 0.0)), max_iter=2).fit(X)
+    m_step = MStep(steps=5, pretrain_steps=3, batch_size=16, epsilon=((1, 0.2), (2, 0.0)))
+    small(init=y, e_step=ClassifierEStep(steps=2), m_step=m_step, max_iter=2).fit(X)
     order = ["train", *["learn", "log_posterior", "train"] * 2]  # lines 2, 5-7, 8, 12, and again: 3-4
     assert [name for name, *_ in calls[:7]] == order
     _, own, _, epsilon, steps = calls[0][1]
-    np.testing.assert_array_equal(own > 0, y == np.arange(3)[:, None])  # the partition of line 1
-    assert (epsilon, steps) == (0.0, SMALL["m_step"].pretrain_steps)
+    np.testing.assert_array_equal(own[0] > 0, y == np.arange(3)[:, None])  # the partition of line 1
+    assert (epsilon, steps) == (0.0, 3)
     for t, wanted in ((0, 0.2), (1, 0.0)):
         labels = calls[3 * t + 2][2][0].argmax(-1).numpy()  # line 8
-        _, own, extra, epsilon, steps = calls[3 * t + 3][1]
-        assert (epsilon, steps) == (wanted, SMALL["m_step"].steps)
+        _, own, extra, epsilon = calls[3 * t + 3][1]
+        assert epsilon == wanted
+        own, extra = own[0], extra[0]
         np.testing.assert_array_equal(own > 0, labels == np.arange(3)[:, None])  # D_i
         if wanted:  # sigma_t points of each component from outside D_i
             sigma = np.ceil(wanted / (1 - wanted) * np.bincount(labels, minlength=3) - 1e-6)
@@ -309,11 +381,11 @@ def test_presets_fit(blobs: Any, name: str) -> None:
     model = GANMixture.preset(name, 3, random_state=0, max_iter=3, m_step=quick)
     model.fit(blobs[0][:100])
     assert model.n_iter_ == 3 and not model.converged_ and model.preprocessing_.scaling == "unit"
-    assert model.get_params()["epsilon"][0][1] == 0.5
+    assert [record["epsilon"] for record in model.history_] == [0.5] * 3
 
 
 def test_samples_without_averaging_come_from_the_trained_generators(blobs: Any) -> None:
-    model = small(m_step=MStep(steps=30, pretrain_steps=100, average=0.0), start="kmeans").fit(blobs[0])
+    model = small(m_step=MStep(steps=30, pretrain_steps=100, ema_decay=0.0), init="kmeans").fit(blobs[0])
     made = np.stack([model.sample(200, component=k)[0].mean(0) for k in range(3)])
     real = np.stack([blobs[0][model.labels_ == k].mean(0) for k in range(3)])
     assert (
@@ -330,41 +402,95 @@ def test_preset_of_the_code_learns_nothing_in_the_output_layer_of_tables(blobs: 
     assert not torch.equal(first[0].weight, later[0].weight)
 
 
-@pytest.mark.parametrize("centred", [False, True])
-def test_critics_as_e_step(blobs: Any, centred: bool) -> None:
-    model = small(e_step=CriticEStep(centred=centred), start="random", max_iter=3).fit(blobs[0])
+@pytest.mark.parametrize("e_step", ["critic", "standardized-critic", CriticEStep(standardized=True)])
+@pytest.mark.parametrize("init", ["auto", "random"])
+def test_critics_as_e_step(blobs: Any, e_step: Any, init: str) -> None:
+    model = small(e_step=e_step, init=init, max_iter=2).fit(blobs[0])
     assert model.predict_proba(blobs[0]).shape == (600, 3)
     np.testing.assert_array_equal(model.labels_, model.predict(blobs[0]))
 
 
-@pytest.mark.parametrize(
-    "start", ["random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral", "labels"]
-)
-def test_every_start(blobs: Any, start: str) -> None:
-    model = small(start=blobs[1] if start == "labels" else start, max_iter=1).fit(blobs[0])
-    assert set(model.labels_) <= {0, 1, 2}
+@pytest.mark.parametrize("init", [*PARTITIONS, "labels"])
+@pytest.mark.parametrize("real_weight", [0.0, 1.0])
+def test_every_partition_to_begin_with(
+    monkeypatch: pytest.MonkeyPatch, blobs: Any, init: str, real_weight: float
+) -> None:
+    """A classifier that learns from real items first learns a partition that is not random."""
+    learned, pretrained = list[Any](), list[Any]()
+    monkeypatch.setattr("genmix.ganmm.model.fit_partition", lambda _, labels, data: learned.append(labels))
+    monkeypatch.setattr(Components, "pretrain", lambda _, items, labels: pretrained.append(labels.clone()))
+    step = ClassifierEStep(steps=0, real_weight=real_weight)
+    model = small(init=blobs[1] if init == "labels" else init, e_step=step, max_iter=1, n_init=2)
+    model.fit(blobs[0])
+    assert len(pretrained) == 1 and pretrained[0].shape == (2, 600)
+    for labels in pretrained[0]:
+        if init == "random":
+            assert labels.bincount().tolist() == [200] * 3
+        else:
+            assert metrics.accuracy(blobs[1], labels.numpy()) == 1
+    assert len(learned) == (real_weight > 0 and init != "random")
+    if init == "labels":
+        np.testing.assert_array_equal(pretrained[0], np.stack([blobs[1]] * 2))
 
 
-@pytest.mark.parametrize("real", [None, "information", "confident"])
-@pytest.mark.parametrize("generated", [True, False])
-def test_what_the_classifier_learns_from(blobs: Any, real: str | None, generated: bool) -> None:
-    step = ClassifierEStep(steps=2, real=real, generated=generated, balance=0.5)  # type: ignore[arg-type]
+def test_the_e_step_goes_on_at_its_own_rate(monkeypatch: pytest.MonkeyPatch, blobs: Any) -> None:
+    """The learning rate of the initialisation ends near zero; what is handed on has a fresh optimiser."""
+    seen = []
+
+    def noted(self: Classifier, *_: Any) -> torch.Tensor:
+        optimizer = self.net.optimizer.optimizer
+        seen.append((optimizer.param_groups[0]["lr"], len(optimizer.state)))
+        return torch.zeros(())
+
+    monkeypatch.setattr(Classifier, "learn", noted)
+    for init in (QUICK, "kmeans"):
+        small(init=init, e_step=ClassifierEStep(lr=0.125), max_iter=1).fit(blobs[0])
+    assert seen == [(0.125, 0)] * 2
+
+
+@pytest.mark.parametrize(("init", "real_weight", "expected"), [
+    (QUICK, 0.0, True), (QUICK, 1.0, True), ("random", 0.0, False), ("random", 1.0, True),
+    ("kmeans", 0.0, False),
+])  # fmt: skip
+def test_running_statistics_are_the_datas_once_it_learned_from_them(
+    monkeypatch: pytest.MonkeyPatch, blobs: Any, init: Any, real_weight: float, expected: bool
+) -> None:
+    seen = []
+
+    def noted(self: Classifier, *_: Any) -> torch.Tensor:
+        seen.append(self.data_statistics)
+        return torch.zeros(())
+
+    monkeypatch.setattr(Classifier, "learn", noted)
+    small(init=init, e_step=ClassifierEStep(real_weight=real_weight), max_iter=1).fit(blobs[0])
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (None, 1.0), (0.0, 0.0)])
+def test_what_the_classifier_learns_from(blobs: Any, weights: tuple[Any, float]) -> None:
+    step = ClassifierEStep(
+        steps=2, generated_weight=weights[0], real_weight=weights[1], sinkhorn_strength=0.5
+    )
     model = small(e_step=step, max_iter=2)
-    if not generated and real is None:
-        for nothing in (step, replace(step, generated=True, generated_weight=0.0)):
-            with pytest.raises(ValueError, match="nothing to learn from"):
-                model.set_params(e_step=nothing).fit(blobs[0])
+    if weights == (0.0, 0.0):
+        with pytest.raises(ValueError, match="nothing to learn from"):
+            model.fit(blobs[0])
     else:
         assert metrics.accuracy(blobs[1], model.fit(blobs[0]).labels_) >= 0.9
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_groups_of_unequal_size_that_the_start_found_are_kept(given: bool) -> None:
+def test_groups_of_unequal_size_that_were_found_at_first_are_kept(
+    monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    monkeypatch.setattr(infomax, "PARTITION_STEPS", 100)
+    monkeypatch.setattr(infomax, "BATCH_SIZE", 256)
+    monkeypatch.setattr("genmix.ganmm.e_step.BATCH_SIZE", 256)
     rng, sizes = np.random.default_rng(0), [900, 60, 60]
     y = np.repeat([0, 1, 2], sizes)
     X = rng.normal(0, 1, (1020, 4)) + 6 * np.eye(4)[[3, 0, 1]][y] * (y > 0)[:, None]
-    learned = InfoMaxInit(steps=50, heads=1, networks=0, partitions=("gmm-full",), partition_steps=200)
-    model = GANMixture(3, start=y if given else learned, max_iter=4, tol=None, random_state=0, device="cpu")
+    learned = InfoMaxInit(steps=50, n_heads=1, n_candidates=0, partitions=("gmm-full",))
+    model = GANMixture(3, init=y if given else learned, max_iter=4, tol=None, random_state=0, device="cpu")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X)
@@ -381,24 +507,69 @@ def test_restarts_ride_on_one_batch_and_the_most_informative_is_kept(blobs: Any)
     assert 0.9 * np.log(3) <= model.selection_score_ <= np.log(3) + 1e-6
 
 
-def test_warm_start_continues(blobs: Any) -> None:
-    model = small(warm_start=True, max_iter=2).fit(blobs[0])
-    before = model.labels_
-    model.set_params(max_iter=1).fit(blobs[0])
-    assert metrics.adjusted_rand_index(before, model.labels_) > 0.95
-    assert (before == model.labels_).mean() > 0.95  # components keep their numbers
-    with pytest.raises(ValueError, match="warm_start"):
+@pytest.mark.parametrize("e_step", ["classifier", "critic"])
+def test_init_fitted_continues_where_the_model_is_fitted(
+    monkeypatch: pytest.MonkeyPatch, blobs: Any, e_step: str
+) -> None:
+    kind = SMALL["e_step"] if e_step == "classifier" else e_step
+    model = small(init=QUICK if e_step == "classifier" else "random", max_iter=2, e_step=kind).fit(blobs[0])
+    before, tensors = model.labels_, {name: t.clone() for name, t in model._tensors().items()}
+    monkeypatch.setattr(Components, "pretrain", lambda *_: pytest.fail("it was pretrained again"))
+    monkeypatch.setattr("genmix.ganmm.model.pretrain_infomax", lambda *_: pytest.fail("it began anew"))
+    begun = []
+    original = GANMixture._epsilon_em
+
+    def noted(self: GANMixture, data: Any, h_q: Any, gans: Components, labels: Any, run: Any) -> None:
+        begun.append(labels[0].numpy().copy())
+        for role, network in (
+            ("generator", gans.generator), ("generator", gans.averaged.network), ("critic", gans.critic)
+        ):  # fmt: skip
+            for name, value in network.state_dict().items():
+                assert torch.equal(value, tensors[f"{role}.{name}"])
+        original(self, data, h_q, gans, labels, run)
+
+    monkeypatch.setattr(GANMixture, "_epsilon_em", noted)
+    model.set_params(max_iter=1, init="fitted").fit(blobs[0])
+    np.testing.assert_array_equal(begun[0], before)  # the assignment at first is the one at last
+    assert (before == model.labels_).mean() > 0.9  # components keep their numbers
+    assert len(model.history_) == 1
+
+
+def test_init_fitted_begins_as_auto_does_where_nothing_is_fitted(blobs: Any) -> None:
+    """With the settings by default: information maximisation, or chance where no classifier learns."""
+    for e_step in ("classifier", "critic"):
+        models = [
+            small(init=init, max_iter=1, e_step=e_step).set_params(m_step__steps=1, m_step__pretrain_steps=1)
+            for init in ("fitted", "auto")
+        ]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                InfoMaxInit, "resolve", lambda *_: ResolvedInfoMax(6, 1, 1, ("kmeans",), 0, 1e-3, 2.0)
+            )
+            first, second = (model.fit(blobs[0])._tensors() for model in models)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_init_fitted_needs_the_model_fitted_before(blobs: Any) -> None:
+    model = small(max_iter=1, init=QUICK).fit(blobs[0]).set_params(init="fitted")
+    with pytest.raises(ValueError, match="init='fitted' needs items of the shape"):
         model.fit(np.c_[blobs[0], blobs[0]])
-    for changes in (
-        {"m_step": MStep(latent_dim=3)},
-        {"networks": {"critic": {"kind": "mlp", "hidden": (7,)}}},
+    for changes, words in (
+        ({"m_step": MStep(latent_dim=3)}, "the networks"),
+        ({"networks": {"critic": {"kind": "mlp", "hidden": (7,)}}}, "the networks"),
+        ({"n_components": 4}, "as many components"),
+        ({"n_init": 2}, "n_init=1"),
+        ({"e_step": "critic"}, "the kind of E-step"),
     ):
-        with pytest.raises(ValueError, match="warm_start=True needs the networks"):
-            clone(model).fit(blobs[0]).set_params(**changes).fit(blobs[0])
+        twin = copy.deepcopy(model).set_params(**changes)
+        with pytest.raises(ValueError, match=f"init='fitted' needs.*{words}"):
+            twin.fit(blobs[0])
+        np.testing.assert_array_equal(twin.labels_, model.labels_)  # as it was
 
 
 def test_converges_only_after_the_schedule_and_says_when_it_does_not(blobs: Any) -> None:
-    model = small(epsilon=((3, 0.2), (4, 0.0)), tol=0.01, max_iter=20).fit(blobs[0])
+    m_step = replace(SMALL["m_step"], epsilon=((3, 0.2), (4, 0.0)))
+    model = small(m_step=m_step, tol=0.01, max_iter=20).fit(blobs[0])
     assert model.converged_ and 4 <= model.n_iter_ < 20
     with pytest.warns(ConvergenceWarning, match="max_iter=2"):
         assert not small(tol=0.0, max_iter=2).fit(blobs[0]).converged_
@@ -406,11 +577,10 @@ def test_converges_only_after_the_schedule_and_says_when_it_does_not(blobs: Any)
 
 def test_dead_components_are_named(blobs: Any) -> None:
     tight = np.repeat([[0.0, 0.0], [5.0, 5.0]], 50, 0) + np.random.default_rng(0).normal(0, 0.01, (100, 2))
-    e_step = ClassifierEStep(steps=0, real="information")
+    e_step = ClassifierEStep(steps=0)
     with pytest.warns(DeadComponentWarning, match=r"components \[.*2.*\]"):
-        model = small(e_step=e_step, start=np.repeat([0, 1], 50), networks={"classifier": _two_of_three}).fit(
-            tight
-        )
+        networks = {"classifier": _two_of_three}
+        model = small(e_step=e_step, init="random", networks=networks).fit(tight)
     assert 2 in model.dead_components_ and model.weights_[2] == 0
 
 
@@ -424,12 +594,10 @@ def _two_of_three(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
     return net
 
 
-def test_divergence_is_an_error(blobs: Any) -> None:
-    from genmix import Adversarial
-
-    wild = Adversarial("wasserstein", None, generator_lr=1e12, critic_lr=1e12)
+def test_divergence_is_an_error(monkeypatch: pytest.MonkeyPatch, blobs: Any) -> None:
+    monkeypatch.setitem(OBJECTIVES, "test", Adversarial("wasserstein", None))
     with pytest.raises(FloatingPointError, match="learning rates"):
-        small(m_step=MStep(wild, steps=50), max_iter=5).fit(blobs[0])
+        small(m_step=MStep("test", lr=1e12, steps=50), max_iter=5).fit(blobs[0])
 
 
 # ---------------------------------------------------------------- files, copies, scikit-learn's tools
@@ -546,12 +714,11 @@ def test_bad_data_are_refused(X: Any, words: str) -> None:
     "arguments",
     [
         {"n_components": 0}, {"n_components": 2.5}, {"max_iter": 0}, {"n_init": 0}, {"tol": -1},
-        {"start": "magic"}, {"start": [0, 1]}, {"start": np.full(600, 3)}, {"e_step": "oracle"},
-        {"m_step": "lsgan"},
-        {"epsilon": 1.0}, {"epsilon": ()}, {"networks": "transformer"},
+        {"init": "magic"}, {"init": [0, 1]}, {"init": np.full(600, 3)}, {"init": None}, {"e_step": "oracle"},
+        {"m_step": "lsgan"}, {"m_step": 3}, {"networks": "transformer"},
         {"networks": {"decoder": "mlp"}}, {"networks": "conv"},
         {"augmentation": Affine()}, {"augmentation": 3}, {"scaling": "log"}, {"device": "toaster"},
-        {"precision": "float8"}, {"start": "information", "e_step": "critic"},
+        {"precision": "float8"}, {"init": "infomax", "e_step": "critic"}, {"init": QUICK, "e_step": "critic"},
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_by_name(blobs: Any, arguments: dict[str, Any]) -> None:
@@ -583,6 +750,6 @@ def test_another_width_is_refused(fitted: GANMixture, fitted_images: GANMixture)
 )
 @pytest.mark.filterwarnings("ignore")
 def test_odd_but_valid_tables(X: np.ndarray) -> None:
-    model = small(max_iter=1, start=QUICK).fit(X)
+    model = small(max_iter=1, init=QUICK).fit(X)
     assert np.isfinite(model.predict_proba(X)).all() and np.isfinite(model.sample(5)[0].astype(float)).all()
-    assert GANMixture(1, **{**SMALL, "max_iter": 1, "start": QUICK}).fit(X).weights_.tolist() == [1.0]
+    assert GANMixture(1, **{**SMALL, "max_iter": 1, "init": QUICK}).fit(X).weights_.tolist() == [1.0]

@@ -120,6 +120,14 @@ def test_constraints_pin_all_that_is_required():
     assert {re.match(r"[\w-]+", name).group().lower() for name in required} <= pinned
 
 
+def test_the_lowest_versions_are_those_that_are_run():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    run = dict(line.split("==") for line in lines if "==" in line)
+    for name, lowest in (re.match(r"([\w-]+)>=([\d.]+)", need).groups() for need in project["dependencies"]):
+        assert re.fullmatch(rf"{re.escape(lowest)}(\.0)*", run[name]), name
+
+
 def test_module_and_program_are_the_same():
     done = subprocess.run(
         [sys.executable, "-m", "genmix.cli", "--version"], capture_output=True, text=True, check=True

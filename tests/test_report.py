@@ -120,7 +120,7 @@ def test_page_says_what_the_model_found(page, digits):
     assert f"{model.predict_proba(X).max(1).mean():.3f}" in text
     assert f"{metrics.scores(y, model.predict(X))['nmi']:.3f}" in text
     assert "seconds to fit6.0" in text.replace("\n", "")  # 12 iterations of half a second
-    assert "given a fresh start: 2." in text
+    assert "were reinitialized: 2." in text
     error = metrics.calibration(y, model.predict_proba(X))["error"]
     assert f"calibration error: {error:.3f}" in text
     assert "random_state" in text

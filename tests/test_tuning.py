@@ -107,7 +107,7 @@ def test_lambdas_are_searched_on_the_given_ranges(groups: tuple[np.ndarray, np.n
     assert found.best.m_step.cycle_weight == best["cycle"]
     assert found.best.m_step.adversarial_weight == best["adversarial"]
     assert found.best.m_step.steps == 1 and not hasattr(found.best, "labels_")
-    assert model.step.cycle == 0.01 and model.n_components == 2  # the template is left alone
+    assert model.m_step.cycle_weight == 0.01 and model.n_components == 2  # the template is left alone
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, groups: tuple[np.ndarray, np.ndarray]) -> None:

@@ -13,13 +13,7 @@ from genmix.base.validation import short_repr
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown or the device is not there.
-    """
+    """Device for a name; "auto" is CUDA, else Apple's MPS, else the CPU. ValueError where it is not there."""
     if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -27,14 +21,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         if not isinstance(device, str | torch.device):
             raise TypeError
-        place = torch.device(device)
-        torch.empty(0, device=place)
-        torch.Generator(place)  # "meta" has none
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+        torch.Generator(resolved)  # "meta" has none
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(
             f"device={short_repr(device)} cannot be used here; pass 'auto', 'cpu' or a device of this machine"
         ) from error
-    return place
+    return resolved
 
 
 def on_host(value: Any) -> Any:
@@ -45,6 +39,3 @@ def on_host(value: Any) -> Any:
         tensors = chain(value.parameters(), value.buffers())
         return value if all(t.device.type == "cpu" for t in tensors) else copy.deepcopy(value).cpu()
     return value
-
-
-__all__ = ["on_host", "resolve_device"]

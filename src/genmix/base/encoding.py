@@ -15,11 +15,7 @@ def encode(value: Any) -> Any:
     """Turn an argument or fitted attribute into JSON.
 
     A function of the user's is only named: `decode` raises ModelFileError, and the caller gives it again.
-
-    Raises
-    ------
-    ValueError
-        Something else that no file can hold.
+    ValueError for anything else that no file can hold.
     """
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -34,10 +30,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, np.random.RandomState):
         return None  # a stream cannot be replayed from a file: the loaded model draws a fresh one
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "$type": type(value).__name__,
-            **{f.name: encode(getattr(value, f.name)) for f in fields(value)},
-        }
+        items = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+        return {"$type": type(value).__name__, **items}
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -60,8 +54,7 @@ def decode(value: Any, settings: dict[str, type]) -> Any:
     if "$number" in value:
         return float(value["$number"])
     if "$array" in value:
-        dtype = value["dtype"]
-        return np.asarray(value["$array"], dtype=object if dtype == "object" else dtype)
+        return np.asarray(value["$array"], dtype=value["dtype"])
     if "$callable" in value:
         raise ModelFileError(f"a function of your own, {value['$callable']}")
     items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
@@ -87,6 +80,3 @@ def rename_settings(value: Any) -> Any:
     if value.get("$type") == "ColorJitter":
         renamed = {"affine": renamed["affine"], "strength": value["contrast"] / 0.3}
     return renamed | ({"$type": _CLASSES.get(value["$type"], value["$type"])} if "$type" in value else {})
-
-
-__all__ = ["decode", "encode", "rename_settings"]

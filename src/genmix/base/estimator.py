@@ -7,22 +7,24 @@ import inspect
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from genmix.base import persistence
 from genmix.base.device import on_host, resolve_device
 from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
-from genmix.base.persistence import ModelFileError
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
 from genmix.base.validation import (
     PositiveInt,
@@ -37,12 +39,6 @@ from genmix.base.validation import (
 
 #: EM has converged when so many iterations in a row change at most `tol` of the assignments.
 PATIENCE = 3
-
-
-#: What tables are to scikit-learn; that they are finite is checked here, to say where they are not.
-_TABLE: dict[str, Any] = {
-    "dtype": [np.float64, np.float32], "ensure_all_finite": False, "input_name": "X",
-}  # fmt: skip
 
 
 class _InvalidItems(TypeError, ValueError):
@@ -64,20 +60,10 @@ LOSS_LIMIT = 1e10
 
 
 def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int, int]]:
-    """Find pairs of components whose memberships go to the same items, by the cosine of their columns.
+    """Find pairs of components, in ascending order, whose memberships ``[N, K]`` go to the same items.
 
-    Parameters
-    ----------
-    memberships : ndarray of float [N, K]
-        Rows sum to 1.
-    alike : float
-        Cosine from which two columns count as one (0 to 1). Components that are told apart have one near 0,
-        those that are not have 1.
-
-    Returns
-    -------
-    list of (int, int)
-        In ascending order; components without any item are in no pair.
+    That is where the cosine of their columns is `alike` at least: near 0 for components that are told apart,
+    1 for those that are not. Components without any item are in no pair.
     """
     length = np.linalg.norm(memberships, axis=0)
     cosine = memberships.T @ memberships / np.maximum(np.outer(length, length), np.finfo(float).tiny)
@@ -87,13 +73,7 @@ def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int
 
 
 def check_losses(values: Mapping[str, float], iteration: int) -> None:
-    """Stop a training that has diverged.
-
-    Raises
-    ------
-    FloatingPointError
-        A value is not finite, or beyond `LOSS_LIMIT`.
-    """
+    """Stop a training that has diverged: FloatingPointError where a loss is beyond `LOSS_LIMIT`, or NaN."""
     if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
         losses = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         raise FloatingPointError(
@@ -128,7 +108,7 @@ class BaseModel(BaseEstimator):
     #: Dataclasses that may stand among the constructor's arguments, by name: what a saved model may name.
     _settings: ClassVar[dict[str, type]] = {}
 
-    #: As of `Settings`: what None and names among the arguments stand for, where that is a settings object.
+    #: What None and names among the arguments stand for: a function of them, None for what has no settings.
     _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
     _fitted_names: ClassVar[tuple[str, ...]] = (
@@ -178,17 +158,15 @@ class BaseModel(BaseEstimator):
             A name that the model or the settings object does not have; a setting out of range.
         """
         own = self.get_params(deep=False)
-        nested = {name: params[name] for name in params if "__" in name and name.partition("__")[0] in own}
+        nested = [name for name in params if "__" in name and name.partition("__")[0] in own]
         super().set_params(**{name: value for name, value in params.items() if name not in nested})
-        for argument, settings in replace_nested(self, nested).items():
-            setattr(self, argument, settings)
+        for name in sorted(nested):  # a settings object comes before what is in it
+            setattr(self, name.partition("__")[0], replace_nested(self, name, params[name]))
         return self
 
     def save(self, folder: str | Path) -> Path:
         """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
-        from genmix.base.persistence import save
-
-        return save(self, folder)
+        return persistence.save(self, folder)
 
     # ------------------------------------------------------------------ validation
 
@@ -199,38 +177,33 @@ class BaseModel(BaseEstimator):
         if isinstance(X, str | os.PathLike):
             path = os.fspath(X)
             raise _InvalidItems(f"X is a path: give the items, as in genmix.datasets.load({path!r}).X")
-        try:
+        with _naming_x():
             X = as_array(X)
-        except ValueError as error:
-            raise _InvalidItems(f"X: {one_line(str(error))}") from error
-        if times := [dtype for dtype in _dtypes(X) if _is_time(dtype)]:  # scikit-learn makes numbers of them
-            raise ValueError(f"X has dtype {times[0]}; expected numbers, such as days since the first one")
-        try:
-            if len(getattr(X, "shape", ())) > 4:
-                layouts = "a table [N, d] or images [N, H, W], [N, H, W, C] or [N, C, H, W]"
-                raise ValueError(f"shape {tuple(X.shape)}; expected {layouts}")
-            items = self._images(X) if is_images(X) else check_array(X, estimator=self, **_TABLE)
-        except (TypeError, ValueError) as error:
-            raise _InvalidItems(f"X: {one_line(str(error))}") from error
-        items = _within(np.asarray(items), 1e150 if items.ndim == 2 else 1e30)  # squares of more overflow
-        try:  # last, so that a refit with bad items leaves a fitted model as it is
+            items = self._numbers(X)
+        items = _within(items, 1e150 if items.ndim == 2 else 1e30)  # squares of more overflow
+        with _naming_x():
             if items.ndim == 2 and (reset or len(self.preprocessing_.shape) == 1):
                 validate_data(self, X, reset=reset, skip_check_array=True)
             elif reset:
                 self.n_features_in_ = int(np.prod(items.shape[1:]))
             else:
                 self.preprocessing_.check(items)
-        except ValueError as error:
-            raise _InvalidItems(f"X: {one_line(str(error))}") from error
         return items
 
-    def _images(self, X: Any) -> np.ndarray:
-        X = check_array(
-            X, allow_nd=True, ensure_2d=False, dtype=None, ensure_all_finite=False, input_name="X"
-        )
+    def _numbers(self, X: Any) -> np.ndarray:
+        """Check shape and type; that numbers are finite is checked by `_within`, which says where not."""
+        if (dtype := _time_dtype(X)) is not None:  # scikit-learn makes numbers of them
+            raise ValueError(f"dtype {dtype}; expected numbers, such as days since the first one")
+        if len(getattr(X, "shape", ())) > 4:
+            layouts = "a table [N, d] or images [N, H, W], [N, H, W, C] or [N, C, H, W]"
+            raise ValueError(f"shape {tuple(X.shape)}; expected {layouts}")
+        options = {"ensure_all_finite": False, "input_name": "X"}
+        if not is_images(X):
+            return np.asarray(check_array(X, estimator=self, dtype=[np.float64, np.float32], **options))
+        X = np.asarray(check_array(X, allow_nd=True, ensure_2d=False, dtype=None, **options))
         if X.dtype.kind not in "uifb" or not X.size:
             raise ValueError(f"shape {X.shape}, dtype {X.dtype}; images must be numbers, at least one each")
-        return np.asarray(X)
+        return X
 
     def _items(self, X: Any) -> Tensor:
         """Scaled items for a fitted model."""
@@ -261,11 +234,9 @@ class BaseModel(BaseEstimator):
         """Tensors and JSON-able record of a fitted model."""
         check_is_fitted(self)
         meta = {
-            "parameters": {name: encode(value) for name, value in self.get_params(deep=False).items()},
+            "parameters": encode(self.get_params(deep=False)),
             "preprocessing": self.preprocessing_.to_dict(),
-            "fitted": {
-                name: encode(getattr(self, name)) for name in self._fitted_names if hasattr(self, name)
-            },
+            "fitted": encode({n: getattr(self, n) for n in self._fitted_names if hasattr(self, n)}),
         }
         return self._tensors(), meta
 
@@ -277,14 +248,16 @@ class BaseModel(BaseEstimator):
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
-        parameters = {name: value for name, value in meta["parameters"].items() if name not in replaced}
-        arguments = {}
-        for name, value in parameters.items():
+        arguments = dict(replaced)
+        for name, value in meta["parameters"].items():
+            if name in replaced:
+                continue
             try:
                 arguments[name] = decode(value, cls._settings)
-            except ModelFileError as error:
-                raise ModelFileError(f"{name} is {error}: give it again, load(folder, {name}=...)") from None
-        model = cls(**arguments, **replaced)
+            except persistence.ModelFileError as error:
+                again = f"give it again, load(folder, {name}=...)"
+                raise persistence.ModelFileError(f"{name} is {error}: {again}") from None
+        model = cls(**arguments)
         model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
         for name, value in meta["fitted"].items():
             if name not in cls._fitted_names:
@@ -296,13 +269,11 @@ class BaseModel(BaseEstimator):
 
     def _place(self) -> None:
         """Move the networks to the model's device; where a machine does not have it they stay on the host."""
-        try:
+        with suppress(ValueError):
             device = resolve_device(getattr(self, "device", "cpu"))
-        except ValueError:
-            return
-        for value in vars(self).values():
-            if isinstance(value, nn.Module):
-                value.to(device)
+            for value in vars(self).values():
+                if isinstance(value, nn.Module):
+                    value.to(device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle networks and tensors as those of the host, which every machine can load."""
@@ -327,6 +298,32 @@ class BaseClusterer(ClusterMixin, BaseModel):
 
     @abstractmethod
     def _log_proba(self, items: Tensor) -> np.ndarray: ...
+
+    #: Arguments by preset name.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @classmethod
+    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
+        """Take published settings.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+        n_components : int
+            K.
+        **overrides
+            Arguments to change.
+
+        Raises
+        ------
+        ValueError
+            Unknown name.
+        """
+        if name not in cls.presets:
+            expected = ", ".join(cls.presets) or "none: this model has no presets"
+            raise ValueError(f"preset {name!r} is unknown; expected one of {expected}")
+        return cls(n_components, **cls.presets[name] | overrides)
 
     # ------------------------------------------------------------------ what a fitted model answers
 
@@ -369,11 +366,10 @@ class BaseClusterer(ClusterMixin, BaseModel):
         ValueError
             As `predict_proba`; `abstain` below 0 or above 1.
         """
-        if abstain is None:
-            return self._assign(self._items(X))
-        check_values({"abstain": abstain}, {"abstain": Share})
+        check_values({"abstain": abstain}, {"abstain": Share | None})
         memberships = self.predict_proba(X)
-        return np.where(memberships.max(1) < abstain, -1, memberships.argmax(1))
+        labels = memberships.argmax(1)
+        return labels if abstain is None else np.where(memberships.max(1) < abstain, -1, labels)
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit and return `labels_`: ``fit(X, y).predict(X)``, but for items whose component was given."""
@@ -391,13 +387,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         return X
 
     def _memberships(self, items: Tensor) -> np.ndarray:
-        log_p = self._log_proba(items)
-        p = np.exp(log_p - log_p.max(1, keepdims=True))
-        return np.asarray(p / p.sum(1, keepdims=True))
-
-    def _assign(self, items: Tensor) -> np.ndarray:
-        """Components of scaled items; what `predict` and `labels_` share."""
-        return np.asarray(self._memberships(items).argmax(1))
+        return np.asarray(softmax(self._log_proba(items), axis=1))
 
     def _assign_last(self, items: Tensor) -> None:
         """Set `labels_` of the data fitted, and `duplicate_components_`."""
@@ -471,11 +461,8 @@ class BaseMixture(BaseClusterer):
             raise ValueError(f"{given}: expected a whole number from 0 to {k - 1}, or None for all")
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(2**31 - 1))
-        if component is None:
-            counts = rng.multinomial(n_samples, self.weights_ / self.weights_.sum())
-        else:
-            counts = np.zeros(k, dtype=int)
-            counts[component] = n_samples
+        shares = self.weights_ / self.weights_.sum() if component is None else np.eye(k)[component]
+        counts = rng.multinomial(n_samples, shares)
         items = self._generate(counts, seed)
         return self.preprocessing_.restore(items), np.repeat(np.arange(k), counts)
 
@@ -488,17 +475,23 @@ def _caller_level() -> int:
     return level
 
 
-def _dtypes(X: Any) -> list[Any]:
-    """Types of an array's elements, or of a frame's columns."""
-    dtypes = getattr(X, "dtypes", None)  # of pandas and polars
-    if dtypes is None or callable(dtypes):
-        return [getattr(X, "dtype", None)]
-    return list(dtypes) if hasattr(dtypes, "__iter__") else [dtypes]  # a single column has one
+@contextmanager
+def _naming_x() -> Iterator[None]:
+    """Begin an error's message with "X"."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise _InvalidItems(f"X: {one_line(str(error))}") from error
 
 
-def _is_time(dtype: Any) -> bool:
-    temporal = getattr(dtype, "is_temporal", None)  # of polars
-    return getattr(dtype, "kind", "") in ("m", "M") or (callable(temporal) and bool(temporal()))
+def _time_dtype(X: Any) -> Any:
+    """Find the first type of an array, or of a frame's columns, that is a time or a duration; or None."""
+    dtypes: Any = getattr(X, "dtypes", getattr(X, "dtype", None))
+    for dtype in dtypes if hasattr(dtypes, "__iter__") else [dtypes]:
+        is_temporal = getattr(dtype, "is_temporal", lambda: False)  # of polars
+        if getattr(dtype, "kind", "") in ("m", "M") or is_temporal():
+            return dtype
+    return None
 
 
 def _within(X: np.ndarray, limit: float) -> np.ndarray:
@@ -513,13 +506,7 @@ def _within(X: np.ndarray, limit: float) -> np.ndarray:
 
 
 def check_codes(Z: Any, width: int) -> np.ndarray:
-    """Latent points ``[M, width]`` as float32.
-
-    Raises
-    ------
-    ValueError
-        Another shape, or numbers that are not finite.
-    """
+    """Latent points ``[M, width]`` as float32; ValueError for another shape, or what is not finite."""
     try:
         Z = np.asarray(Z, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -535,17 +522,3 @@ def fingerprint(X: np.ndarray) -> str:
     for part in np.array_split(X, max(1, X.nbytes >> 24)):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
-
-
-__all__ = [
-    "PATIENCE",
-    "BaseClusterer",
-    "BaseMixture",
-    "BaseModel",
-    "DeadComponentWarning",
-    "DuplicateComponentWarning",
-    "check_codes",
-    "check_losses",
-    "fingerprint",
-    "share_items",
-]

@@ -10,19 +10,11 @@ from genmix.base.validation import Settings, short_repr
 
 
 def settings_of(owner: Any, argument: str) -> Settings | None:
-    """Find the settings object that an argument is or stands for; None where it has no settings of its own.
-
-    Parameters
-    ----------
-    owner : estimator or Settings
-        Its `_default_settings` tell what None and names stand for.
-    argument : str
-        Name of one of its arguments.
-    """
+    """Find the settings object that an argument of a model or settings object is or stands for, or None."""
     value = getattr(owner, argument)
     if isinstance(value, Settings):
         return value
-    default = owner._default_settings.get(argument)
+    default = getattr(owner, "_default_settings", {}).get(argument)
     return default(value) if default is not None and (value is None or isinstance(value, str)) else None
 
 
@@ -37,35 +29,21 @@ def nested_parameters(owner: Any, arguments: Mapping[str, Any]) -> dict[str, Any
     return nested
 
 
-def replace_nested(owner: Any, changes: Mapping[str, Any]) -> dict[str, Settings]:
-    """Make new settings objects, by argument, with changes by nested names; the old ones stay as they are.
+def replace_nested(owner: Any, name: str, value: Any) -> Settings:
+    """Make a new settings object for the argument before the first ``__`` of a nested name, to hold `value`.
 
     Raises
     ------
     ValueError
         An argument without settings, a name that its settings do not have, or a value out of range.
     """
-    groups: dict[str, dict[str, Any]] = {}
-    for name, value in changes.items():
-        argument, _, rest = name.partition("__")
-        groups.setdefault(argument, {})[rest] = value
-    return {argument: _replaced(owner, argument, group) for argument, group in groups.items()}
-
-
-def _replaced(owner: Any, argument: str, changes: Mapping[str, Any]) -> Settings:
-    settings = settings_of(owner, argument)
+    argument, _, rest = name.partition("__")
+    settings, changed = settings_of(owner, argument), rest.partition("__")[0]
     if settings is None:
         given = f"{argument}={short_repr(getattr(owner, argument))}"
-        raise ValueError(
-            f"{argument}__{next(iter(changes))}: {given} has no settings, give an object that has"
-        )
+        raise ValueError(f"{name}: {given} has no settings, give an object that has")
     valid = [field.name for field in fields(settings)]
-    if unknown := [name for name in changes if name.partition("__")[0] not in valid]:
+    if changed not in valid:
         kind = type(settings).__name__
-        raise ValueError(f"{argument}__{unknown[0]}: {kind} has no {unknown[0]!r}; it has {', '.join(valid)}")
-    settings = replace(settings, **{name: value for name, value in changes.items() if name in valid})
-    inner = {name: value for name, value in changes.items() if name not in valid}
-    return replace(settings, **replace_nested(settings, inner)) if inner else settings
-
-
-__all__ = ["nested_parameters", "replace_nested", "settings_of"]
+        raise ValueError(f"{name}: {kind} has no {rest!r}; it has {', '.join(valid)}")
+    return replace(settings, **{changed: value if changed == rest else replace_nested(settings, rest, value)})

@@ -1,8 +1,7 @@
 """Models on disk: a folder with ``model.safetensors`` (tensors) and ``model.json`` (everything else).
 
-Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry, the tensors
-are read by safetensors, the rest is plain JSON. A folder is written whole or not at all, and both files carry
-a checksum, so a damaged or half-copied model is told from a good one before it is used.
+Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry. A folder is
+written whole or not at all, and both files carry a checksum: a damaged model is told before it is used.
 
 A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
 two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for genmix 0.1.
@@ -20,15 +19,14 @@ import stat
 import uuid
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import safetensors.torch
+from torch import Tensor
+
+from genmix.base.device import resolve_device
 from genmix.base.registry import MODELS
 from genmix.base.version import __version__
-
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["ModelFileError", "check_target", "load", "save"]
 
 FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
 TENSORS, DOCUMENT = "model.safetensors", "model.json"
@@ -111,14 +109,10 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     content = read_file(path / TENSORS)
     if hashlib.sha256(content).hexdigest() != document.get("sha256"):
         raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
-    import safetensors.torch
-
     kind = MODELS[document["class"]].load_class()
     if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
     if "device" in own:
-        from genmix.base.device import resolve_device
-
         resolve_device(own["device"])
     try:
         meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
@@ -131,24 +125,23 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         raise ModelFileError(f"{path} does not hold a usable {document['class']}: {error}") from error
 
 
-# ---------------------------------------------------------------------------------------------------------
-# What the two files hold
+# -------------------------------------------------- what the two files hold
 
 
 def _encode(model: Any) -> dict[str, bytes]:
-    import safetensors.torch
-
     cls = type(model)
     if cls.__name__ not in MODELS or MODELS[cls.__name__].module != cls.__module__:
         raise ValueError(f"cannot save a {cls.__qualname__}: expected one of {', '.join(sorted(MODELS))}")
     tensors, meta = model._export()
     content = safetensors.torch.save({name: own_copy(tensor) for name, tensor in tensors.items()})
+    versions = {package: metadata.version(package) for package in ("torch", "scikit-learn", "numpy")}
+    versions |= {"python": platform.python_version(), "genmix": __version__}
     document = {
         "format": FORMAT,
         "schema": SCHEMA,
         "class": cls.__name__,
         "meta": meta,
-        "versions": _versions(),
+        "versions": versions,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     try:
@@ -164,7 +157,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     return {TENSORS: content, DOCUMENT: text}
 
 
-def own_copy(tensor: torch.Tensor) -> torch.Tensor:
+def own_copy(tensor: Tensor) -> Tensor:
     """Return a CPU copy with memory of its own: safetensors refuses views and shared storage."""
     return tensor.detach().cpu().clone().contiguous()
 
@@ -175,18 +168,11 @@ def _checksum(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
-    packages = ("torch", "scikit-learn", "numpy")
-    versions = {package: metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "genmix": __version__, **versions}
-
-
 def _read_document(path: Path) -> dict[str, Any]:
     """Read and check ``model.json``: nothing of it is used before everything in it has been checked."""
+    content = read_file(path, MAX_DOCUMENT_BYTES)
     try:
-        document = json.loads(read_file(path, MAX_DOCUMENT_BYTES).decode(), parse_constant=_refuse_constant)
-    except ModelFileError:
-        raise
+        document = json.loads(content.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -213,8 +199,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number JSON allows")
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Files: whole, synced, and no links
+# -------------------------------------------------- files: whole, synced, and no links
 
 
 def _previous(folder: Path) -> Path:
@@ -234,18 +219,7 @@ def _existing(folder: Path) -> Path:
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that :func:`save` would not write to; to be asked before a long fit.
-
-    Parameters
-    ----------
-    folder : path
-        As in :func:`save`.
-
-    Raises
-    ------
-    ValueError
-        If `folder` is a file or a link, or holds something else than a model.
-    """
+    """Raise ValueError for a folder that :func:`save` would not write to; to be asked before a long fit."""
     target = Path(os.path.abspath(folder))
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ValueError(f"{target} is a file or a link: choose a new folder")
@@ -278,6 +252,7 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
+    """Write a new file, and wait until it is on the disk."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()

@@ -22,10 +22,7 @@ CHUNK = 2**18
 def as_array(X: Any) -> Any:
     """Bring torch tensors, and lists of images, to numpy; leave the rest to scikit-learn's validation.
 
-    Raises
-    ------
-    ValueError
-        Images of several shapes in a list, or what numpy would take for something else: masked, sparse.
+    ValueError for images of several shapes, and what numpy would take for something else: masked, sparse.
     """
     if np.ma.is_masked(X):
         raise ValueError("masked values were given: fill them, or leave their items out")
@@ -84,13 +81,7 @@ class Preprocessing:
 
     @classmethod
     def fit(cls, X: np.ndarray, scaling: str = "range") -> Preprocessing:
-        """Learn layout and scaling from validated data ``[N, d]`` or images.
-
-        Raises
-        ------
-        ValueError
-            Images whose channels are not 1 or 3, or an unknown scaling.
-        """
+        """Learn layout and scaling from validated data; ValueError unless images have 1 or 3 channels."""
         if scaling not in ("range", "unit", "standard", "none"):
             raise ValueError(f"scaling={short_repr(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
         layout = _layout(X)
@@ -108,36 +99,21 @@ class Preprocessing:
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Shape of one item inside the networks: ``(d,)`` or ``(C, H, W)``."""
-        if self.layout == "table":
+        if self.layout in ("table", "chw"):
             return self.shape
-        if self.layout == "hw":
-            return (1, *self.shape)
-        return self.shape if self.layout == "chw" else (self.shape[2], *self.shape[:2])
+        return (1, *self.shape) if self.layout == "hw" else (self.shape[2], *self.shape[:2])
 
     def apply(self, X: np.ndarray) -> Tensor:
-        """Scale items to a float32 tensor ``[N, *item_shape]``.
-
-        Raises
-        ------
-        ValueError
-            Items so far from those fitted that no network computes with them.
-        """
+        """Scale items to float32 ``[N, *item_shape]``; ValueError if they are too far from those fitted."""
+        values, center, scale = np.empty(X.shape, np.float32), np.array(self.center), np.array(self.scale)
+        scaled = torch.from_numpy(values)
         with np.errstate(over="ignore"):
             if self.layout == "table":
-                values, center, scale = (
-                    np.empty(X.shape, np.float32),
-                    np.array(self.center),
-                    np.array(self.scale),
-                )
                 for rows in _row_chunks(X):
-                    part = X[rows] - center
-                    values[rows] = np.divide(part, scale, out=part)
-                scaled = torch.from_numpy(values)
-            else:
-                values = np.empty(X.shape, dtype=np.float32)
-                # In float64, piece by piece: far from 0, float32 would not tell pixels apart.
-                np.subtract(X, self.center[0], out=values, dtype=np.float64, casting="unsafe")
-                scaled = torch.from_numpy(values).div_(self.scale[0])
+                    np.divide(X[rows] - center, scale, out=values[rows], casting="unsafe")
+            else:  # subtracted in float64, piece by piece: far from 0, float32 would not tell pixels apart
+                np.subtract(X, center, out=values, dtype=np.float64, casting="unsafe")
+                scaled.div_(self.scale[0])
         if len(scaled) and not max(-scaled.min(), scaled.max()) <= FARTHEST:
             raise ValueError(
                 f"X has values beyond {FARTHEST:g} once scaled as the data of the fit: rescale it, or leave "
@@ -159,12 +135,8 @@ class Preprocessing:
 
     def restore(self, items: Tensor) -> np.ndarray:
         """Undo `apply`: items in the user's own units, layout and dtype."""
-        values = items.detach().cpu().double().numpy()
-        if self.layout == "table":
-            values = values * np.asarray(self.scale) + np.asarray(self.center)
-        else:
-            values = values * self.scale[0] + self.center[0]
-            values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
+        values = items.detach().cpu().double().numpy() * np.array(self.scale) + np.array(self.center)
+        values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iub":
             info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

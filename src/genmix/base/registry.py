@@ -5,30 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that can be saved and, where it has a name, chosen by a word.
+    """A model that can be saved and, where it has a name, chosen by a word."""
 
-    Attributes
-    ----------
-    name : str or None
-        For the command line and comparisons; None for what is no clusterer.
-    cls : str
-        Its class.
-    module : str
-        Where the class is; imported when it is first used.
-    labels : {"none", "optional", "needed"}
-        Whether `fit` learns from labels.
-    """
-
-    name: str | None
+    name: str | None  # for the command line and comparisons; None for what is no clusterer
     cls: str
-    module: str
-    labels: Literal["none", "optional", "needed"] = "none"
+    module: str  # of the class; imported when it is first used
+    labels: Literal["none", "optional", "needed"] = "none"  # whether `fit` learns from them
 
     def load_class(self) -> Any:
         """Import the class."""
@@ -66,20 +55,14 @@ else:  # the command line lists the choices of a Literal
 
 
 def find_class(name: str) -> Any:
-    """Class of a name.
-
-    Raises
-    ------
-    ValueError
-        Unknown name.
-    """
+    """Class of a name; ValueError for one that is unknown."""
     if name not in NAMED:
         raise ValueError(f"model {name!r} is unknown; expected one of {', '.join(NAMED)}")
     return NAMED[name].load_class()
 
 
 def build(name: str, components: int, preset: str | None, settings: Mapping[str, Any]) -> Any:
-    """Make an unfitted model.
+    """Make an unfitted model, whose `fit` will check the values.
 
     Parameters
     ----------
@@ -94,11 +77,6 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
         preset. A dictionary stands for a settings object: ``{"steps": 5}`` for ``MinMaxStep(steps=5)``; where
         several kinds are possible, ``"type"`` names one.
 
-    Returns
-    -------
-    estimator
-        As the constructor made it; its ``fit`` checks the values.
-
     Raises
     ------
     ValueError
@@ -106,34 +84,32 @@ def build(name: str, components: int, preset: str | None, settings: Mapping[str,
     """
     kind = find_class(name)
     valid = parameters(name)
-    nested = {n: value for n, value in settings.items() if "__" in n and n.partition("__")[0] in valid}
-    settings = {n: value for n, value in settings.items() if n not in nested}
-    if unknown := sorted(set(settings) - set(valid)):
+    if unknown := sorted(setting for setting in settings if setting.partition("__")[0] not in valid):
         raise ValueError(
             f"{kind.__name__} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(valid)}"
         )
-    arguments = {parameter: _settings_object(kind, parameter, value) for parameter, value in settings.items()}
-    if preset is not None:
-        return kind.preset(preset, components, **arguments).set_params(**nested)
-    return kind(n_components=components, **arguments).set_params(**nested)
+    arguments = {n: _settings_object(kind, n, value) for n, value in settings.items() if n in valid}
+    nested = {n: value for n, value in settings.items() if n not in valid}
+    make = kind if preset is None else partial(kind.preset, preset)
+    return make(components, **arguments).set_params(**nested)
 
 
 def _settings_object(kind: Any, parameter: str, value: Any) -> Any:
     """Make the settings object that a dictionary stands for; dictionaries of networks stay what they are."""
     from genmix.base.validation import argument_kinds, short_repr
 
-    known = kind._settings
-    fitting = [one for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
-    if parameter in kind._default_settings:
-        default = inspect.signature(kind).parameters[parameter].default
-        fitting = [type(kind._default_settings[parameter](default))]
     if not isinstance(value, Mapping) or (parameter == "networks" and "type" not in value):
         return value
-    if not ("type" in value or fitting):
+    known = kind._settings
+    fitting = [one.__name__ for one in get_args(argument_kinds(kind)[parameter]) if one in known.values()]
+    if parameter in kind._default_settings:
+        default = inspect.signature(kind).parameters[parameter].default
+        fitting = [type(kind._default_settings[parameter](default)).__name__]
+    name = value.get("type", fitting[0] if fitting else None)
+    if name is None:
         raise ValueError(
             f"{parameter}={short_repr(value)}: name what it is by type=..., one of {', '.join(sorted(known))}"
         )
-    name = value["type"] if "type" in value else fitting[0].__name__
     if name not in known:
         raise ValueError(f"{parameter}: type={short_repr(name)}: expected one of {', '.join(known)}")
     valid = argument_kinds(known[name])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from inspect import signature
 from numbers import Integral, Real
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from unicodedata import category
 
 import numpy as np
@@ -53,13 +53,7 @@ Seed = Annotated[int, Interval("[0, 4294967295]")]
 
 
 def check_arguments(owner: Any) -> None:
-    """Refuse what an object was made with if it is of another kind than annotated, or out of its interval.
-
-    Raises
-    ------
-    ValueError
-        The first wrong argument, by its name: what was given, and what is expected.
-    """
+    """Raise ValueError for the first argument of another kind than annotated, or out of its interval."""
     hints = argument_kinds(owner.__class__)
     check_values({name: getattr(owner, name) for name in hints}, hints)
 
@@ -67,9 +61,6 @@ def check_arguments(owner: Any) -> None:
 @dataclass(frozen=True)
 class Settings:
     """Choices that belong together, checked when they are made; subclasses are frozen dataclasses."""
-
-    #: What None and names among the arguments stand for: a function of them, None for what has no settings.
-    _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
     def __post_init__(self) -> None:
         """Refuse wrong arguments."""
@@ -150,21 +141,3 @@ def _words(hint: Any, interval: Interval = NOT_NEGATIVE) -> str:
 def is_whole(value: Any) -> bool:
     """Whether it is a whole number, which True is not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-__all__ = [
-    "Decay",
-    "Interval",
-    "PositiveFloat",
-    "PositiveInt",
-    "Seed",
-    "Settings",
-    "Share",
-    "argument_kinds",
-    "check_arguments",
-    "check_values",
-    "is_whole",
-    "one_line",
-    "printable",
-    "short_repr",
-]

@@ -1,9 +1,9 @@
-"""What the systems that we compare with share: presets, history, how a fit ends."""
+"""What the systems that we compare with share: labels, history, how a fit ends."""
 
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -16,32 +16,6 @@ class Baseline(BaseClusterer):
     """A clusterer from elsewhere. Subclasses implement `fit`, `_log_proba`, `_tensors`, `_from_tensors`."""
 
     _fitted_names: ClassVar[tuple[str, ...]] = (*BaseClusterer._fitted_names, "classes_")
-
-    #: Arguments by preset name.
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-
-    @classmethod
-    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
-        """Take published settings.
-
-        Parameters
-        ----------
-        name : str
-            One of `presets`.
-        n_components : int
-            K.
-        **overrides
-            Arguments to change.
-
-        Raises
-        ------
-        ValueError
-            Unknown name.
-        """
-        if name not in cls.presets:
-            expected = ", ".join(cls.presets) or "none: this model has no presets"
-            raise ValueError(f"preset {name!r} is unknown; expected one of {expected}")
-        return cls(n_components, **{**cls.presets[name], **overrides})
 
     def _read_labels(self, y: Any, n: int) -> np.ndarray | None:
         """Components ``[N]`` of labelled items, -1 for the others, or None; sets `classes_`."""

@@ -11,47 +11,37 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
-    """Refuse a file name whose ending says nothing about its format.
-
-    Parameters
-    ----------
-    path : Path
-        The file to be written or read.
-    allowed : tuple of str
-        Endings with their dot, in lower case.
-
-    Raises
-    ------
-    ValueError
-        If the ending is none of `allowed`.
-    """
+    """Raise ValueError unless a file name ends in one of `allowed`, each with its dot and in lower case."""
     if path.suffix.lower() not in allowed:
         endings = ", ".join(allowed)
         raise ValueError(f"cannot tell the format of {str(path)!r}: its name has to end in one of {endings}")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, allowed: tuple[str, ...] = ()) -> None:
     """Make sure, before hours of work, that `path` can be written at the end of them.
 
     Parameters
     ----------
     path : Path
         File or folder that will be written; the folders above it may be missing.
+    allowed : tuple of str
+        Endings that a file may have, see `check_suffix`. Default: any.
 
     Raises
     ------
     ValueError
-        If something that is no folder stands in the way, or the nearest folder cannot be written to.
+        If its ending is another one, something that is no folder stands in the way, or the nearest folder
+        cannot be written to.
     """
+    if allowed:
+        check_suffix(path, allowed)
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -88,21 +78,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
-    """Write columns of equal length as CSV or Parquet.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in .csv or .parquet.
-    columns : mapping of str to array of shape (N,)
-        The columns in their order.
-
-    Raises
-    ------
-    ValueError
-        If Parquet is asked for and pyarrow is not installed.
-    """
+def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write columns [N] as CSV, or as Parquet, which needs pyarrow, if `path` ends in .parquet."""
     if path.suffix.lower() == ".parquet":
         arrow, parquet = pyarrow_modules()
         with whole_file(path) as part:
@@ -114,16 +91,10 @@ def write_columns(path: Path, columns: Mapping[str, Array]) -> None:
         writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write named arrays as one compressed .npz.
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as one compressed .npz."""
+    import numpy as np
 
-    Parameters
-    ----------
-    path : Path
-        Ends in .npz.
-    arrays : mapping of str to array
-        What ``numpy.load(path)`` gives back.
-    """
     with whole_file(path) as part:
         np.savez_compressed(part, allow_pickle=False, **dict(arrays))
 

@@ -80,8 +80,13 @@ def leave_out(dataset: Dataset, column: str) -> Dataset:
         return dataset
     if len(names) == 1:
         raise ValueError(f"{dataset.name} has no column but {column!r}, which holds the labels")
-    kept = [name for name in names if name != column]
-    return replace(dataset, X=dataset.X[:, [names.index(name) for name in kept]], feature_names=tuple(kept))
+    return _choose_columns(dataset, [name for name in names if name != column])
+
+
+def _choose_columns(dataset: Dataset, columns: Sequence[str]) -> Dataset:
+    names = dataset.feature_names or ()
+    positions = [names.index(name) for name in columns]
+    return replace(dataset, X=dataset.X[:, positions], feature_names=tuple(columns))
 
 
 def name_columns(model: Any, dataset: Dataset) -> Any:
@@ -105,25 +110,16 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
     names = dataset.feature_names
     if wanted is None or names is None:
         return dataset
-    missing = [name for name in wanted if name not in names]
-    if missing:
+    if missing := [name for name in wanted if name not in names]:
         raise ValueError(
             f"{dataset.name} has no column {missing[0]!r}, which the model was fitted on: it has "
             f"{', '.join(names)}"
         )
     _say_left_out(dataset.name, tuple(name for name in names if name not in wanted))
-    columns = [names.index(name) for name in wanted]
-    return replace(dataset, X=dataset.X[:, columns], feature_names=tuple(wanted))
+    return _choose_columns(dataset, wanted)
 
 
 def _say_left_out(data: str, columns: tuple[str, ...]) -> None:
     if columns:
         words = ", ".join(name or "the first, without a name" for name in columns)
         print(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)
-
-
-def load_model(folder: Path) -> Any:
-    """Read a fitted model from its folder."""
-    import genmix
-
-    return genmix.load(folder)

@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from genmix.base.validation import one_line
+import genmix
 from genmix.cli.files import check_suffix, pyarrow_modules
-from genmix.cli.inputs import DataOptions, leave_out, load_data, load_model, match_columns
+from genmix.cli.inputs import DataOptions, leave_out, load_data, match_columns
 
 if TYPE_CHECKING:
-    from genmix.datasets import Dataset
+    import numpy as np
+    from numpy.typing import NDArray
 
-Array = NDArray[Any]
+    from genmix.datasets import Dataset
 
 LABEL_FILES = (".csv", ".npy", ".npz", ".parquet")
 LABEL_NAMES = ("label", "labels", "y")  # columns or arrays that are taken for labels unless told otherwise
@@ -54,24 +52,20 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
         return dataset, None if dataset.y is None else Known(dataset.y, dataset.class_names)
     known = read_labels(labels, rows.labels_column)
     dataset = load_data(data, replace(rows, labels_column=None))
-    if rows.labels_column is not None or _same_file(labels, Path(data)):
+    if rows.labels_column is not None or (Path(data).is_file() and labels.samefile(data)):
         dataset = leave_out(dataset, known.column)  # nobody is to learn from the answers
     if len(known.y) != len(dataset.X):
         raise ValueError(f"{len(known.y)} labels for {len(dataset.X)} rows: they have to be of the same rows")
     return dataset, known
 
 
-def _same_file(path: Path, other: Path) -> bool:
-    return other.is_file() and path.samefile(other)
-
-
-def read_predictions(result: Path, dataset: Dataset | None) -> tuple[Array, Array | None]:
+def read_predictions(result: Path, dataset: Dataset | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Find the cluster of each row, -1 if undecided, and with a model its memberships of clusters [N, K]."""
     if result.suffix.lower() in LABEL_FILES:
         return read_labels(result).y, None
     if dataset is None:
         raise ValueError("a model needs DATA to be evaluated on: genmix evaluate MODEL DATA")
-    model = load_model(result)
+    model = genmix.load(result)
     memberships = model.predict_proba(match_columns(model, dataset).X)
     return memberships.argmax(axis=1), memberships
 
@@ -110,6 +104,9 @@ def read_labels(path: Path, column: str | None = None) -> Known:
 
 def _read_columns(path: Path) -> dict[str, Any]:
     """Read a file of labels as named arrays; anything broken becomes one ValueError."""
+    import numpy as np
+
+    from genmix.base.validation import one_line
     from genmix.datasets.arrays import read_archive
     from genmix.datasets.tables import read_cells
 
@@ -131,11 +128,8 @@ def _read_columns(path: Path) -> dict[str, Any]:
 
 
 def _label_column(path: Path, names: list[str], column: str | None) -> str:
-    if column is not None and column in names:
-        return column
-    if column is None:
-        usual = [name for name in LABEL_NAMES if name in names]
-        if usual or len(names) == 1:
-            return (usual or names)[0]
+    usual = [name for name in LABEL_NAMES if name in names] or (names if len(names) == 1 else [])
+    if candidates := usual if column is None else [name for name in names if name == column]:
+        return candidates[0]
     wanted = "no label column" if column is None else f"no column {column!r}"
     raise ValueError(f"{wanted} in {str(path)!r}: it has {', '.join(names)}; choose one with --labels-column")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genmix.cli.files import whole_file
+from genmix.cli.tables import text_table
 
 if TYPE_CHECKING:
     from genmix.experiments.catalogue import Item
@@ -39,7 +40,6 @@ def read_budget(text: str | None) -> float | None:
 
 def print_list(runs: Runs, size: Size) -> None:
     """Print every item, and how much of it has been run."""
-    from genmix.cli.tables import text_table
     from genmix.experiments.catalogue import ITEMS
 
     rows = []
@@ -147,17 +147,14 @@ def write_figure(item: Item, runs: Runs, size: Size) -> list[Path]:
     """Write the picture of an item that has one: for everybody, and with what may not be shown to them."""
     from genmix.experiments.figures import draw
 
-    written, pictures = [], {"figures": item.public}
+    paths, variants = [], {"figures": item.public}
     if item.public != item:
-        pictures["figures-not-to-be-published"] = item
-    for folder, shown in pictures.items():
-        figure = draw(shown, runs, size)
+        variants["figures-not-to-be-published"] = item
+    for folder, variant in variants.items():
+        figure = draw(variant, runs, size)
         if figure is not None:
             path = runs.folder / folder / f"{item.name}.png"
             with whole_file(path) as part:
                 figure.savefig(part, format="png", facecolor="white")
-            written.append(path)
-    return written
-
-
-__all__ = ["find", "print_list", "progress", "read_budget", "run", "write_figure", "write_page"]
+            paths.append(path)
+    return paths

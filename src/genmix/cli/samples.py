@@ -22,61 +22,35 @@ GRID_GAP = 4  # pixels between the images of a grid
 CAPTION_WIDTH = 96  # pixels left of each row of a grid
 
 
-def write_samples(path: Path, samples: Mapping[int, Array], weights: Array) -> None:
-    """Write generated samples in the format that the ending of `path` names.
+def write_samples(path: Path, rows: Mapping[str, Array], index: Mapping[str, Array]) -> None:
+    """Write generated items in the format that the ending of `path` names.
 
     Parameters
     ----------
     path : Path
         Ends in .png, .npz or .csv.
-    samples : mapping of int to array of shape (n, ...)
-        Each component's samples; n is the same for all.
-    weights : array of shape (K,)
-        Share of each component, for the captions of a picture.
+    rows : mapping of str to array of shape (n, ...)
+        Items by the caption of their row in a picture.
+    index : mapping of str to array of shape (N,)
+        What else a file says of each item, in the order of the rows.
 
     Raises
     ------
     ValueError
         If a picture is asked of a table, or a table of images.
     """
-    values = np.concatenate(list(samples.values()))
-    component = np.repeat(list(samples), len(values) // len(samples))
-    _check_kind(path, is_images(values))
-    if path.suffix.lower() == ".npz":
-        write_arrays(path, {"X": values, "component": component})
-    elif path.suffix.lower() == ".png":
-        grid = image_grid({f"{k}  ({weights[k]:.1%})": drawn for k, drawn in samples.items()})
-        with whole_file(path) as part:
-            grid.save(part)
-    else:
-        features = {f"feature_{j}": values[:, j] for j in range(values.shape[1])}
-        write_columns(path, {"component": component, **features})
-
-
-def write_walk(path: Path, items: Array, caption: str) -> None:
-    """Write the items of a walk, in their order, in the format that the ending of `path` names.
-
-    Raises
-    ------
-    ValueError
-        If a picture is asked of a table, or a table of images.
-    """
-    _check_kind(path, is_images(items))
-    share = np.linspace(0, 1, len(items))
-    if path.suffix.lower() == ".npz":
-        write_arrays(path, {"X": items, "share": share})
-    elif path.suffix.lower() == ".png":
-        with whole_file(path) as part:
-            image_grid({caption: items}).save(part)
-    else:
-        write_columns(path, {"share": share, **{f"feature_{j}": items[:, j] for j in range(items.shape[1])}})
-
-
-def _check_kind(path: Path, images: bool) -> None:
-    if path.suffix.lower() == ".png" and not images:
+    X, suffix = np.concatenate(list(rows.values())), path.suffix.lower()
+    if suffix == ".png" and not is_images(X):
         raise ValueError("this model generates rows of a table, no images: use --out FILE.csv or FILE.npz")
-    if path.suffix.lower() == ".csv" and images:
+    if suffix == ".csv" and is_images(X):
         raise ValueError("this model generates images: use --out FILE.png or FILE.npz")
+    if suffix == ".npz":
+        write_arrays(path, {"X": X, **index})
+    elif suffix == ".png":
+        with whole_file(path) as part:
+            image_grid(rows).save(part)
+    else:
+        write_columns(path, {**index, **{f"feature_{j}": X[:, j] for j in range(X.shape[1])}})
 
 
 def image_grid(rows: Mapping[str, Array]) -> Image:

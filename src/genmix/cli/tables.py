@@ -20,19 +20,17 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
         Lines without a final line break; floats with three decimals.
     """
     names = list(rows[0])
-    cells = [[_cell(row[name]) for name in names] for row in rows]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    right = [
-        isinstance(rows[0][name], (int, float)) and not isinstance(rows[0][name], bool) for name in names
-    ]
+    numeric = [type(value) in (int, float) for value in rows[0].values()]
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(
-            text.rjust(width) if numeric else text.ljust(width)
-            for text, width, numeric in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [names, *cells]
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        for line in cells
     ]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -13,20 +13,17 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+import genmix
 from genmix.base import registry as models
-from genmix.cli.inputs import ALL_ROWS, DataOptions, Whole, load_data, load_model, match_columns, name_columns
-
-
-def _version() -> str:
-    import genmix
-
-    return genmix.__version__
-
+from genmix.cli import files, settings
+from genmix.cli.inputs import ALL_ROWS, DataOptions, Whole, load_data, match_columns, name_columns
+from genmix.cli.labels import load_labelled, read_labels, read_predictions
+from genmix.cli.tables import text_table
 
 app = App(
     name="genmix",
     help="Deep generative mixture models for clustering images and tables.",
-    version=_version,
+    version=genmix.__version__,
     default_parameter=Parameter(negative=""),
     suppress_keyboard_interrupt=False,  # main gives Ctrl-C its exit code
 )
@@ -93,8 +90,6 @@ def fit(
         Show a bar with the time left. Default: where a person is watching.
     """
     from genmix.base import persistence
-    from genmix.cli import files, settings
-    from genmix.cli.labels import load_labelled
 
     persistence.check_target(out)
     files.check_writable(out)
@@ -109,7 +104,7 @@ def fit(
     if labels is not None and use == "none":
         learners = ", ".join(name for name, entry in models.NAMED.items() if entry.labels != "none")
         raise ValueError(f"--labels: {model} learns without labels; these learn from them: {learners}")
-    how: dict[str, Any] = {}
+    resume: dict[str, Any] = {}
     if checkpoint is not None:
         if not models.keeps_checkpoints(mixture):
             able = [name for name in models.NAMED if models.keeps_checkpoints(models.find_class(name))]
@@ -117,10 +112,10 @@ def fit(
         if out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
             raise ValueError(f"--checkpoint {checkpoint} lies in --out, which holds nothing but the model")
         files.check_writable(checkpoint)
-        how["checkpoint"] = checkpoint
-    dataset, known = load_labelled(data, rows, labels)
+        resume["checkpoint"] = checkpoint
+    dataset, known = (load_data(data, rows), None) if labels is None else load_labelled(data, rows, labels)
     start = time.perf_counter()
-    mixture.fit(dataset.X, None if labels is None or known is None else known.y, **how)
+    mixture.fit(dataset.X, None if known is None else known.y, **resume)
     seconds = time.perf_counter() - start
     name_columns(mixture, dataset).save(out)
     end = "converged" if mixture.converged_ else "not converged"
@@ -129,7 +124,7 @@ def fit(
         f"{mixture.n_iter_} iterations ({end}), {seconds:.1f} s"
     )
     print("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
-    if labels is not None and known is not None and known.names:
+    if known is not None and known.names:
         print("classes: " + ", ".join(f"{k} is {name}" for k, name in enumerate(known.names)))
     if len(mixture.dead_components_):
         print(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
@@ -156,13 +151,10 @@ def predict(
     abstain : float
         Rows less certain than this, 0 to 1, get the label -1.
     """
-    from genmix.cli import files
-
     if not 0 <= abstain <= 1:
         raise ValueError(f"--abstain {abstain!r}: expected a certainty, 0 to 1")
-    files.check_suffix(out, (".csv", ".parquet", ".npz"))
-    files.check_writable(out)
-    mixture, dataset = load_model(model), load_data(data, rows)
+    files.check_writable(out, (".csv", ".parquet", ".npz"))
+    mixture, dataset = genmix.load(model), load_data(data, rows)
     memberships = mixture.predict_proba(match_columns(mixture, dataset).X)
     certainty = memberships.max(axis=1)
     label = memberships.argmax(axis=1)
@@ -203,14 +195,14 @@ def sample(
     seed : int, optional
         Default: the seed of the fit.
     """
-    from genmix.cli import files
+    import numpy as np
+
     from genmix.cli.samples import write_samples
 
-    files.check_suffix(out, (".png", ".npz", ".csv"))
-    files.check_writable(out)
+    files.check_writable(out, (".png", ".npz", ".csv"))
     if n < 1:
         raise ValueError(f"--n is {n}: at least 1 sample of each component is needed")
-    mixture = load_model(model)
+    mixture = genmix.load(model)
     if not hasattr(mixture, "sample"):
         raise ValueError(
             f"a {type(mixture).__name__} generates nothing; fit ganmm, dnnmm, gmm, vade or clustergan"
@@ -221,7 +213,8 @@ def sample(
     if component is not None and not 0 <= component < count:
         raise ValueError(f"--component is {component}: the model has the components 0 to {count - 1}")
     chosen = range(count) if component is None else [component]
-    write_samples(out, {k: mixture.sample(n, component=k)[0] for k in chosen}, mixture.weights_)
+    rows = {f"{k}  ({mixture.weights_[k]:.1%})": mixture.sample(n, component=k)[0] for k in chosen}
+    write_samples(out, rows, {"component": np.repeat(chosen, n)})
     print(f"{n} samples of {len(chosen)} component(s) written to {out}")
 
 
@@ -250,15 +243,16 @@ def interpolate(
     steps : int
         Points on the way, both ends included.
     """
-    from genmix.cli import files
-    from genmix.cli.samples import write_walk
+    import numpy as np
 
-    files.check_suffix(out, (".png", ".npz", ".csv"))
-    files.check_writable(out)
-    mixture = load_model(model)
+    from genmix.cli.samples import write_samples
+
+    files.check_writable(out, (".png", ".npz", ".csv"))
+    mixture = genmix.load(model)
     if not hasattr(mixture, "interpolate"):
         raise ValueError(f"a {type(mixture).__name__} has no latent space to walk in; fit --model dnnmm")
-    write_walk(out, mixture.interpolate(start, stop, steps), f"{start} to {stop}")
+    walk = mixture.interpolate(start, stop, steps)
+    write_samples(out, {f"{start} to {stop}": walk}, {"share": np.linspace(0, 1, len(walk))})
     print(f"{steps} steps from component {start} to {stop} written to {out}")
 
 
@@ -310,9 +304,6 @@ def tune(
         Any other parameter of the model, as in `genmix fit`.
     """
     from genmix.base import persistence
-    from genmix.cli import files, settings
-    from genmix.cli.labels import load_labelled
-    from genmix.cli.tables import text_table
     from genmix.evaluation import tuning
 
     if out is not None:
@@ -321,21 +312,17 @@ def tune(
     if study is not None:
         files.check_writable(study)
     mixture = models.build(model, components[0], None, settings.read_settings(set_) | {"random_state": seed})
-    dataset, known = load_labelled(data, rows, labels)
-    y = None if labels is None or known is None else known.y
-    found = tuning.tune(
+    dataset, known = (load_data(data, rows), None) if labels is None else load_labelled(data, rows, labels)
+    y = None if known is None else known.y
+    tuned = tuning.tune(
         mixture, dataset.X, y, n_components=components, n_trials=trials, cycle=cycle,
         adversarial=adversarial, validation=validation, random_state=seed, study=study, echo=print,
     )  # fmt: skip
-    ranked = sorted(found.trials, key=lambda trial: -trial.score)
-    print(f"\nscore: {found.judged_by}")
-    print(
-        text_table([{**trial.parameters, "score": trial.score, "seconds": trial.seconds} for trial in ranked])
-    )
+    ranked = sorted(tuned.trials, key=lambda trial: -trial.score)
+    table = [{**trial.parameters, "score": trial.score, "seconds": trial.seconds} for trial in ranked]
+    print(f"\nscore: {tuned.judged_by}\n{text_table(table)}")
     if out is not None:
-        best = found.best
-        best.fit(dataset.X) if y is None else best.fit(dataset.X, y)
-        name_columns(best, dataset).save(out)
+        name_columns(tuned.best.fit(dataset.X, y), dataset).save(out)
         print(f"the best, fitted on everything, is saved in {out}")
 
 
@@ -381,16 +368,14 @@ def compare(
     set_ : tuple of str
         Parameters of a model, as in `genmix fit`, with its name before: --set dec.max_iter=20.
     """
-    from genmix.cli import comparing, files
-    from genmix.cli.labels import load_labelled
+    from genmix.cli import comparing
 
     files.check_writable(out / "table.csv")
     dataset, known = load_labelled(data, rows, labels)
-    names = None if models_ == ("all",) else models_
-    own = comparing.read_model_settings(set_)
     comparing.run(
-        dataset, components, None if known is None else known.y, out=out, names=names, shown=shown,
-        seeds=seeds, limit=limit, settings=own,
+        dataset, components, None if known is None else known.y, out=out,
+        names=None if models_ == ("all",) else models_, shown=shown, seeds=seeds, limit=limit,
+        settings=comparing.read_model_settings(set_),
     )  # fmt: skip
 
 
@@ -415,19 +400,17 @@ def evaluate(
         A .csv, .npy, .npz or .parquet file with one known label for each row, -1 or nothing where it is
         unknown (--labels-column names its column).
     """
-    from genmix.cli.labels import load_labelled, read_labels, read_predictions
-    from genmix.cli.tables import text_table
     from genmix.evaluation import metrics
 
-    dataset, found = (None, None) if data is None else load_labelled(data, rows, labels)
+    dataset, answers = (None, None) if data is None else load_labelled(data, rows, labels)
     if data is None and labels is not None:
-        found = read_labels(labels, rows.labels_column)
-    if found is None:
+        answers = read_labels(labels, rows.labels_column)
+    if answers is None:
         raise ValueError(
             "nothing to compare with: give DATA that has labels, or --labels FILE or --labels-column NAME"
         )
     predicted, memberships = read_predictions(result, dataset)
-    known, names = found.y, dict(enumerate(found.names or ()))
+    known, names = answers.y, dict(enumerate(answers.names or ()))
     if len(known) != len(predicted):
         raise ValueError(f"{len(known)} labels for {len(predicted)} rows: they have to be of the same rows")
     labelled = (known != -1) & (predicted != -1)
@@ -464,12 +447,10 @@ def report(
     title : str, optional
         Heading of the page. Default: the model and the data set.
     """
-    from genmix.cli import files
     from genmix.report import write_report
 
-    files.check_suffix(out, (".html", ".htm"))
-    files.check_writable(out)
-    mixture = load_model(model)
+    files.check_writable(out, (".html", ".htm"))
+    mixture = genmix.load(model)
     dataset = match_columns(mixture, load_data(data, rows))
     title = title or f"{type(mixture).__name__} on {dataset.name}"
     write_report(
@@ -488,7 +469,6 @@ def datasets(*, data_dir: Path | None = None) -> None:
     data_dir : Path, optional
         Folder to look in. Default: the environment variable GENMIX_DATA.
     """
-    from genmix.cli.tables import text_table
     from genmix.datasets import catalogue
 
     columns = ("name", "n", "shape", "classes", "where", "available", "licence", "source")  # widest last
@@ -534,7 +514,7 @@ def reproduce(
         Write the papers' numbers beside ours to this Markdown file, all tables to a second one beside it
         (docs/page.md, docs/page-details.md), and every figure to OUT.
     """
-    from genmix.cli import files, reproducing
+    from genmix.cli import reproducing
     from genmix.experiments.runs import Runs
     from genmix.experiments.tasks import Compute
 
@@ -568,7 +548,6 @@ def demo(*, out: Path = Path("genmix-demo"), seed: Whole = 0) -> None:
     seed : int
         Seed of every model.
     """
-    from genmix.cli import files
     from genmix.cli.demo import run_demo
 
     files.check_writable(out / "report.html")

@@ -12,9 +12,7 @@ lists the sets known by name, where each comes from and under which licence.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +94,7 @@ def load(
             f"no file, folder or data set {text!r}: {hint}known data sets are {', '.join(KNOWN)}; "
             f"else give {FORMATS}"
         )
-    return _reader(path, label_column, image_size)(path, rows)
+    return _read(path, rows, label_column, image_size)
 
 
 def catalogue(data_dir: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
@@ -134,26 +132,26 @@ def catalogue(data_dir: str | os.PathLike[str] | None = None) -> list[dict[str, 
     ]
 
 
-def _reader(
-    path: Path, label_column: str | None, image_size: int | tuple[int, int] | None
-) -> Callable[[Path, Rows], Dataset]:
-    """Choose the reader of a file by its ending, and refuse options that would do nothing."""
+def _read(
+    path: Path, rows: Rows, label_column: str | None, image_size: int | tuple[int, int] | None
+) -> Dataset:
+    """Read a file by its ending, and refuse options that would do nothing."""
     if path.is_dir():
         _refuse(f"folder {path.name!r}", label_column=label_column)
-        return partial(images.read_folder, image_size=image_size)
+        return images.read_folder(path, rows, image_size)
     if not path.is_file():
         raise ValueError(f"{path} is neither a file nor a folder, but a pipe or device: expected {FORMATS}")
     _refuse(f"file {path.name!r}", image_size=image_size)
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        _refuse(f"file {path.name!r}", label_column=label_column)
-        return arrays.read_npy
-    if suffix == ".npz":
-        return partial(arrays.read_npz, label_key=label_column)
-    if suffix == ".csv":
-        return partial(tables.read_csv, label_column=label_column)
-    if suffix == ".parquet":
-        return partial(tables.read_parquet, label_column=label_column)
+    match suffix := path.suffix.lower():
+        case ".npy":
+            _refuse(f"file {path.name!r}", label_column=label_column)
+            return arrays.read_npy(path, rows)
+        case ".npz":
+            return arrays.read_npz(path, rows, label_column)
+        case ".csv":
+            return tables.read_csv(path, rows, label_column)
+        case ".parquet":
+            return tables.read_parquet(path, rows, label_column)
     raise ValueError(f"{path} ends in {suffix or 'nothing'!r}: expected {FORMATS}")
 
 

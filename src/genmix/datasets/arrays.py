@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import one_line
-from genmix.datasets.records import Dataset, Rows, Whole, check_array, code_labels
-
-__all__ = ["open_npz", "parts_of", "read_archive", "read_npy", "read_npz"]
+from genmix.datasets.records import Dataset, Rows, check_array, code_labels
 
 _BESIDE_X = ("y", "names", "class_names", "features", "feature_names", "split")
 
@@ -23,16 +21,17 @@ def read_npy(path: Path, rows: Rows) -> Dataset:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read {path} as a .npy array of numbers: {one_line(str(error))}") from error
-    return Whole(check_array(array, str(path))).choose(path.stem, str(path), rows)
+    return rows.take(Dataset(path.stem, check_array(array, str(path))), str(path))
 
 
 def read_npz(path: Path, rows: Rows, label_key: str | None = None) -> Dataset:
     """Read ``X`` and what is known of it from an archive of arrays."""
-    return open_npz(path, label_key).choose(path.stem, str(path), rows)
+    data, parts = open_npz(path, label_key)
+    return rows.take(data, str(path), parts)
 
 
-def open_npz(path: Path, label_key: str | None = None) -> Whole:
-    """Read and check all arrays that have a meaning."""
+def open_npz(path: Path, label_key: str | None = None) -> tuple[Dataset, NDArray[Any] | None]:
+    """Read and check all arrays that have a meaning: a data set, and the part of each row."""
     arrays = read_archive(path)
     key = _data_key(arrays, path, label_key)
     X = check_array(arrays[key], f"{key!r} in {path}")
@@ -45,7 +44,7 @@ def open_npz(path: Path, label_key: str | None = None) -> Whole:
     features = _texts(arrays, "feature_names", "features")
     if features is not None and (X.ndim != 2 or len(features) != X.shape[1]):
         features = None
-    return Whole(X, y, features, names, parts_of(arrays, path, len(X)))
+    return Dataset(path.stem, X, y, features, names), parts_of(arrays, path, len(X))
 
 
 def read_archive(path: Path) -> dict[str, NDArray[Any]]:
@@ -57,9 +56,8 @@ def read_archive(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             members = {key: archive[key] for key in archive.files}
     except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(
-            f"cannot read {path} as an .npz archive of numbers: {one_line(str(error))}"
-        ) from error
+        reason = one_line(str(error))
+        raise ValueError(f"cannot read {path} as an .npz archive of numbers: {reason}") from error
     # What is no array in the archive, numpy gives as bytes.
     return {key: member for key, member in members.items() if isinstance(member, np.ndarray)}
 
@@ -99,7 +97,5 @@ def parts_of(arrays: dict[str, NDArray[Any]], path: Path, n: int) -> NDArray[Any
 
 
 def _texts(arrays: dict[str, NDArray[Any]], *keys: str) -> tuple[str, ...] | None:
-    for key in keys:
-        if key in arrays and arrays[key].ndim == 1:
-            return tuple(str(value) for value in arrays[key])
-    return None
+    lists = [arrays[key] for key in keys if key in arrays and arrays[key].ndim == 1]
+    return tuple(map(str, lists[0])) if lists else None

@@ -15,8 +15,6 @@ from genmix.datasets.records import Dataset, Rows
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["read_folder"]
-
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 Size = tuple[int, int]
@@ -28,7 +26,8 @@ def read_folder(folder: Path, rows: Rows, image_size: int | Size | None = None) 
     files = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
     if not files:
         raise ValueError(f"{folder} holds no images: expected files ending in {', '.join(sorted(SUFFIXES))}")
-    classes = [_class_of(path, folder) for path in files]
+    below = [path.relative_to(folder).parts for path in files]
+    classes = [parts[0] if len(parts) > 1 else "" for parts in below]  # "": beside the sub-folders
     names = _in_order(set(classes) - {""})
     wanted = rows.choose(str(folder), len(files))
     files = np.array(files, dtype=object)[wanted].tolist()
@@ -44,12 +43,6 @@ def _is_image(path: Path, folder: Path) -> bool:
     return not hidden and path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _class_of(path: Path, folder: Path) -> str:
-    """Return the first sub-folder on the way to an image, '' for an image beside the sub-folders."""
-    parts = path.relative_to(folder).parts
-    return parts[0] if len(parts) > 1 else ""
-
-
 def _in_order(names: set[str]) -> tuple[str, ...]:
     """Sort folders called 2 and 10 as numbers if all are numbers, else as text."""
     numbers = all(name.isdecimal() for name in names)
@@ -61,9 +54,8 @@ def _checked_size(image_size: int | Size | None) -> Size | None:
         return None
     size = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     if len(size) != 2 or not all(is_whole(side) and side >= 1 for side in size):
-        raise ValueError(
-            f"image_size={short_repr(image_size)}: expected pixels >= 1, one number or (height, width)"
-        )
+        given = short_repr(image_size)
+        raise ValueError(f"image_size={given}: expected pixels >= 1, one number or (height, width)")
     return (int(size[0]), int(size[1]))
 
 
@@ -108,12 +100,9 @@ def _stack(pixels: list[NDArray[np.uint8]], files: list[Any]) -> NDArray[np.uint
                 f"images differ in size: {files[0]} is {_words(first)}, {path} is {_words(image.shape)}; "
                 "give image_size=(height, width) to resize them all"
             )
-    colour = any(image.ndim == 3 for image in pixels)
-    shape = (len(pixels), *first, 3) if colour else (len(pixels), *first)
-    stack = np.empty(shape, np.uint8)
-    for position, image in enumerate(pixels):
-        stack[position] = image[..., None] if colour and image.ndim == 2 else image
-    return stack
+    if any(image.ndim == 3 for image in pixels):
+        pixels = [np.broadcast_to(image.reshape(*first, -1), (*first, 3)) for image in pixels]
+    return np.stack(pixels)
 
 
 def _words(shape: tuple[int, ...]) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import is_whole, short_repr
-
-__all__ = ["Dataset", "DatasetNotFound", "Rows", "Whole", "check_array", "code_labels"]
 
 
 class DatasetNotFound(ValueError):
@@ -65,10 +63,7 @@ class Rows:
         """Return the positions wanted of n rows; `parts` names the part of each row, if there are parts."""
         wanted: NDArray[np.intp] | slice = slice(None)
         if self.split is not None:
-            available = () if parts is None else tuple(dict.fromkeys(parts.tolist()))
-            if self.split not in available:
-                expected = f"expected one of {', '.join(available)}" if available else "it has no parts"
-                raise ValueError(f"split={self.split!r} of {what}: {expected}")
+            self.check_split(what, () if parts is None else tuple(dict.fromkeys(parts.tolist())))
             wanted = np.flatnonzero(parts == self.split)
             n = len(wanted)
         if self.n_samples is None:
@@ -80,26 +75,16 @@ class Rows:
         chosen = np.sort(np.random.default_rng(self.random_state).permutation(n)[: self.n_samples])
         return chosen if isinstance(wanted, slice) else wanted[chosen]
 
+    def check_split(self, what: str, available: Sequence[str]) -> None:
+        """Refuse a part that is not there."""
+        if self.split is not None and self.split not in available:
+            expected = f"expected one of {', '.join(available)}" if available else "it has no parts"
+            raise ValueError(f"split={self.split!r} of {what}: {expected}")
 
-@dataclass(frozen=True, eq=False)
-class Whole:
-    """Everything a source holds, before rows are chosen. X may be anything that is indexed by rows."""
-
-    X: Any
-    y: NDArray[np.int64] | None = None
-    feature_names: tuple[str, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    parts: NDArray[Any] | None = None
-    left_out: tuple[str, ...] = ()
-
-    def choose(self, name: str, what: str, rows: Rows, description: str = "") -> Dataset:
-        """Return the rows wanted; `what` names the source in errors."""
-        wanted = rows.choose(what, len(self.X), self.parts)
-        y = None if self.y is None else self.y[wanted]
-        return Dataset(
-            name, self.X[wanted], y, self.feature_names, self.class_names, description=description,
-            left_out=self.left_out,
-        )  # fmt: skip
+    def take(self, data: Dataset, what: str, parts: NDArray[Any] | None = None) -> Dataset:
+        """Return a data set with the rows wanted only, as `choose`."""
+        wanted = self.choose(what, len(data.X), parts)
+        return replace(data, X=data.X[wanted], y=None if data.y is None else data.y[wanted])
 
 
 def check_array(X: NDArray[Any], what: str) -> NDArray[Any]:

@@ -17,47 +17,49 @@ from numpy.typing import NDArray
 
 from genmix.datasets import arrays
 from genmix.datasets.known import Known
-from genmix.datasets.records import Dataset, DatasetNotFound, Rows, Whole, code_labels
-
-__all__ = ["fingerprint", "locate", "read_known"]
+from genmix.datasets.records import Dataset, DatasetNotFound, Rows, code_labels
 
 PathLike = str | os.PathLike[str]
+Parts = NDArray[Any] | None  # "train" or "test" for each row
 
 
 def locate(known: Known, data_dir: PathLike | None) -> str:
     """Say where a set comes from: "embedded", "local file", "OpenML" or "by hand"."""
-    found = _find(known, data_dir)
+    path = _find(known, data_dir)
     if known.embedded:
         return "embedded"
-    if found is not None:
+    if path is not None:
         return "local file"
     return "OpenML" if known.openml_id else "by hand"
 
 
 def read_known(known: Known, rows: Rows, data_dir: PathLike | None) -> Dataset:
     """Read a known set from where it is, check that it is what it should be, and choose the rows."""
-    if rows.split is not None and rows.split not in known.splits:
-        expected = f"expected one of {', '.join(known.splits)}" if known.splits else "it has no parts"
-        raise ValueError(f"split={rows.split!r} of {known.name}: {expected}")
+    rows.check_split(known.name, known.splits)
     path = _find(known, data_dir)
-    whole = _read(known, path)
+    data, parts = _read(known, path)
     where = known.name if path is None else str(path)
-    if whole.y is None or len(whole.X) != known.n or set(whole.y.tolist()) != set(range(known.n_classes)):
+    if data.y is None or len(data.X) != known.n or set(data.y.tolist()) != set(range(known.n_classes)):
         raise ValueError(
             f"{where} is not {known.name}: expected {known.n} rows with {known.n_classes} classes"
         )
-    dataset = replace(whole, class_names=known.class_names or whole.class_names).choose(
-        known.name, where, rows
-    )
-    if dataset.X.shape[1:] != known.shape:
-        raise ValueError(f"{where} has rows of shape {dataset.X.shape[1:]}: expected {known.shape}")
-    lossy = " Read from JPEG copies, not bit-equal to the original." if isinstance(whole.X, Jpegs) else ""
-    return replace(dataset, licence=known.licence, source=known.source, description=known.description + lossy)
+    data = rows.take(data, where, parts)
+    if data.X.shape[1:] != known.shape:
+        raise ValueError(f"{where} has rows of shape {data.X.shape[1:]}: expected {known.shape}")
+    return replace(
+        data, name=known.name, class_names=known.class_names or data.class_names, licence=known.licence,
+        source=known.source, description=known.description + data.description,
+    )  # fmt: skip
 
 
-def _read(known: Known, path: Path | None) -> Whole:
+def _read(known: Known, path: Path | None) -> tuple[Dataset, Parts]:
     if known.name == "digits":
-        return _digits()
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        return Dataset(
+            known.name, (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+        ), None
     if known.embedded:
         with resources.as_file(resources.files("genmix.datasets.embedded") / known.file) as file:
             return arrays.open_npz(file)
@@ -87,17 +89,6 @@ def _where_to_put(known: Known) -> str:
     return f"Put {known.file} into a folder and name it by data_dir or the environment variable GENMIX_DATA"
 
 
-def _digits() -> Whole:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return Whole((bunch.images / 16).astype(np.float32), bunch.target.astype(np.int64))
-
-
-# ---------------------------------------------------------------------------------------------------------
-# CIFAR-10 as JPEG copies
-
-
 class Jpegs:
     """JPEG images one after the other in an array of bytes, decoded when their rows are asked for."""
 
@@ -105,9 +96,11 @@ class Jpegs:
         self.content, self.offset = content, offset
 
     def __len__(self) -> int:
+        """Count the images."""
         return len(self.offset) - 1
 
     def __getitem__(self, rows: NDArray[np.intp] | slice) -> NDArray[np.uint8]:
+        """Decode some."""
         return np.stack([self._decode(row) for row in np.arange(len(self))[rows]])
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
@@ -121,24 +114,21 @@ class Jpegs:
             raise ValueError(f"image {row} of the JPEG archive is damaged: {error}") from error
 
 
-def _open_jpegs(path: Path) -> Whole:
+def _open_jpegs(path: Path) -> tuple[Dataset, Parts]:
     """Open an archive with ``jpeg`` (all bytes), ``offset`` [N + 1], ``y``, ``split`` and ``names``."""
     archive = arrays.read_archive(path)
     missing = {"jpeg", "offset", "y", "split"} - set(archive)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: expected CIFAR-10 as JPEG images")
-    jpegs = Jpegs(archive["jpeg"], archive["offset"])
+    jpegs: Any = Jpegs(archive["jpeg"], archive["offset"])  # an array once its rows are chosen
     y, _ = code_labels(archive["y"], f"'y' in {path}")
     if len(y) != len(jpegs):
         raise ValueError(f"{path} has {len(jpegs)} images and {len(y)} labels: expected one an image")
-    return Whole(jpegs, y, parts=arrays.parts_of(archive, path, len(y)))
+    lossy = " Read from JPEG copies, not bit-equal to the original."
+    return Dataset(path.stem, jpegs, y, description=lossy), arrays.parts_of(archive, path, len(y))
 
 
-# ---------------------------------------------------------------------------------------------------------
-# OpenML
-
-
-def _fetch(known: Known) -> Whole:
+def _fetch(known: Known) -> tuple[Dataset, Parts]:
     """Fetch a set from OpenML (scikit-learn keeps a copy), and check its content."""
     from sklearn.datasets import fetch_openml
 
@@ -159,15 +149,14 @@ def _fetch(known: Known) -> Whole:
             f"what OpenML gave for {known.name} is not the data set genmix knows: its checksum differs. "
             "Remove scikit_learn_data/openml from your home folder and try again"
         )
-    return Whole(X, y, parts=_parts_in_order(y, known))
+    return Dataset(known.name, X, y), _parts_in_order(y, known)
 
 
 def _laid_out(table: NDArray[Any], known: Known) -> NDArray[Any]:
     """Give the columns of an OpenML table the shape of the set: images have their channels first there."""
     if table.ndim != 2 or table.shape[1] != np.prod(known.shape):
-        raise ValueError(
-            f"OpenML gave a table of shape {table.shape} for {known.name}: expected rows {known.shape}"
-        )
+        given = f"OpenML gave a table of shape {table.shape}"
+        raise ValueError(f"{given} for {known.name}: expected rows {known.shape}")
     if len(known.shape) == 1:
         return table.astype(np.float32)
     if table.min() < 0 or table.max() > 255:
@@ -179,7 +168,7 @@ def _laid_out(table: NDArray[Any], known: Known) -> NDArray[Any]:
     return np.ascontiguousarray(images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))
 
 
-def _parts_in_order(y: NDArray[np.int64], known: Known) -> NDArray[Any] | None:
+def _parts_in_order(y: NDArray[np.int64], known: Known) -> Parts:
     """Name the parts of a set that has its training rows first.
 
     Both parts hold all classes in equal numbers, or there is no telling them apart: MNIST is known by its

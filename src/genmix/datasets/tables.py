@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import one_line
-from genmix.datasets.records import Dataset, Rows, Whole, code_labels
-
-__all__ = ["read_cells", "read_csv", "read_parquet"]
+from genmix.datasets.records import Dataset, Rows, code_labels
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -43,13 +41,11 @@ def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dat
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read {path} as a Parquet file: {one_line(str(error))}") from error
     names = _unique(table.column_names, path)
-    columns = {name: table.column(name) for name in names}
-    label = _take_labels(columns, label_column, path, as_list=lambda column: column.to_pylist())
+    columns = {name: table[name].to_pylist() if name == label_column else table[name] for name in names}
+    label = _take_labels(columns, label_column, path)
     numbers = {name: _arrow_numbers(column, f"column {name!r} of {path}") for name, column in columns.items()}
     return _dataset(path, rows, numbers, label)
 
-
-# ---------------------------------------------------------------------------------------------------------
 
 _Label = tuple[NDArray[np.int64], tuple[str, ...] | None]
 
@@ -57,39 +53,36 @@ _Label = tuple[NDArray[np.int64], tuple[str, ...] | None]
 def _dataset(
     path: Path, rows: Rows, numbers: dict[str, NDArray[Any] | None], label: _Label | None
 ) -> Dataset:
-    kept = {
-        name: column
-        for name, column in numbers.items()
-        if column is not None and not _ROW_NUMBERS.fullmatch(name)
+    features = {
+        n: column for n, column in numbers.items() if column is not None and not _ROW_NUMBERS.fullmatch(n)
     }
-    if not kept:
-        text = "; expected comma, semicolon or tab between columns, and numbers with a decimal point"
-        raise ValueError(
-            f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}"
-            f"{text if path.suffix == '.csv' else ''}"
-        )
-    X = np.column_stack(list(kept.values()))
+    left_out = tuple(name for name in numbers if name not in features)
+    if not features:
+        text = f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}"
+        if path.suffix == ".csv":
+            text += "; expected comma, semicolon or tab between columns, and numbers with a decimal point"
+        raise ValueError(text)
+    X = np.column_stack(list(features.values()))
     if not len(X):
         raise ValueError(f"{path} has a header but no rows")
-    left_out = tuple(name for name in numbers if name not in kept)
     y, class_names = label or (None, None)
     texts = [name for name in left_out if numbers[name] is None]
-    description = f"Left out, as they are not numbers: {', '.join(texts)}." if texts else ""
+    notes = [f"Left out, as they are not numbers: {', '.join(texts)}."] if texts else []
     if len(texts) < len(left_out):
-        description = f"{description} Left out, as pandas writes it to number the rows: a column.".strip()
-    whole = Whole(X, y, tuple(kept), class_names, left_out=left_out)
-    return whole.choose(path.stem, str(path), rows, description)
+        notes.append("Left out, as pandas writes it to number the rows: a column.")
+    data = Dataset(
+        path.stem, X, y, tuple(features), class_names, description=" ".join(notes), left_out=left_out
+    )
+    return rows.take(data, str(path))
 
 
-def _take_labels(
-    columns: dict[str, Any], label_column: str | None, path: Path, as_list: Any = list
-) -> _Label | None:
+def _take_labels(columns: dict[str, Any], label_column: str | None, path: Path) -> _Label | None:
     """Take the column of labels out of the columns."""
     if label_column is None:
         return None
     if label_column not in columns:
         raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {', '.join(columns)}")
-    return code_labels(as_list(columns.pop(label_column)), f"column {label_column!r} of {path}")
+    return code_labels(columns.pop(label_column), f"column {label_column!r} of {path}")
 
 
 def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -129,41 +122,36 @@ def _unique(names: list[str], path: Path) -> list[str]:
 def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
     """Read a column as numbers, or return None where it is text."""
     if all(map(_is_number, cells)):
-        values = np.array([float(cell) for cell in cells])
-        _refuse_missing(~np.isfinite(values), what)
-        return values
+        return _finite(np.array([float(cell) for cell in cells]), what)
     truths = [_TRUTH.get(cell.lower()) for cell in cells]
     if None not in truths:
         return np.array(truths, float)
-    kinds = np.array(["number" if _is_number(cell) else _kind(cell) for cell in cells])
-    n_numbers, n_texts = int((kinds == "number").sum()), int((kinds == "text").sum())
-    if n_texts >= n_numbers:
+    numbers = [_is_number(cell) for cell in cells]
+    texts = [not number and cell.lower() not in _MISSING for number, cell in zip(numbers, cells, strict=True)]
+    if sum(texts) >= sum(numbers):
         commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
-        if len(commas) + n_numbers == len(cells):  # to leave the column out would lose it unseen
+        if len(commas) + sum(numbers) == len(cells):  # to leave the column out would lose it unseen
             raise ValueError(
                 f"{what} has decimal commas, as in {commas[0]!r}: write its numbers with a point"
             )
         return None
-    if not n_texts:
-        raise _missing(kinds == "missing", what)
-    row = int((kinds == "text").argmax())  # mostly numbers: leaving the column out would hide a typing error
+    if not any(texts):
+        _refuse_missing(~np.array(numbers), what)
+    row = texts.index(True)  # mostly numbers: leaving the column out would hide a typing error
     raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
 
 
-def _kind(cell: str) -> str:
-    return "missing" if cell.lower() in _MISSING else "text"
+def _finite(values: NDArray[Any], what: str) -> NDArray[Any]:
+    _refuse_missing(~np.isfinite(values), what)
+    return values
 
 
-def _refuse_missing(bad: NDArray[np.bool_], what: str) -> None:
-    if bad.any():
-        raise _missing(bad, what)
-
-
-def _missing(bad: NDArray[np.bool_], what: str) -> ValueError:
-    return ValueError(
-        f"{what} has {bad.sum()} missing or infinite values, first in row {int(bad.argmax()) + 1}: "
-        "fill them in or leave the rows or the column out"
-    )
+def _refuse_missing(missing: NDArray[np.bool_], what: str) -> None:
+    if missing.any():
+        raise ValueError(
+            f"{what} has {missing.sum()} missing or infinite values, first in row {missing.argmax() + 1}: "
+            "fill them in or leave the rows or the column out"
+        )
 
 
 def _is_number(cell: str) -> bool:
@@ -178,11 +166,9 @@ def _arrow_numbers(column: Any, what: str) -> NDArray[Any] | None:
     import pyarrow.types as kinds
 
     kind = column.type
-    if not (
-        kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_decimal(kind)
+    if not any(
+        is_kind(kind) for is_kind in (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_decimal)
     ):
         return None
     _refuse_missing(np.asarray(column.is_null()), what)
-    values = np.asarray(column.to_numpy()).astype(np.float32 if str(kind) == "float" else np.float64)
-    _refuse_missing(~np.isfinite(values), what)
-    return values
+    return _finite(np.asarray(column.to_numpy()).astype(np.float32 if str(kind) == "float" else float), what)

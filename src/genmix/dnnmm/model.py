@@ -126,7 +126,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         Pairs of components that share their items.
     selection_score_ : float
         How much two views' components tell about each other, what `n_init` chooses by: their mutual
-        information in nats less twice what one leaves open of the other (`em.view_information`).
+        information in nats less twice what one leaves open of the other (`information.mutual_information`).
     preprocessing_ : Preprocessing
         Scaling and layout.
     n_features_in_ : int
@@ -139,6 +139,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
     >>> model = DNNMixture(10, random_state=0).fit(digits.X)  # doctest: +SKIP
     >>> walk = model.interpolate(1, 3, steps=8)  # doctest: +SKIP
     """
+
+    presets = PRESETS  # the paper's procedure: semi-supervised k-means, eq. 14 to 16, MinMax+EM
 
     _settings: ClassVar[dict[str, type]] = {
         t.__name__: t for t in (InfoMaxInit, MinMaxStep, PaperStep, Affine, ColorJitter, NeighborSwap)
@@ -178,28 +180,6 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         self.verbose = verbose
         self.device = device
         self.precision = precision
-
-    @classmethod
-    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
-        """Mixture with published settings.
-
-        Parameters
-        ----------
-        name : {"dnnmm-2020"}
-            The paper's procedure: semi-supervised k-means, pretraining by eq. 14 to 16, MinMax+EM.
-        n_components : int
-            K.
-        **overrides
-            Arguments to change.
-
-        Raises
-        ------
-        ValueError
-            Unknown name.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        return cls(n_components, **{**PRESETS[name], **overrides})
 
     def fit(
         self,

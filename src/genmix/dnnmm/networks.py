@@ -442,6 +442,3 @@ class Decoder(Stateful):
             with torch.no_grad():
                 fake = self.generate(y)
             self.train_discriminator(real, gamma, k, fake)
-
-
-__all__ = ["Batch", "Decoder", "Encoder", "Generated", "MinMaxStep"]

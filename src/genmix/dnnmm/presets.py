@@ -43,5 +43,3 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tol": None,
     },
 }
-
-__all__ = ["PRESETS", "PaperStep"]

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ class Run:
         Its random state.
     learned : str
         Whether it "used" labels or "ignored" them.
+    key : str
+        Model, settings, seed, data and labels as a hash.
     seconds : float
         Time of the fit alone.
     megabytes : float or None
@@ -53,19 +57,22 @@ class Run:
         `metrics.scores` on items whose label was hidden from all models; empty without labels.
     error : str
         What went wrong; empty for a run that came to its end.
-    key : str
-        Model, settings, seed, data and labels as a hash.
     """
 
     model: str
     seed: int
     learned: str
-    seconds: float
-    megabytes: float | None
-    clusters: int
+    key: str
+    seconds: float = 0.0
+    megabytes: float | None = None
+    clusters: int = 0
     scores: dict[str, float] = field(default_factory=dict)
     error: str = ""
-    key: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the fitted model is, inside the folder of the comparison."""
+        return Path("models", f"{self.model}-seed-{self.seed}-{self.key[:8]}")
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ class Comparison:
 
     def table(self) -> list[dict[str, Any]]:
         """Summarise a model in a row: means and sample deviations over seeds, the best accuracy first."""
-        rows = [_summary(name, [r for r in self.runs if r.model == name]) for name in _unique(self.runs)]
+        names = dict.fromkeys(run.model for run in self.runs)
+        rows = [_summary([run for run in self.runs if run.model == name]) for name in names]
         return sorted(rows, key=lambda row: (-row.get("accuracy", 0.0), row["seconds"] or 0.0))
 
 
@@ -153,36 +161,47 @@ def compare(
         named twice, or nothing to do.
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
-    folder = Path(out)
-    chosen = list(names) if names is not None else [n for n in models.NAMED if y is not None or _free(n)]
-    settings = settings or {}
+    folder, settings = Path(out), settings or {}
+    able = [name for name, model in models.NAMED.items() if y is not None or model.labels != "needed"]
+    names = able if names is None else list(names)
     check_values({"limit": limit}, {"limit": PositiveFloat | None})
-    _check(chosen, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
+    _check(names, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
     folder.mkdir(parents=True, exist_ok=True)
     finished, labels = _finished(folder), "" if held is None else str(held.y.tolist())
     data = hashlib.sha256(f"{fingerprint(X)}{labels}{n_components}".encode()).hexdigest()
-    runs = []
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as place:
-        _write_data(Path(place), X, held)
-        for seed in seeds:
-            for name in chosen:
-                own = dict(settings.get(name, {}))
-                key = hashlib.sha256(f"{data}{name}{seed}{sorted(own.items())!r}".encode()).hexdigest()
-                run, target = finished.get(key), _model_folder(folder, name, seed, key)
-                if run is None or run.error or not target.is_dir():
-                    job = {"model": name, "components": n_components, "seed": seed}
-                    job |= {"settings": encode(own), "columns": feature_names and list(feature_names)}
-                    run = _judge(_fit(job, Path(place), target, limit), job, key, target, held)
-                    _append(folder, run)
-                    if echo is not None:
-                        echo(_line(run))
-                runs.append(run)
-    return _compared(runs, folder, held)
+    runs, first = [], dict[str, Run]()
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as temporary:
+        np.save(Path(temporary, "X.npy"), X, allow_pickle=False)
+        if held is not None:
+            np.save(Path(temporary, "y.npy"), held.y, allow_pickle=False)
+        for seed, name in product(seeds, names):
+            own = dict(settings.get(name, {}))
+            key = hashlib.sha256(f"{data}{name}{seed}{sorted(own.items())!r}".encode()).hexdigest()
+            run = finished.get(key)
+            if run is None or run.error or not (folder / run.folder).is_dir():
+                learned = "ignored" if held is None or models.NAMED[name].labels == "none" else "used"
+                run = Run(name, seed, learned, key)
+                job = {"model": name, "components": n_components, "seed": seed}
+                job |= {"settings": encode(own), "columns": feature_names and list(feature_names)}
+                outcome = _fit(job, Path(temporary), folder / run.folder, limit)
+                run = _judged(replace(run, **outcome), folder, held)
+                _append(folder, run)
+                if echo is not None:
+                    echo(_line(run))
+            runs.append(run)
+            if not run.error:
+                first.setdefault(name, run)
+    labelings = [persistence.load(folder / run.folder).labels_ for run in first.values()]
+    agreement = np.array(
+        [[metrics.adjusted_rand_index(one, other) for other in labelings] for one in labelings]
+    ).reshape(len(first), len(first))
+    n_scored, n_shown = (0, 0) if held is None else (len(held.hidden), len(held.known))
+    return Comparison(runs, agreement, list(first), n_scored, n_shown)
 
 
 def _check(
-    chosen: Sequence[str],
+    names: Sequence[str],
     seeds: Sequence[int],
     settings: Mapping[str, Mapping[str, Any]],
     y: np.ndarray | None,
@@ -190,20 +209,20 @@ def _check(
     n_components: int,
     shown: float,
 ) -> None:
-    if not chosen or not seeds:
+    if not names or not seeds:
         raise ValueError("nothing to compare: give at least one model and one seed")
-    for given in (chosen, seeds):
-        if twice := [one for one in given if list(given).count(one) > 1]:
-            raise ValueError(f"{twice[0]!r} is there twice: give each model and each seed once")
+    for value, count in Counter([*names, *seeds]).items():
+        if count > 1:
+            raise ValueError(f"{value!r} is there twice: give each model and each seed once")
     for seed in seeds:
         check_values({"seed": seed}, {"seed": Seed})
-    if absent := sorted(set(settings) - set(chosen)):
-        raise ValueError(f"settings of {absent[0]!r}, which is not compared: {', '.join(chosen)} are")
-    for name in chosen:
+    if absent := sorted(set(settings) - set(names)):
+        raise ValueError(f"settings of {absent[0]!r}, which is not compared: {', '.join(names)} are")
+    for name in names:
         kind, own = models.find_class(name), dict(settings.get(name, {}))
         decode(encode(own), kind._settings)  # each fit is a process of its own: it has to read them
         check_arguments(models.build(name, n_components, None, own))
-        if y is None and not _free(name):
+        if y is None and models.NAMED[name].labels == "needed":
             raise ValueError(f"{name} learns from labels: give labels for some items, or leave it out")
     if y is None:
         return
@@ -216,58 +235,49 @@ def _check(
         raise ValueError(f"n_components={n_components} is fewer than the {len(classes)} classes")
 
 
-def _free(name: str) -> bool:
-    return models.NAMED[name].labels != "needed"
-
-
-def _write_data(place: Path, X: np.ndarray, held: HeldOut | None) -> None:
-    np.save(place / "X.npy", X, allow_pickle=False)
-    if held is not None:
-        np.save(place / "y.npy", held.y, allow_pickle=False)
-
-
-def _fit(job: dict[str, Any], place: Path, target: Path, limit: float | None) -> dict[str, Any]:
+def _fit(job: dict[str, Any], data: Path, target: Path, limit: float | None) -> dict[str, Any]:
     """Fit in a child process, whose memory is its own and whose failure is not ours."""
-    asked, answer = place / "job.json", place / "answer.json"
-    answer.unlink(missing_ok=True)
-    asked.write_text(json.dumps({**job, "data": str(place), "target": str(target), "answer": str(answer)}))
+    job_file, outcome_file = data / "job.json", data / "outcome.json"
+    outcome_file.unlink(missing_ok=True)
+    paths = {"data": str(data), "target": str(target), "outcome": str(outcome_file)}
+    job_file.write_text(json.dumps(job | paths))
     command = [
         sys.executable,
         "-P",
         "-m",
         "genmix.evaluation.compare",
-        str(asked),
-    ]  # -P: no modules from where we are
+        str(job_file),
+    ]  # -P: no modules of cwd
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return {"error": f"took longer than {limit:g} s", "seconds": float(limit or 0), "megabytes": None}
-    if answer.exists():
-        return dict(json.loads(answer.read_text()))
+        return {"error": f"took longer than {limit:g} s", "seconds": float(limit or 0)}
+    if outcome_file.exists():
+        return dict(json.loads(outcome_file.read_text()))
     words = (child.stderr or "").strip().splitlines() or [f"the process ended with {child.returncode}"]
-    return {"error": words[-1], "seconds": 0.0, "megabytes": None}
+    return {"error": words[-1]}
 
 
 def _run_job(path: str) -> None:
     """Do what the child process is there for."""
     job = json.loads(Path(path).read_text())
-    place, answer = Path(job["data"]), Path(job["answer"])
-    X = np.load(place / "X.npy", allow_pickle=False)
-    y = np.load(place / "y.npy", allow_pickle=False) if (place / "y.npy").exists() else None
+    X, labels = np.load(Path(job["data"], "X.npy"), allow_pickle=False), Path(job["data"], "y.npy")
+    learns = labels.exists() and models.NAMED[job["model"]].labels != "none"
+    y = np.load(labels, allow_pickle=False) if learns else None
     own = decode(job["settings"], models.find_class(job["model"])._settings)
-    given = {"random_state": job["seed"], **own}
-    begun, error = time.perf_counter(), ""
+    start, error = time.perf_counter(), ""
     try:
-        model = models.build(job["model"], job["components"], None, given)
-        model.fit(X, y) if models.NAMED[job["model"]].labels != "none" else model.fit(X)
+        model = models.build(job["model"], job["components"], None, {"random_state": job["seed"], **own})
+        model.fit(X, y)
     except (ValueError, FloatingPointError, MemoryError) as problem:
         error = f"{type(problem).__name__}: {problem}"
-    seconds = time.perf_counter() - begun
+    seconds = round(time.perf_counter() - start, 2)
     if not error:
         if job["columns"]:
             model.feature_names_in_ = np.array(job["columns"], dtype=object)
         persistence.save(model, job["target"])
-    answer.write_text(json.dumps({"error": error, "seconds": seconds, "megabytes": _peak_megabytes()}))
+    outcome = {"error": error, "seconds": seconds, "megabytes": _peak_megabytes()}
+    Path(job["outcome"]).write_text(json.dumps(outcome))
 
 
 def _peak_megabytes() -> float | None:
@@ -279,48 +289,27 @@ def _peak_megabytes() -> float | None:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _judge(answer: dict[str, Any], job: dict[str, Any], key: str, target: Path, held: HeldOut | None) -> Run:
-    learned = "ignored" if held is None or models.NAMED[job["model"]].labels == "none" else "used"
-    run = Run(
-        job["model"], job["seed"], learned, round(answer["seconds"], 2), answer["megabytes"], 0,
-        error=answer["error"], key=key,
-    )  # fmt: skip
+def _judged(run: Run, folder: Path, held: HeldOut | None) -> Run:
+    """Add what the fitted model found, if there is one."""
     if run.error:
         return run
-    found = persistence.load(target).labels_
-    scores = {} if held is None else metrics.scores(held.truth, found[held.hidden])
-    return replace(run, clusters=len(np.unique(found)), scores=scores)
-
-
-def _compared(runs: list[Run], folder: Path, held: HeldOut | None) -> Comparison:
-    first: dict[str, Any] = {}
-    for run in runs:
-        if not run.error and run.model not in first:
-            where = _model_folder(folder, run.model, run.seed, run.key)
-            first[run.model] = persistence.load(where).labels_
-    agreement = np.array(
-        [[metrics.scores(a, b)["ari"] for b in first.values()] for a in first.values()], dtype=float
-    ).reshape(len(first), len(first))
-    n_scored, n_shown = (0, 0) if held is None else (len(held.hidden), len(held.known))
-    return Comparison(runs, agreement, list(first), n_scored, n_shown)
-
-
-def _model_folder(folder: Path, name: str, seed: int, key: str) -> Path:
-    return folder / "models" / f"{name}-seed-{seed}-{key[:8]}"
+    labels = persistence.load(folder / run.folder).labels_
+    scores = {} if held is None else metrics.scores(held.truth, labels[held.hidden])
+    return replace(run, clusters=len(np.unique(labels)), scores=scores)
 
 
 def _finished(folder: Path) -> dict[str, Run]:
     path = folder / "runs.jsonl"
     if not path.exists():
         return {}
-    found = {}
+    runs = {}
     for line in path.read_text().splitlines():
         try:
             run = Run(**json.loads(line))
         except (json.JSONDecodeError, TypeError):
             continue  # a line that was cut short, or of another version: the run is done again
-        found[run.key] = run
-    return found
+        runs[run.key] = run
+    return runs
 
 
 def _append(folder: Path, run: Run) -> None:
@@ -338,22 +327,17 @@ def _line(run: Run) -> str:
     return f"{run.model}, seed {run.seed}: {run.clusters} clusters{scores}, {run.seconds:.1f} s{memory}"
 
 
-def _unique(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(run.model for run in runs))
-
-
-def _summary(name: str, runs: Sequence[Run]) -> dict[str, Any]:
-    fine = [run for run in runs if not run.error]
-    row: dict[str, Any] = {"model": name, "labels": runs[0].learned, "seeds": len(fine)}
-    for score in fine[0].scores if fine else ():
-        values = [run.scores[score] for run in fine]
+def _summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Make one row of all runs of a model."""
+    complete = [run for run in runs if not run.error]
+    row: dict[str, Any] = {"model": runs[0].model, "labels": runs[0].learned, "seeds": len(complete)}
+    for score in complete[0].scores if complete else ():
+        values = [run.scores[score] for run in complete]
         row |= {score: float(np.mean(values)), f"{score}_sd": float(np.std(values, ddof=len(values) > 1))}
-    memory = [run.megabytes for run in fine if run.megabytes is not None]
-    row["clusters"] = float(np.mean([run.clusters for run in fine])) if fine else None
-    row["seconds"] = float(np.mean([run.seconds for run in fine])) if fine else None
-    row["megabytes"] = float(np.mean(memory)) if memory else None
-    row["error"] = next((run.error for run in runs if run.error), "")
-    return row
+    for name in ("clusters", "seconds", "megabytes"):
+        known = [value for run in complete if (value := getattr(run, name)) is not None]
+        row[name] = float(np.mean(known)) if known else None
+    return row | {"error": next((run.error for run in runs if run.error), "")}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, rand_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from genmix.base.validation import PositiveInt, check_values
 
@@ -49,8 +52,7 @@ def contingency(labels_true: ArrayLike, labels_pred: ArrayLike) -> NDArray[np.in
     ValueError
         If the two differ in length, are empty, are not one-dimensional, or hold NaN, infinity or None.
     """
-    _, _, table = _cross(labels_true, labels_pred)
-    return table
+    return contingency_matrix(*_codes(labels_true, labels_pred), dtype=np.int64)
 
 
 def purity(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -71,7 +73,7 @@ def accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     as wrong; with fewer, the classes left over do. Arguments and errors as :func:`contingency`.
     """
     table = contingency(labels_true, labels_pred)
-    return float(table[_naming(table)].sum() / table.sum())
+    return float(table[linear_sum_assignment(table, maximize=True)].sum() / table.sum())
 
 
 def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10) -> dict[str, Any]:
@@ -107,11 +109,12 @@ def calibration(labels_true: ArrayLike, memberships: ArrayLike, n_bins: int = 10
         raise ValueError("memberships: expected an array (N, K) of shares in [0, 1] whose rows sum to 1")
     check_values({"n_bins": n_bins}, {"n_bins": PositiveInt})
     assigned, certainty = shares.argmax(1), shares.max(1)
-    (_, classes), (_, clusters), table = _cross(labels_true, assigned)
-    named = np.full(table.shape[1], -1)
-    row, column = _naming(table)
-    named[column] = row
-    right = named[clusters] == classes
+    classes, clusters = _codes(labels_true, assigned)
+    table = contingency_matrix(classes, clusters)
+    stands_for = np.full(table.shape[1], -1)
+    row, column = linear_sum_assignment(table, maximize=True)
+    stands_for[column] = row
+    right = stands_for[clusters] == classes
     place = np.minimum((certainty * n_bins).astype(int), n_bins - 1)
     bins = [
         {
@@ -133,8 +136,6 @@ def adjusted_rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
     This is what the tables of Yu & Zhou (2018) call ARI. The formula printed there is :func:`rand_index`.
     Arguments and errors as :func:`contingency`.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     return float(adjusted_rand_score(*_codes(labels_true, labels_pred)))
 
 
@@ -145,8 +146,6 @@ def rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     chance: a random partition into K equal parts of K equal classes scores ``1 - (2/K)(1 - 1/K)``, 0.82 for
     K = 10. A single row has no pairs and scores 1. Arguments and errors as :func:`contingency`.
     """
-    from sklearn.metrics import rand_score
-
     return float(rand_score(*_codes(labels_true, labels_pred)))
 
 
@@ -176,8 +175,6 @@ def nmi(
     """
     if average not in ("geometric", "arithmetic"):
         raise ValueError(f"average={average!r}: expected 'geometric' or 'arithmetic'")
-    from sklearn.metrics import normalized_mutual_info_score
-
     codes = _codes(labels_true, labels_pred)
     return float(normalized_mutual_info_score(*codes, average_method=average))
 
@@ -228,65 +225,46 @@ def cluster_table(
         As :func:`contingency`; if `certainty` has another length or leaves [0, 1]; if `clusters` lacks a
         cluster that occurs.
     """
-    (classes, _), (found, codes), table = _cross(labels_true, labels_pred)
-    column = {label: position for position, label in enumerate(found)}
-    wanted = list(found if clusters is None else clusters)
-    if missing := [label for label in found if label not in wanted]:
+    table = contingency(labels_true, labels_pred)
+    classes, _ = _encode(labels_true, "labels_true")
+    occurring, codes = _encode(labels_pred, "labels_pred")
+    wanted = list(occurring if clusters is None else clusters)
+    if missing := [label for label in occurring if label not in wanted]:
         raise ValueError(f"clusters={wanted!r} leaves out {missing!r}, which occur in labels_pred")
-    mean_certainty = None if certainty is None else _mean_by(codes, certainty)
+    column = {label: position for position, label in enumerate(occurring)}
+    certainties = None if certainty is None else _certainty(certainty, len(codes))
     rows = []
     for label in wanted:
-        counts = table[:, column[label]] if label in column else np.zeros(len(classes), np.int64)
-        size = int(counts.sum())
-        row: dict[str, Any] = {
-            "cluster": label,
-            "label": classes[int(counts.argmax())] if size else None,
-            "size": size,
-            "purity": float(counts.max() / size) if size else 0.0,
-        }
-        if mean_certainty is not None:
-            row["certainty"] = float(mean_certainty[column[label]]) if size else None
+        row: dict[str, Any] = {"cluster": label, "label": None, "size": 0, "purity": 0.0}
+        if certainties is not None:
+            row["certainty"] = None
+        if label in column:
+            counts = table[:, column[label]]
+            row |= {"label": classes[counts.argmax()], "size": int(counts.sum())}
+            row["purity"] = float(counts.max() / counts.sum())
+            if certainties is not None:
+                row["certainty"] = float(certainties[codes == column[label]].mean())
         rows.append(row)
     return rows
-
-
-def _naming(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Classes and the clusters that stand for them, one to one, with as many items as possible."""
-    from scipy.optimize import linear_sum_assignment
-
-    classes, clusters = linear_sum_assignment(table, maximize=True)
-    return classes, clusters
 
 
 # ---------------------------------------------------------------------------------------------------------
 # Labels of any type -> sorted labels and integer codes
 
-_Coded = tuple[list[Any], NDArray[np.int64]]
-
-
-def _cross(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[_Coded, _Coded, NDArray[np.int64]]:
-    """Code both labellings and count their combinations."""
-    true, pred = _encode(labels_true, "labels_true"), _encode(labels_pred, "labels_pred")
-    if len(true[1]) != len(pred[1]):
-        raise ValueError(
-            f"labels_true has {len(true[1])} rows and labels_pred {len(pred[1])}: "
-            "expected one label a row in both"
-        )
-    from sklearn.metrics.cluster import contingency_matrix
-
-    table = contingency_matrix(true[1], pred[1], dtype=np.int64)
-    return true, pred, table
-
 
 def _codes(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    (_, true), (_, pred), _ = _cross(labels_true, labels_pred)
+    (_, true), (_, pred) = _encode(labels_true, "labels_true"), _encode(labels_pred, "labels_pred")
+    if len(true) != len(pred):
+        raise ValueError(
+            f"labels_true has {len(true)} rows and labels_pred {len(pred)}: expected one label a row in both"
+        )
     return true, pred
 
 
-def _encode(labels: ArrayLike, name: str) -> _Coded:
+def _encode(labels: Any, name: str) -> tuple[list[Any], NDArray[np.int64]]:
     """Sorted distinct labels as Python objects, and the position of each row's label among them."""
-    if to_list := getattr(labels, "tolist", None) if hasattr(labels, "detach") else None:
-        labels = np.asarray(to_list())  # a tensor of torch, on any device, with or without a gradient
+    if hasattr(labels, "detach"):  # a tensor of torch, on any device, with or without a gradient
+        labels = np.asarray(labels.tolist())
     # A list of strings with a NaN in it would become the string 'nan': keep the objects until checked.
     values = np.asarray(labels) if hasattr(labels, "dtype") else np.asarray(labels, dtype=object)
     if values.ndim != 1 or not len(values):
@@ -300,7 +278,7 @@ def _encode(labels: ArrayLike, name: str) -> _Coded:
     return distinct.tolist(), codes.astype(np.int64)
 
 
-def _encode_objects(values: list[Any], name: str) -> _Coded:
+def _encode_objects(values: list[Any], name: str) -> tuple[list[Any], NDArray[np.int64]]:
     values = [value.item() if hasattr(value, "item") else value for value in values]
     if any(_is_missing(value) for value in values):
         raise ValueError(f"{name} holds None, NaN or infinity: leave rows without a label out")
@@ -317,23 +295,18 @@ def _encode_objects(values: list[Any], name: str) -> _Coded:
 
 
 def _is_missing(value: Any) -> bool:
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return True
-    try:
-        return bool(value != value)  # NaN and NaT differ from themselves
+    try:  # NaN and NaT differ from themselves
+        return value is None or bool(value != value) or (isinstance(value, float) and np.isinf(value))
     except (TypeError, ValueError):
         return True  # pandas.NA refuses to be compared
 
 
-def _mean_by(codes: NDArray[np.int64], values: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the certainties of each group of rows; every group has some."""
+def _certainty(values: ArrayLike, n: int) -> NDArray[np.float64]:
     certainty = np.asarray(values, dtype=np.float64)
-    if certainty.shape != codes.shape:
-        raise ValueError(
-            f"certainty has shape {certainty.shape}: expected one number a row, shape {codes.shape}"
-        )
+    if certainty.shape != (n,):
+        raise ValueError(f"certainty has shape {certainty.shape}: expected one number a row, shape ({n},)")
     if not ((certainty >= 0) & (certainty <= 1)).all():  # also catches NaN
         raise ValueError(
             f"certainty runs from {certainty.min()} to {certainty.max()}: expected values in [0, 1]"
         )
-    return np.bincount(codes, certainty) / np.bincount(codes)
+    return certainty

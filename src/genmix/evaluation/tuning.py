@@ -119,7 +119,12 @@ def tune(
         Nothing to choose from, fewer components than classes, too few labels to hold some out, or training
         that diverged in every trial.
     """
-    optuna = _optuna()
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise ImportError('tuning needs Optuna: pip install "genmix[tune]" or pip install optuna') from error
     learns_labels = isinstance(model, DNNMixture)
     if y is not None and not learns_labels:
         raise ValueError(f"{type(model).__name__} learns without labels: leave out y, or tune a DNNMixture")
@@ -135,18 +140,17 @@ def tune(
     held = None if y is None else hold_out(y, validation, random_state)
     if held is not None and choices[0] < len(np.unique(held.truth)):
         raise ValueError(f"n_components={choices[0]} is fewer than the {len(np.unique(held.truth))} classes")
-    ranges = {"cycle": cycle, "adversarial": adversarial}
-    wanted: dict[str, Any] = {name: pair for name, pair in ranges.items() if pair is not None}
+    ranges: dict[str, Any] = {"cycle": cycle, "adversarial": adversarial}
+    ranges = {name: limits for name, limits in ranges.items() if limits is not None}
 
     def configured(parameters: dict[str, Any]) -> BaseMixture:
-        found = clone(model).set_params(n_components=int(parameters["n_components"]))
-        weights = {f"m_step__{name}_weight": parameters[name] for name in wanted}
-        return found.set_params(**weights)
+        weights = {f"m_step__{name}_weight": parameters[name] for name in ranges}
+        return clone(model).set_params(n_components=int(parameters["n_components"]), **weights)
 
     def score(trial: Any) -> float:
         parameters = {"n_components": trial.suggest_categorical("n_components", choices)}
-        parameters |= {name: trial.suggest_float(name, *pair, log=True) for name, pair in wanted.items()}
-        begun = time.perf_counter()
+        parameters |= {name: trial.suggest_float(name, *limits, log=True) for name, limits in ranges.items()}
+        start = time.perf_counter()
         candidate = configured(parameters)
         try:
             if held is None:
@@ -155,36 +159,30 @@ def tune(
                 value = held.accuracy(candidate.set_params(random_state=random_state).fit(X, held.y))
         except FloatingPointError:
             value = float("nan")  # which Optuna files as failed
-        trial.set_user_attr("seconds", time.perf_counter() - begun)
+        seconds = time.perf_counter() - start
+        trial.set_user_attr("seconds", seconds)
         if echo is not None:
-            shown = ", ".join(f"{name}={found:.4g}" for name, found in parameters.items())
-            echo(f"{shown}: {value:.4f} ({trial.user_attrs['seconds']:.0f} s)")
+            words = ", ".join(f"{name}={number:.4g}" for name, number in parameters.items())
+            echo(f"{words}: {value:.4f} ({seconds:.0f} s)")
         return value
 
-    sampler = optuna.samplers.TPESampler(seed=random_state)
-    settings = [model, choices, wanted, validation, random_state, None if held is None else held.y.tolist()]
+    settings = [model, choices, ranges, validation, random_state, None if held is None else held.y.tolist()]
     data = fingerprint(clone(model).set_params(n_components=choices[0])._validated(X, reset=True))
-    name = hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest()
     with _quiet(optuna):
         search = optuna.create_study(
-            study_name=name, direction="maximize", sampler=sampler, storage=_storage(optuna, study),
+            study_name=hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest(),
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=random_state),
+            storage=None if study is None else JournalStorage(JournalFileBackend(str(study))),
             load_if_exists=True,
-        )  # fmt: skip
-    with _quiet(optuna):
-        if wanted:
+        )
+        if ranges:
             search.optimize(score, n_trials=max(n_trials - len(_finished(search)), 0))
         else:  # every K once
-            while missing := set(choices) - {t.params["n_components"] for t in _finished(search)}:
+            while missing := set(choices) - {trial.parameters["n_components"] for trial in _finished(search)}:
                 search.enqueue_trial({"n_components": min(missing)})
                 search.optimize(score, n_trials=1)
-    trials = [
-        Trial(
-            dict(trial.params),
-            float("nan") if trial.value is None else trial.value,
-            trial.user_attrs["seconds"],
-        )
-        for trial in _finished(search)
-    ]
+    trials = _finished(search)
     if all(np.isnan(trial.score) for trial in trials):
         raise ValueError("training diverged in every trial: lower the learning rates")
     judged_by = "adjusted Rand index between two seeds"
@@ -218,9 +216,8 @@ class HeldOut:
 
     def accuracy(self, model: Any) -> float:
         """Share of the hidden labels that a fitted mixture finds; its component k stands for class k."""
-        component = model.labels_[self.hidden]
-        named = np.append(model.classes_, np.full(model.n_components - len(model.classes_), -1))
-        return float((named[component] == self.truth).mean())
+        classes = np.append(model.classes_, np.full(model.n_components - len(model.classes_), -1))
+        return float((classes[model.labels_[self.hidden]] == self.truth).mean())
 
 
 def hold_out(y: Any, share: float, seed: int) -> HeldOut:
@@ -247,24 +244,18 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
     return HeldOut(y, hidden, truth)
 
 
-def _finished(search: Any) -> list[Any]:
+def _finished(search: Any) -> list[Trial]:
     """Trials that came to an end, a divergence included, but not those that were interrupted."""
-    return [trial for trial in search.trials if "seconds" in trial.user_attrs]
+    return [
+        Trial(dict(trial.params), float("nan") if trial.value is None else trial.value, seconds)
+        for trial in search.trials
+        if (seconds := trial.user_attrs.get("seconds")) is not None
+    ]
 
 
 def _stability(model: Any, X: Any, seed: int) -> float:
-    first, second = (
-        clone(model).set_params(random_state=number).fit(X).labels_ for number in (seed, seed + 1)
-    )
+    first, second = (clone(model).set_params(random_state=s).fit(X).labels_ for s in (seed, seed + 1))
     return float(adjusted_rand_score(first, second))
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError('tuning needs Optuna: pip install "genmix[tune]" or pip install optuna') from error
-    return optuna
 
 
 @contextmanager
@@ -276,13 +267,6 @@ def _quiet(optuna: Any) -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def _storage(optuna: Any, study: str | Path | None) -> Any:
-    if study is None:
-        return None
-    backend = optuna.storages.journal.JournalFileBackend(str(study))
-    return optuna.storages.JournalStorage(backend)
 
 
 __all__ = ["HeldOut", "Trial", "Tuning", "hold_out", "tune"]

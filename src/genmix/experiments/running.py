@@ -219,7 +219,7 @@ def run_one(experiment: Experiment, seed: int, size: Size, runs: Runs, compute: 
         "threads": torch.get_num_threads(),
         "precision": _precision(model, compute), "version": genmix.__version__, "torch": torch.__version__,
     }  # fmt: skip
-    for name in ("n_iter", "weights", "criterion", "dead_components"):
+    for name in ("n_iter", "weights", "selection_score", "dead_components"):
         if hasattr(last, f"{name}_"):
             record[name] = np.round(getattr(last, f"{name}_"), 5).tolist()
     if hasattr(last, "converged_"):

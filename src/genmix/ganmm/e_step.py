@@ -308,14 +308,3 @@ def check_e_step(value: Any) -> ClassifierEStep | CriticEStep:
             "e_step: generated_weight=0 and real_weight=0 leave the classifier nothing to learn from"
         )
     return step
-
-
-__all__ = [
-    "E_STEPS",
-    "Assignment",
-    "Classifier",
-    "ClassifierEStep",
-    "CriticAssigner",
-    "CriticEStep",
-    "check_e_step",
-]

@@ -138,7 +138,7 @@ class GANMixture(BaseMixture):
         Pairs of components that share their items.
     selection_score_ : float
         How much two views' components tell about each other, what `n_init` chooses by: their mutual
-        information in nats less twice what one leaves open of the other (`em.view_information`).
+        information in nats less twice what one leaves open of the other (`information.mutual_information`).
     preprocessing_ : Preprocessing
         Scaling and layout.
     n_features_in_ : int
@@ -151,6 +151,8 @@ class GANMixture(BaseMixture):
     >>> model = GANMixture(10, random_state=0).fit(digits.X)  # doctest: +SKIP
     >>> images, component = model.sample(5, component=3)  # doctest: +SKIP
     """
+
+    presets = PRESETS  # the paper's text, and the official code with what the text does not say
 
     _settings: ClassVar[dict[str, type]] = {
         t.__name__: t
@@ -197,28 +199,6 @@ class GANMixture(BaseMixture):
         self.verbose = verbose
         self.device = device
         self.precision = precision
-
-    @classmethod
-    def preset(cls, name: str, n_components: int, **overrides: Any) -> Self:
-        """Mixture with published settings.
-
-        Parameters
-        ----------
-        name : {"ganmm-2018-paper", "ganmm-2018-code"}
-            The paper's text, or the official code with what the text does not say.
-        n_components : int
-            K.
-        **overrides
-            Arguments to change.
-
-        Raises
-        ------
-        ValueError
-            Unknown name.
-        """
-        if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
-        return cls(n_components, **{**PRESETS[name], **overrides})
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | os.PathLike[str] | None = None) -> Self:
         """Fit the mixture.

@@ -125,5 +125,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ganmm-2018-paper": {**_COMMON, "e_step": PaperEStep(), "m_step": PaperMStep(), "max_iter": 1000},
     "ganmm-2018-code": {**_COMMON, "e_step": CodeEStep(), "m_step": CodeMStep(), "max_iter": 10_000},
 }
-
-__all__ = ["PRESETS", "CodeEStep", "CodeMStep", "CodesEStep", "PaperEStep", "PaperMStep"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -72,17 +72,18 @@ def literal_critic_loss(real: Tensor, fake: Tensor, lowest: float = -10.0) -> Te
     return (F.softplus(-real).mean(1) + (-F.softplus(-fake)).clamp_min(lowest).mean(1)).sum()
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Switch autocast off: squares of gradients, differentiated again, need more than bfloat16."""
-    if not torch.amp.is_autocast_available(device.type):
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
+def _score_gradients(critic: Critic, items: Tensor) -> Tensor:
+    """Gradients ``[n, B, P]`` of the scores of items, in full precision: they are differentiated again."""
+    items, kind = items.detach().requires_grad_(), items.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        (gradient,) = torch.autograd.grad(critic(items).sum(), items, create_graph=True)
+    return gradient.flatten(2)
 
 
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Half the squared gradient norm on real items (Mescheder et al. 2018), summed over the stack.
 
-    Autocast is off inside.
+    The critic runs without autocast.
 
     Parameters
     ----------
@@ -91,23 +92,18 @@ def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     real : Tensor [n, B, ...]
         Real items.
     """
-    real = real.detach().requires_grad_()
-    with _full_precision(real.device):
-        (gradient,) = torch.autograd.grad(critic(real).sum(), real, create_graph=True)
-        return gradient.square().flatten(2).sum(2).mean(1).sum() / 2
+    return _score_gradients(critic, real).square().sum(2).mean(1).sum() / 2
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
     """``E (|grad f| - 1)^2`` between real and generated items (Gulrajani et al. 2017), summed.
 
-    Autocast is off inside, as in `r1_penalty`.
+    The critic runs without autocast, as in `r1_penalty`.
     """
     share = torch.rand(real.shape[:2], generator=generator, device=real.device)
     share = share.view(*real.shape[:2], *[1] * (real.dim() - 2))
-    between = (share * real + (1 - share) * fake).detach().requires_grad_()
-    with _full_precision(real.device):
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        return (gradient.flatten(2).norm(dim=2) - 1).square().mean(1).sum()
+    between = share * real + (1 - share) * fake
+    return (_score_gradients(critic, between).norm(dim=2) - 1).square().mean(1).sum()
 
 
 @torch.no_grad()
@@ -224,7 +220,7 @@ class Adversarial(Settings):
 
     def critic_terms(self, real: Tensor, fake: Tensor) -> Tensor:
         """Loss of the critics without penalty, from their scores ``[n, B]`` of real and generated items."""
-        return _CRITIC_LOSSES[self.loss](real, fake)
+        return _LOSSES[self.loss][0](real, fake)
 
     def penalize(
         self, critic: Critic, real: Tensor, fake: Tensor, step: int, generator: torch.Generator
@@ -232,27 +228,21 @@ class Adversarial(Settings):
         """Weighted penalty in critic step number `step`; 0 in steps without one."""
         if self.penalty is None or step % self.penalty_every:
             return 0.0
-        weight = self.penalty_weight * self.penalty_every
-        if self.penalty == "r1":
-            return weight * r1_penalty(critic, real)
-        return weight * gradient_penalty(critic, real, fake, generator)
+        r1 = self.penalty == "r1"
+        penalty = r1_penalty(critic, real) if r1 else gradient_penalty(critic, real, fake, generator)
+        return self.penalty_weight * self.penalty_every * penalty
 
     def generator_loss(self, fake_scores: Tensor) -> Tensor:
         """Loss of the generators, from the critics' scores ``[n, B]`` of their items."""
-        return _GENERATOR_LOSSES[self.loss](fake_scores)
+        return _LOSSES[self.loss][1](fake_scores)
 
 
-_CRITIC_LOSSES = {
-    "logistic": logistic_critic_loss,
-    "wasserstein": wgan_critic_loss,
-    "hinge": hinge_critic_loss,
-    "literal": literal_critic_loss,
-}
-_GENERATOR_LOSSES = {
-    "logistic": logistic_generator_loss,
-    "wasserstein": wgan_generator_loss,
-    "hinge": wgan_generator_loss,
-    "literal": logistic_generator_loss,
+#: Losses of critics and of generators.
+_LOSSES = {
+    "logistic": (logistic_critic_loss, logistic_generator_loss),
+    "wasserstein": (wgan_critic_loss, wgan_generator_loss),
+    "hinge": (hinge_critic_loss, wgan_generator_loss),
+    "literal": (literal_critic_loss, logistic_generator_loss),
 }
 
 #: Objectives by name.
@@ -262,31 +252,20 @@ OBJECTIVES: dict[str, Adversarial] = {
     "logistic": Adversarial(penalty=None, betas=(0.5, 0.9)),
     "hinge": Adversarial("hinge", None),
     "literal": Adversarial("literal", None),
+    # Five critic steps: Gulrajani et al. 2017, Algorithm 1.
     "wgan-gp": Adversarial(
-        "wasserstein",
-        "gradient",
-        10.0,
-        1,
-        generator_lr=2e-4,
-        critic_lr=2e-4,
-        betas=(0.5, 0.9),
-        critic_steps=5,  # Gulrajani et al. 2017, Algorithm 1
+        "wasserstein", "gradient", 10.0, 1,
+        generator_lr=2e-4, critic_lr=2e-4, betas=(0.5, 0.9), critic_steps=5,
     ),
     "wgan": Adversarial(
         "wasserstein", None, clip=0.01, optimizer="rmsprop", generator_lr=5e-5, critic_lr=5e-5, critic_steps=5
     ),
-}
+}  # fmt: skip
 #: As the published GANMM code has it.
 OBJECTIVES["wgan-2018-code"] = replace(OBJECTIVES["wgan"], clip_pretraining=False)
 
 
 def check_objective(name: str) -> None:
-    """Refuse a name that is not in `OBJECTIVES`.
-
-    Raises
-    ------
-    ValueError
-        It is unknown.
-    """
+    """Raise ValueError unless a name is in `OBJECTIVES`."""
     if name not in OBJECTIVES:
         raise ValueError(f"objective={name!r}: expected one of {', '.join(map(repr, OBJECTIVES))}")

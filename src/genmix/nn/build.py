@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from genmix.base.validation import argument_kinds, check_values, short_repr
 from genmix.nn.stacked import (
@@ -28,14 +29,13 @@ from genmix.nn.stacked import (
 @contextmanager
 def keep_statistics(network: nn.Module, keep: bool = True) -> Iterator[None]:
     """Freeze running statistics, for batches of items that are not data (generated ones)."""
-    norms = [m for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
+    momenta = {m: m.momentum for m in network.modules() if keep and isinstance(m, nn.BatchNorm1d)}
+    for norm in momenta:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, before, strict=True):
+        for norm, momentum in momenta.items():
             norm.momentum = momentum
 
 
@@ -59,30 +59,14 @@ def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int =
     return torch.cat([network(x).cpu().double() for x in batches], 1)
 
 
-@torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Recompute running statistics as the mean over batches, as averaged weights need."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-    network.train()
-    for batch in batches:
-        network(batch)
+    update_bn(batches, network)
     network.eval()
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
 
 
 def take_weights(network: nn.Module, fitted: nn.Module) -> None:
-    """Load weights and running statistics of a fitted network.
-
-    Raises
-    ------
-    ValueError
-        The architectures differ.
-    """
+    """Load weights and running statistics of a fitted network; ValueError if its architecture differs."""
     state = fitted.state_dict()
     if {n: p.shape for n, p in network.state_dict().items()} != {n: p.shape for n, p in state.items()}:
         raise ValueError("init='fitted' needs the networks and latent dimensions fitted before")
@@ -118,21 +102,7 @@ def copy_networks(
 
 @torch.no_grad()
 def select_networks(network: nn.Module, n: int, index: Tensor) -> nn.Module:
-    """Make a stack of some networks of a stack.
-
-    Parameters
-    ----------
-    network : nn.Module
-        Stack of `n` networks.
-    n : int
-        Its size.
-    index : Tensor of int64 [M]
-        Which networks, in which order.
-
-    Returns
-    -------
-    nn.Module
-        Stack of M networks with parameters of its own, in the mode (training or evaluation) of `network`.
+    """Make a stack, in the same mode, of copies of the networks `index` (int64 [M]) of a stack of `n`.
 
     Raises
     ------
@@ -146,9 +116,8 @@ def select_networks(network: nn.Module, n: int, index: Tensor) -> nn.Module:
         if whole.shape[0] % n:
             raise _no_stack(name, whole, n)
         part = whole.view(n, -1, *whole.shape[1:])[index.to(whole.device)].flatten(0, 1)
-        parts[id(whole)] = (
-            nn.Parameter(part, whole.requires_grad) if isinstance(whole, nn.Parameter) else part
-        )
+        is_parameter = isinstance(whole, nn.Parameter)
+        parts[id(whole)] = nn.Parameter(part, whole.requires_grad) if is_parameter else part
     selected = copy.deepcopy(network, parts)
     for module in selected.modules():
         if isinstance(module, StackedConv):
@@ -177,19 +146,12 @@ def check_choice(role: str, choice: Any) -> None:
 
 
 def network_choices(networks: Any, roles: Sequence[str]) -> dict[str, Any]:
-    """Choice of each role from a model's argument `networks`.
-
-    Raises
-    ------
-    ValueError
-        A key that is no role, or what `check_choice` refuses.
-    """
+    """Choice of each role from a model's argument `networks`; ValueError for a key that is no role."""
     if isinstance(networks, dict) and not set(networks) <= set(roles):
         raise ValueError(
             f"networks has keys {sorted(map(str, networks))}; expected some of {', '.join(roles)}"
         )
-    given = networks if isinstance(networks, dict) else dict.fromkeys(roles, networks)
-    choices = {role: given.get(role, "auto") for role in roles}
+    choices = {role: networks.get(role, "auto") if isinstance(networks, dict) else networks for role in roles}
     for role, choice in choices.items():
         check_choice(role, choice)
     return choices
@@ -211,8 +173,7 @@ def build_stack(
         Purpose of the network; the last three are DNN-MM's: one for all components, and larger.
     choice : str, dict or callable
         "auto", "mlp", "conv" or "ganmm-2018" (the published code's networks); a dictionary
-        ``{"kind": "mlp" or "conv", **options}`` with options of `StackedMLP`, `StackedConvNet` or
-        `StackedConvGenerator`; or a factory ``(in_shape, out_dim) -> nn.Module``.
+        ``{"kind": "mlp" or "conv", **options}`` with options of the stacked networks; or a `Factory`.
     n : int
         Number of networks.
     in_shape, out_shape : tuple of int
@@ -230,37 +191,32 @@ def build_stack(
         return StackedModules(n, in_shape, out_shape, generator, factory=choice)
     generates = role in ("generator", "decoder")
     data_shape = out_shape if generates else in_shape
+    images = len(data_shape) == 3
     options = dict(choice) if isinstance(choice, dict) else {"kind": choice}
     kind = options.pop("kind", "auto")
     if kind == "auto":
-        dense = len(data_shape) == 1 or (
-            role not in ("classifier", "encoder") and math.prod(data_shape) <= DENSE_LIMIT
-        )
-        kind = "mlp" if dense or min(data_shape[1:]) < 4 else "conv"
-    published = (
-        isinstance(kind, str) and kind == "ganmm-2018" and role in ("generator", "critic", "classifier")
-    )
-    if published:
-        kind = "conv" if len(data_shape) == 3 else "mlp"
+        small = role not in ("classifier", "encoder") and math.prod(data_shape) <= DENSE_LIMIT
+        kind = "mlp" if not images or small or min(data_shape[1:]) < 4 else "conv"
+    defaults = _OPTIONS
+    if kind == "ganmm-2018" and (role, "mlp") in _PUBLISHED:
+        kind, defaults = "conv" if images else "mlp", _PUBLISHED
     if kind not in ("mlp", "conv"):
         raise ValueError(
             f"networks: {role}={kind!r} is unknown; expected 'auto', 'mlp', 'conv', a dict or a factory"
         )
-    if kind == "conv" and len(data_shape) != 3:
+    if kind == "conv" and not images:
         raise ValueError(
             f"networks: {role}='conv' needs images, but the items have shape {data_shape}; use 'mlp'"
         )
-    built = {**(_PUBLISHED if published else _OPTIONS)[role, kind], **options}
-    if generates:
-        built.setdefault("sigmoid_output", len(data_shape) == 3) if kind == "mlp" else None
+    sigmoid = {"sigmoid_output": images} if generates and kind == "mlp" else {}
+    options = {**defaults[role, kind], **sigmoid, **options}
     make = StackedMLP if kind == "mlp" else StackedConvGenerator if generates else StackedConvNet
-    unknown = set(built) - set(inspect.signature(make).parameters)
-    if unknown:
+    if unknown := set(options) - set(inspect.signature(make).parameters):
         raise ValueError(
             f"networks: {role}: {kind!r} networks have no option {', '.join(sorted(map(repr, unknown)))}"
         )
-    check_values(built, argument_kinds(make), f"networks: {role}: ")
-    return make(n, in_shape, out_shape, generator, **built)  # type: ignore[arg-type]
+    check_values(options, argument_kinds(make), f"networks: {role}: ")
+    return make(n, in_shape, out_shape, generator, **options)  # type: ignore[arg-type]
 
 
 _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
@@ -278,21 +234,15 @@ _OPTIONS: dict[tuple[str, str], dict[str, object]] = {
     ("encoder", "conv"): {"channels": 16, "dense": 128, "norm": "running", "small_start": True},
 }
 
-#: Networks of the published GANMM code: one hidden layer of 64 for the UCI tables, WGAN's networks for
-#: images.
+#: Networks of the published GANMM code: a hidden layer of 64 for the UCI tables, WGAN's networks for images.
 _PUBLISHED: dict[tuple[str, str], dict[str, object]] = {
     ("generator", "mlp"): {"hidden": (64,)},
     ("critic", "mlp"): {"hidden": (64,)},
     ("classifier", "mlp"): {"hidden": (64,)},
     ("generator", "conv"): {"channels": 64, "kernel": 5, "smallest": 4},
     ("critic", "conv"): {
-        "channels": 64,
-        "kernel": 5,
-        "smallest": 4,
-        "dense": 0,
-        "norm": "batch",
-        "norm_first": False,
-        "negative_slope": 0.2,
+        "channels": 64, "kernel": 5, "smallest": 4, "dense": 0, "negative_slope": 0.2,
+        "norm": "batch", "norm_first": False,
     },
     ("classifier", "conv"): {"channels": 64, "kernel": 5, "dense": 0},
-}
+}  # fmt: skip

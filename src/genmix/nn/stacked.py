@@ -27,11 +27,10 @@ Norm = Literal["batch", "running"]
 
 
 class Factory(Protocol):
-    """Build one network: ``(in_shape, out_dim) -> nn.Module`` from ``[B, *in_shape]`` to ``[B, out_dim]``."""
+    """What users may give for a network."""
 
     def __call__(self, in_shape: Shape, out_dim: int) -> nn.Module:
-        """Build the network."""
-        ...
+        """Build one network from ``[B, *in_shape]`` to ``[B, out_dim]``."""
 
 
 def _uniform(shape: Shape, bound: float, generator: torch.Generator) -> nn.Parameter:
@@ -67,7 +66,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedConv(nn.Module):
-    """``n`` convolutions (or transposed ones) as one grouped convolution on ``[B, n * channels, H, W]``.
+    """``n`` convolutions of stride 2 as one grouped convolution on ``[B, n * channels, H, W]``.
 
     Parameters
     ----------
@@ -75,12 +74,12 @@ class StackedConv(nn.Module):
         Number of layers in the stack.
     in_channels, out_channels : int
         Channels of each network.
-    kernel, stride, padding : int
-        As in `torch.nn.Conv2d`.
+    kernel : int
+        Side of the kernel; half of an odd side is rounded up where this is odd, too, else down.
     generator : torch.Generator
         Source of the initial weights (He-uniform).
     transposed : bool
-        Upsample instead of downsample.
+        Double the sides instead of halving them.
     """
 
     def __init__(
@@ -91,16 +90,14 @@ class StackedConv(nn.Module):
         generator: torch.Generator,
         *,
         kernel: int = 4,
-        stride: int = 2,
-        padding: int = 1,
         transposed: bool = False,
     ) -> None:
         super().__init__()
-        fan_in = in_channels * kernel**2 // (stride**2 if transposed else 1)
+        fan_in = in_channels * kernel**2 // (4 if transposed else 1)
         shape = (n * in_channels, out_channels) if transposed else (n * out_channels, in_channels)
         self.weight = _uniform((*shape, kernel, kernel), math.sqrt(6 / max(fan_in, 1)), generator)
         self.bias = nn.Parameter(torch.zeros(n * out_channels))
-        self.options = {"stride": stride, "padding": padding, "groups": n}
+        self.options = {"stride": 2, "padding": (kernel - 1) // 2, "groups": n}
         if transposed:
             self.options["output_padding"] = kernel % 2  # odd kernels double the size too
         self.transposed = transposed
@@ -137,10 +134,7 @@ class StackedNorm(nn.Module):
         """Normalise ``[n, B, features]`` over B, or ``[B, n * channels, H, W]`` over B, H and W."""
         if x.dim() == 4:
             return self.norm(x)
-        n, batch, features = x.shape
-        return (
-            self.norm(x.transpose(0, 1).reshape(batch, n * features)).view(batch, n, features).transpose(0, 1)
-        )
+        return self.norm(x.transpose(0, 1).flatten(1)).view(x.shape[1], len(x), -1).transpose(0, 1)
 
 
 class StackedMLP(nn.Module):
@@ -179,9 +173,8 @@ class StackedMLP(nn.Module):
         super().__init__()
         widths = [math.prod(in_shape), *hidden, math.prod(out_shape)]
         self.layers = nn.ModuleList(StackedLinear(n, a, b, generator) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(
-            StackedNorm(n * width, running=norm == "running") for width in hidden if norm
-        )
+        running = norm == "running"
+        self.norms = nn.ModuleList(StackedNorm(n * width, running=running) for width in hidden if norm)
         self.out_shape, self.negative_slope, self.sigmoid_output = out_shape, negative_slope, sigmoid_output
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,24 +233,20 @@ class StackedConvNet(nn.Module):
     ) -> None:
         super().__init__()
         width, size = in_shape[0], in_shape[1:]
-        convs: list[nn.Module] = []
-        norms: list[nn.Module] = []
-        padding = (kernel - 1) // 2
-        while not convs or (max(size) > smallest and min(size) >= 4):
-            out = channels * 2 ** len(convs)
-            convs.append(StackedConv(n, width, out, generator, kernel=kernel, padding=padding))
-            use_norm = norm is not None and (norm_first or len(convs) > 1)
-            norms.append(StackedNorm(n * out, running=norm == "running") if use_norm else nn.Identity())
-            width, size = out, tuple((side + 2 * padding - kernel) // 2 + 1 for side in size)
-        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        while not self.convs or (max(size) > smallest and min(size) >= 4):
+            out = channels * 2 ** len(self.convs)
+            use_norm = norm is not None and (norm_first or len(self.convs) > 0)
+            self.convs.append(StackedConv(n, width, out, generator, kernel=kernel))
+            self.norms.append(StackedNorm(n * out, running=norm == "running") if use_norm else nn.Identity())
+            width, size = out, tuple((side + kernel % 2) // 2 for side in size)
         self.negative_slope = negative_slope
-        flat = (width * math.prod(size),)
-        hidden = (dense,) if dense else ()
+        flat, hidden = (width * math.prod(size),), (dense,) if dense else ()
         self.head = StackedMLP(
             n, flat, out_shape, generator, hidden=hidden, norm=norm, negative_slope=negative_slope
         )
         if small_start:
-            for layer in [*convs, *self.head.layers]:
+            for layer in [*self.convs, *self.head.layers]:
                 weight = layer.weight.detach()  # shares the parameter's memory
                 fan_in = weight[0].numel() if weight.dim() == 4 else weight.shape[1]
                 weight.mul_(fan_in**-0.5 / weight.abs().max())
@@ -317,16 +306,13 @@ class StackedConvGenerator(nn.Module):
         sizes = [out_shape[1:]]
         while max(sizes[0]) > smallest:
             sizes.insert(0, tuple(-(-side // 2) for side in sizes[0]))
-        self.sizes = sizes
-        widths = [channels * 2**i for i in reversed(range(len(sizes) - 1))] or [out_shape[0]]
+        widths = [*(channels * 2**i for i in reversed(range(len(sizes) - 1))), out_shape[0]]
         self.first = StackedLinear(n, math.prod(in_shape), widths[0] * math.prod(sizes[0]), generator)
-        steps = list(zip(widths, [*widths[1:], out_shape[0]], strict=True)) if len(sizes) > 1 else []
-        padding = (kernel - 1) // 2
         self.convs = nn.ModuleList(
-            StackedConv(n, a, b, generator, kernel=kernel, padding=padding, transposed=True) for a, b in steps
+            StackedConv(n, a, b, generator, kernel=kernel, transposed=True) for a, b in pairwise(widths)
         )
-        self.norms = nn.ModuleList(StackedNorm(n * a, running=norm == "running") for a, _ in steps)
-        self.widths, self.out_shape = widths, out_shape
+        self.norms = nn.ModuleList(StackedNorm(n * width, running=norm == "running") for width in widths[:-1])
+        self.sizes, self.widths, self.out_shape = sizes, widths, out_shape
 
     def forward(self, z: Tensor) -> Tensor:
         """Map noise ``[n, B, latent_dim]`` to images ``[n, B, C, H, W]``."""
@@ -343,10 +329,9 @@ class StackedModules(nn.Module):
     Parameters
     ----------
     factory : callable
-        ``(in_shape, out_dim) -> nn.Module``, mapping ``[B, *in_shape]`` to ``[B, out_dim]``. Layers that
-        update buffers in training (batch normalisation with running statistics) cannot be stacked: use
-        ``track_running_stats=False`` or layer normalisation. Random layers, such as dropout, may be random in
-        training only.
+        As `Factory`. Layers that update buffers in training (batch normalisation with running statistics)
+        cannot be stacked: use ``track_running_stats=False`` or layer normalisation. Random layers, such as
+        dropout, may be random in training only.
     n, in_shape, out_shape, generator
         As in `StackedMLP`; the output is reshaped to `out_shape`.
 
@@ -370,24 +355,22 @@ class StackedModules(nn.Module):
         self.buffer_names = list(buffers)
         for index, value in enumerate(buffers.values()):
             self.register_buffer(f"buffer_{index}", value)
-        self.template = [
-            modules[0].to("meta")
-        ]  # in a list, so that its parameters are not registered as ours
+        self.template = [modules[0].to("meta")]  # in a list: its parameters are not to be registered as ours
         self.out_shape = out_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[n, B, *in_shape]`` to ``[n, B, *out_shape]``."""
-        state = dict(zip(self.names, self.stacked, strict=True))
+        parameters = dict(zip(self.names, self.stacked, strict=True))
         buffers = {name: getattr(self, f"buffer_{index}") for index, name in enumerate(self.buffer_names)}
 
-        def one(parameters: dict[str, Tensor], own_buffers: dict[str, Tensor], batch: Tensor) -> Tensor:
-            return torch.func.functional_call(self.template[0], (parameters, own_buffers), (batch,))
+        def one(state: tuple[dict[str, Tensor], dict[str, Tensor]], batch: Tensor) -> Tensor:
+            return torch.func.functional_call(self.template[0], state, (batch,))
 
         if self.training:
             self.seed = (self.seed + 1) % 2**31  # dropout differs from one call to the next
         # In evaluation too: `functional_call` puts the parameters into the template while it runs.
         with _GLOBAL_GENERATORS, _seeded(self.seed, x.device) if self.training else nullcontext():
-            out = torch.vmap(one, randomness="different")(state, buffers, x)
+            out = torch.vmap(one, randomness="different")((parameters, buffers), x)
         return out.reshape(*x.shape[:2], *self.out_shape)
 
     def train(self, mode: bool = True) -> Self:
@@ -404,8 +387,7 @@ class StackedModules(nn.Module):
         self.seed = int(state)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        # Version 0.1 did not keep the seed.
-        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state())  # version 0.1 had no seed
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 

@@ -6,12 +6,11 @@ show it in a notebook or call its ``savefig``. Cluster k has colour ``palette(K)
 
 from __future__ import annotations
 
-from genmix.plots.comparison import agreement, quality_and_time
+from genmix.plots.comparison import agreement, confusion, quality_and_time
 from genmix.plots.components import component_samples, telling_features
 from genmix.plots.fit import (
     certainty_histogram,
     cluster_sizes,
-    confusion,
     curve_keys,
     map_2d,
     reliability,

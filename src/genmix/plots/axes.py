@@ -1,9 +1,13 @@
-"""What all figures share: the neutral colours, figures sized in points, quiet axes, safe names."""
+"""What all figures share: the neutral colours, figures sized in points, quiet axes, marks, safe names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from genmix.base.validation import printable
 
@@ -38,13 +42,13 @@ def panels(
     across = min(across, n)
     down = -(-n // across)
     figure = new_figure(width * across, height * down)
+    share_x = (width - margins.left - margins.right) / width / across
+    share_y = (height - margins.bottom - margins.top) / height / down
     axes = []
     for i in range(n):
         row, column = divmod(i, across)
         x, y = column * width + margins.left, (down - 1 - row) * height + margins.bottom
-        inner = (width - margins.left - margins.right, height - margins.bottom - margins.top)
-        share = (x / width / across, y / height / down, inner[0] / width / across, inner[1] / height / down)
-        axes.append(figure.add_axes(share))
+        axes.append(figure.add_axes((x / width / across, y / height / down, share_x, share_y)))
     return figure, axes
 
 
@@ -59,7 +63,25 @@ def plain(axis: Axes, grid: Literal["", "x", "y"] = "") -> None:
         axis.set_axisbelow(True)
 
 
+def name_rows(axis: Axes, names: Sequence[object]) -> None:
+    """Write a name at each of the rows 0, 1, ... of an axis, the first on top."""
+    axis.set_yticks(range(len(names)), [str(name) for name in names], fontsize=10)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+
+
+def draw_range(axis: Axes, values: NDArray, row: ArrayLike, color: str) -> None:
+    """Draw the 10th to 90th percentile as a line and the median as a dot, one row a column of values."""
+    low, median, high = np.nanpercentile(values, [10, 50, 90], axis=0)
+    axis.hlines(row, low, high, color=color, linewidth=3.8, alpha=0.45)
+    axis.scatter(median, row, s=24, color=color, linewidths=0, zorder=3)
+
+
+def brief(text: object, limit: int = 60) -> str:
+    """Return a text short enough for where it stands, in signs that a file can hold."""
+    shown = printable(str(text))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
 def shorten(name: object, limit: int = 24) -> str:
     """Return a name short enough for an axis, its dollar signs kept from being read as mathematics."""
-    text = printable(str(name))
-    return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
+    return brief(name, limit).replace("$", r"\$")

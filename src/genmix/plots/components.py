@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.plots.axes import INK, MUTED, RULE, Margins, new_figure, panels, plain, shorten
+from genmix.plots.axes import INK, MUTED, Margins, draw_range, name_rows, new_figure, panels, plain, shorten
 from genmix.plots.palette import palette
 from genmix.plots.pictures import image_style, is_images, mosaic, to_rgba
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_FEATURES = 20  # rows of a table panel a reader still takes in
@@ -63,10 +62,10 @@ def component_samples(
     real = {k: np.asarray(nearest_by_component.get(k, ())) for k in components}
     samples = {k: np.asarray(samples_by_component[k]) for k in components}
     if reference is None:
-        found = [part for part in real.values() if len(part)]
-        if not found:
+        items = [part for part in real.values() if len(part)]
+        if not items:
             raise ValueError("nearest_by_component has no items; give reference=X, the real data.")
-        reference = np.concatenate(found)
+        reference = np.concatenate(items)
     if is_images(reference):
         return _image_rows(samples, real, np.asarray(reference), colors)
     return _table_panels(samples, real, np.asarray(reference, dtype=np.float64), feature_names, colors)
@@ -77,17 +76,18 @@ def _image_rows(
 ) -> Figure:
     style = image_style(reference)
     shown = max(1, max(len(part) for part in samples.values()))
-    figure = new_figure(2 * 26 * shown + 60, 34 * len(samples) + 24)
+    height = 34 * len(samples) + 24
+    figure = new_figure(2 * 26 * shown + 60, height)
     axes = figure.subplots(len(samples), 2, squeeze=False)
-    figure.subplots_adjust(0.04, 0.01, 0.99, 1 - 24 / (34 * len(samples) + 24), 0.04, 0.1)
+    figure.subplots_adjust(0.04, 0.01, 0.99, 1 - 24 / height, 0.04, 0.1)
     for row, k in zip(axes, samples, strict=True):
         for axis, items, ink in ((row[0], samples[k], colors[k]), (row[1], real[k], INK)):
             axis.set_axis_off()
             if len(items):
                 axis.imshow(mosaic(to_rgba(items, style, ink), shown), interpolation="nearest")
         row[0].set_title(str(k), loc="left", x=-0.06, y=0.2, fontsize=11, color=colors[k], fontweight="bold")
-    axes[0, 0].text(0, 1.25, "generated", transform=axes[0, 0].transAxes, fontsize=10, color=MUTED)
-    axes[0, 1].text(0, 1.25, "nearest real", transform=axes[0, 1].transAxes, fontsize=10, color=MUTED)
+    for axis, name in zip(axes[0], ("generated", "nearest real"), strict=True):
+        axis.text(0, 1.25, name, transform=axis.transAxes, fontsize=10, color=MUTED)
     return figure
 
 
@@ -124,35 +124,21 @@ def _table_panels(
     colors: list[str],
 ) -> Figure:
     center, spread = _center_spread(reference)
-    named = feature_names is not None and len(feature_names) == reference.shape[1]
-    if reference.shape[1] > MAX_FEATURES:
-        columns = telling_features([real[k] for k in real], reference)
-    else:
-        columns = np.arange(reference.shape[1])
-    names = [shorten(feature_names[i]) if named and feature_names else f"feature {i}" for i in columns]
-    margins = Margins(
-        left=6.0 * max(len(name) for name in names) + 8, bottom=26.0, top=18.0 if len(samples) > 1 else 2.0
-    )
+    columns = telling_features(list(real.values()), reference)
+    if feature_names is None or len(feature_names) != reference.shape[1]:
+        feature_names = [f"feature {i}" for i in range(reference.shape[1])]
+    names = [shorten(feature_names[i]) for i in columns]
+    margins = Margins(left=6 * max(map(len, names)) + 8, bottom=26, top=18 if len(samples) > 1 else 2)
     figure, axes = panels(len(samples), 300, 17 * len(columns) + 40, margins)
     for axis, k in zip(axes, samples, strict=True):
-        plain(axis)
+        plain(axis, grid="x")
         for items, color, shift in ((real[k], MUTED, 0.2), (samples[k], colors[k], -0.2)):
             if len(items):
-                scaled = (np.asarray(items, dtype=np.float64) - center) / spread
-                _ranges(axis, scaled[:, columns], color, shift)
-        axis.set_yticks(range(len(columns)), names, fontsize=10)
-        axis.set_ylim(len(columns) - 0.4, -0.6)
+                scaled = ((np.asarray(items, dtype=np.float64) - center) / spread)[:, columns]
+                draw_range(axis, scaled.clip(-3, 3), np.arange(len(columns)) + shift, color)
+        name_rows(axis, names)
         axis.set_xlim(-3.1, 3.1)
         axis.set_xticks([-2, 0, 2], ["-2", "mean", "+2"], fontsize=10)
-        axis.axvline(0, color=RULE, linewidth=1, zorder=0)
         if len(samples) > 1:
             axis.set_title(str(k), color=colors[k], fontsize=11, fontweight="bold", loc="left")
     return figure
-
-
-def _ranges(axis: Axes, scaled: NDArray, color: str, shift: float) -> None:
-    """Draw the 10th to 90th percentile as a line and the median as a dot, one row a feature."""
-    low, middle, high = np.nanpercentile(np.clip(scaled, -3, 3), [10, 50, 90], axis=0)
-    rows = np.arange(scaled.shape[1]) + shift
-    axis.hlines(rows, low, high, color=color, linewidth=3.6, alpha=0.45)
-    axis.scatter(middle, rows, s=22, color=color, linewidths=0, zorder=3)

@@ -1,14 +1,15 @@
-"""Figures about a fit: where clusters lie, how sure the model is, how large they are, how it learned."""
+"""Figures about a fit: where clusters lie, how certain the model is, how large they are, how it learned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.plots.axes import INK, MUTED, Margins, new_figure, panels, plain, shorten
+from genmix.plots.axes import INK, MUTED, Margins, draw_range, name_rows, new_figure, panels, plain
 from genmix.plots.palette import palette, text_on
 
 if TYPE_CHECKING:
@@ -26,14 +27,7 @@ CURVE_TITLES = {
     "epsilon": "Share of other clusters' items (epsilon)",
     "smallest_share": "Share of the smallest cluster",
 }
-
-
-_NO_CURVES = {
-    "iteration",
-    "seconds",
-    "reinitialized",
-    "bound",
-}  # reinitialized names components; see log_likelihood
+_NO_CURVES = {"iteration", "seconds", "reinitialized", "bound"}  # `log_likelihood` is drawn for the bound
 
 
 def map_2d(
@@ -65,22 +59,19 @@ def map_2d(
 
     places, cluster = np.asarray(points, dtype=np.float64), np.asarray(labels)
     colors = palette(n_components or int(cluster.max(initial=-1)) + 1)
-    sure = np.ones(len(places)) if certainty is None else np.asarray(certainty, dtype=np.float64)
+    certainty = np.ones(len(places)) if certainty is None else np.asarray(certainty, dtype=np.float64)
     figure = new_figure(480, 400)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axis.set_axis_off()
-    order = np.argsort(sure, kind="stable")  # sure points on top
-    shades = np.array([colors[k] for k in cluster[order]], dtype=object)
-    size = float(np.clip(11000 / max(len(places), 1), 4, 30))
-    strength = 0.15 + 0.75 * sure[order] ** 2
-    x, y = places[order].T
-    colored = to_rgba_array(list(shades), alpha=strength)
-    axis.scatter(x, y, s=size, c=colored, linewidths=0, rasterized=True)
+    order = np.argsort(certainty, kind="stable")  # certain points on top
+    shades = to_rgba_array([colors[k] for k in cluster[order]], alpha=0.15 + 0.75 * certainty[order] ** 2)
+    size = np.clip(11000 / max(len(places), 1), 4, 30)
+    axis.scatter(places[order, 0], places[order, 1], s=size, c=shades, linewidths=0, rasterized=True)
     for k in np.unique(cluster):
         x, y = _densest(places[cluster == k], float(np.ptp(places, axis=0).max()))
-        badge = {"boxstyle": "circle,pad=0.28", "fc": colors[k], "ec": "#ffffff", "linewidth": 1.2}
-        number = axis.text(x, y, str(k), color=text_on(colors[k]), bbox=badge, ha="center", va="center")
-        number.set(fontsize=12, fontweight="bold")
+        number = axis.text(x, y, str(k), fontsize=12, fontweight="bold", ha="center", va="center")
+        number.set_bbox({"boxstyle": "circle,pad=0.28", "fc": colors[k], "ec": "#ffffff", "linewidth": 1.2})
+        number.set_color(text_on(colors[k]))
     axis.margins(0.03)
     return figure
 
@@ -95,7 +86,7 @@ def _densest(points: NDArray, extent: float) -> NDArray:
 def certainty_histogram(
     certainty: ArrayLike, labels: ArrayLike | None = None, *, n_components: int | None = None
 ) -> Figure:
-    """Show how sure the model is of its assignments.
+    """Show how certain the model is of its assignments.
 
     Parameters
     ----------
@@ -106,39 +97,34 @@ def certainty_histogram(
     n_components : int, optional
         K, for the colours. Default: largest label + 1.
     """
-    sure = np.asarray(certainty, dtype=np.float64)
-    groups = {}
+    certainty = np.asarray(certainty, dtype=np.float64)
+    groups: list[NDArray] = []
     if labels is not None:
         cluster = np.asarray(labels)
-        groups = {k: sure[cluster == k] for k in range(n_components or int(cluster.max(initial=-1)) + 1)}
+        groups = [certainty[cluster == k] for k in range(n_components or int(cluster.max(initial=-1)) + 1)]
     rows = 15 * len(groups)
     height = 150 + (rows + 20 if groups else 0)
     figure = new_figure(340, height)
-    axes = [figure.add_axes((30 / 340, 1 - 108 / height if groups else 34 / height, 302 / 340, 92 / height))]
+    axis = figure.add_axes((30 / 340, 1 - 108 / height, 302 / 340, 92 / height))
+    count, edges = np.histogram(np.clip(certainty, 0, 1), bins=25, range=(0, 1))
+    plain(axis, grid="y")
+    axis.bar(edges[:-1], 100 * count / max(len(certainty), 1), width=0.036, align="edge", color=MUTED)
+    axis.set_title("% of items", loc="left", fontsize=10, color=MUTED)
+    axis.set_xlim(0, 1.01)
     if groups:
-        axes.append(figure.add_axes((30 / 340, 34 / height, 302 / 340, rows / height), sharex=axes[0]))
-        axes[0].tick_params(labelbottom=False)
-    share, edges = np.histogram(np.clip(sure, 0, 1), bins=25, range=(0, 1))
-    plain(axes[0], grid="y")
-    axes[0].bar(edges[:-1], 100 * share / max(len(sure), 1), width=0.036, align="edge", color=MUTED)
-    axes[0].set_title("% of items", loc="left", fontsize=10, color=MUTED)
-    axes[0].set_xlim(0, 1.01)
-    colors = palette(len(groups))
-    for k, part in groups.items():
-        if len(part):
-            low, middle, high = np.percentile(part, [10, 50, 90])
-            axes[1].hlines(k, low, high, color=colors[k], linewidth=4, alpha=0.45)
-            axes[1].scatter(middle, k, s=26, color=colors[k], linewidths=0, zorder=3)
-    if groups:
-        plain(axes[1])
-        axes[1].set_yticks(range(len(groups)), [str(k) for k in groups], fontsize=10)
-        axes[1].set_ylim(len(groups) - 0.4, -0.6)
-    axes[-1].set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
+        axis.tick_params(labelbottom=False)
+        axis = figure.add_axes((30 / 340, 34 / height, 302 / 340, rows / height), sharex=axis)
+        plain(axis)
+        name_rows(axis, range(len(groups)))
+    for k, (group, color) in enumerate(zip(groups, palette(len(groups)), strict=True)):
+        if len(group):
+            draw_range(axis, group, k, color)
+    axis.set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
     return figure
 
 
 def reliability(calibration: Mapping[str, Any]) -> Figure:
-    """Show how often a model is right, against how sure it is.
+    """Show how often a model is right, against how certain it is.
 
     Parameters
     ----------
@@ -149,11 +135,10 @@ def reliability(calibration: Mapping[str, Any]) -> Figure:
     axis = figure.add_axes((46 / 340, 40 / 290, 280 / 340, 240 / 290))
     plain(axis, grid="y")
     axis.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-    bins = calibration["bins"]
-    sure, right = [part["certainty"] for part in bins], [part["accuracy"] for part in bins]
-    total = sum(part["size"] for part in bins)
-    color = palette(1)[0]
-    axis.scatter(sure, right, s=[14 + 220 * part["size"] / total for part in bins], color=color, zorder=3)
+    certainty, accuracy, size = (
+        np.array([part[key] for part in calibration["bins"]]) for key in ("certainty", "accuracy", "size")
+    )
+    axis.scatter(certainty, accuracy, s=14 + 220 * size / size.sum(), color=palette(1)[0], zorder=3)
     axis.set_xlim(-0.02, 1.04)
     axis.set_ylim(-0.02, 1.06)
     axis.set_xlabel("certainty (largest membership)", fontsize=10, color=MUTED)
@@ -176,16 +161,13 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
     count = np.asarray(sizes)
     figure, (axis,) = panels(1, 340, 20 * len(count) + 40, Margins(left=26))
     plain(axis)
-    axis.barh(range(len(count)), count, height=0.68, color=palette(len(count)))
-    for k, value in enumerate(count):
-        number = axis.annotate(f"{int(value):,}", (value, k), (5, 0), textcoords="offset points")
-        number.set(va="center", fontsize=10, color=INK)
+    bars = axis.barh(range(len(count)), count, height=0.68, color=palette(len(count)))
+    axis.bar_label(bars, [f"{int(items):,}" for items in count], padding=5, fontsize=10, color=INK)
     if weights is not None:
         expected = np.asarray(weights) * count.sum()
         rows = np.arange(len(count))
         axis.vlines(expected, rows - 0.42, rows + 0.42, color=INK, linewidth=1.2)
-    axis.set_yticks(range(len(count)), [str(k) for k in range(len(count))], fontsize=10)
-    axis.set_ylim(len(count) - 0.4, -0.6)
+    name_rows(axis, range(len(count)))
     axis.set_xlim(0, max(1, float(count.max(initial=0))) * 1.16)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlabel("items", fontsize=10, color=MUTED)
@@ -194,8 +176,8 @@ def cluster_sizes(sizes: ArrayLike, weights: ArrayLike | None = None) -> Figure:
 
 def curve_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the keys of a history that can be drawn (numbers, or one a component), known ones first."""
-    found = {key for record in history for key in record} - _NO_CURVES
-    drawable = [key for key in sorted(found) if any(np.isfinite(row).any() for row in _curve(history, key))]
+    keys = {key for record in history for key in record} - _NO_CURVES
+    drawable = [key for key in sorted(keys) if np.isfinite(_curve(history, key)).any()]
     return [k for k in CURVE_TITLES if k in drawable] + [k for k in drawable if k not in CURVE_TITLES]
 
 
@@ -225,8 +207,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
     for axis, key in zip(axes, chosen, strict=True):
         plain(axis, grid="y")
         lines = _curve(history, key)
-        colors = palette(lines.shape[0]) if lines.shape[0] > 1 else [INK]
-        for line, color in zip(lines, colors, strict=True):
+        for line, color in zip(lines, palette(len(lines)) if len(lines) > 1 else [INK], strict=False):
             mark = "o" if np.isfinite(line).sum() < 25 else None
             axis.plot(iteration, line, color=color, linewidth=1.8, marker=mark, markersize=3.5)
         axis.set_title(CURVE_TITLES.get(key, key.replace("_", " ")), loc="left", fontsize=10, color=MUTED)
@@ -247,65 +228,4 @@ def _curve(history: Sequence[Mapping[str, Any]], key: str) -> NDArray:
         except (TypeError, ValueError):  # text, None or ragged lists cannot be drawn
             value = np.array([np.nan])
         values.append(np.where(np.isfinite(value), value, np.nan))
-    lines = np.full((max((len(v) for v in values), default=1), len(values)), np.nan)
-    for i, value in enumerate(values):
-        lines[: len(value), i] = value
-    return lines
-
-
-def confusion(table: ArrayLike, class_names: Sequence[str]) -> Figure:
-    """Draw how known classes fall into clusters.
-
-    Parameters
-    ----------
-    table : array int [K, C]
-        Items of cluster k (row) that carry class c (column).
-    class_names : sequence of str
-        The C classes.
-
-    Returns
-    -------
-    Figure
-        A cell is as strong as the share of its cluster; classes are ordered so that the best match of
-        clusters and classes lies along the diagonal.
-
-    Raises
-    ------
-    ValueError
-        A table of another shape, or a class without a name.
-    """
-    from matplotlib.patches import Rectangle
-    from scipy.optimize import linear_sum_assignment
-
-    count = np.asarray(table)
-    if count.ndim != 2 or len(class_names) != count.shape[1]:
-        raise ValueError(
-            f"a table of shape {count.shape} and {len(class_names)} class names were given; expected [K, C] "
-            "and C names"
-        )
-    matched = linear_sum_assignment(-count)[1]
-    order = [*matched, *sorted(set(range(count.shape[1])) - set(matched.tolist()))]
-    colors, share = palette(len(count)), count / np.maximum(count.sum(1, keepdims=True), 1)
-    cell = 34 if count.shape[1] <= 12 else 20
-    names = [shorten(class_names[c], 14) for c in order]
-    slanted = max(map(len, names)) > 3
-    margins = Margins(left=26, right=50 if slanted else 8, bottom=4, top=70 if slanted else 22)
-    figure, (axis,) = panels(1, max(340, cell * len(order) + 60), 24 * len(count) + margins.top + 4, margins)
-    plain(axis)
-    for k, column in np.ndindex(count.shape):
-        c = order[column]
-        if count[k, c]:
-            strength = 0.08 + 0.72 * share[k, c]
-            axis.add_patch(Rectangle((column - 0.46, k - 0.46), 0.92, 0.92, fc=colors[k], alpha=strength))
-            if count.shape[1] <= 12:
-                axis.text(column, k, f"{int(count[k, c])}", ha="center", va="center", fontsize=10, color=INK)
-    axis.xaxis.tick_top()  # first: it makes other labels, which know nothing of what was set before
-    axis.set_xticks(range(len(order)), names, fontsize=10, rotation_mode="anchor")
-    if slanted:
-        axis.tick_params(axis="x", rotation=40)
-        for name in axis.get_xticklabels():
-            name.set_horizontalalignment("left")
-    axis.set_yticks(range(len(count)), [str(k) for k in range(len(count))], fontsize=10)
-    axis.set_xlim(-0.6, count.shape[1] - 0.4)
-    axis.set_ylim(len(count) - 0.4, -0.6)
-    return figure
+    return np.array(list(zip_longest(*values, fillvalue=np.nan)))

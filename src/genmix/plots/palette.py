@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
-# Ten colours found by search: every pair stays at least 0.088 apart in OKLab for normal, deuteranope and
-# protanope eyes, and each keeps a contrast of 2.3 or more on the white and on the dark page alike.
-_FIRST_TEN = (
-    "#717ae9",
-    "#f5901e",
-    "#3b8b2f",
-    "#af3c7d",
-    "#18b7ed",
-    "#774e34",
-    "#79b876",
-    "#f37fc3",
-    "#6541ac",
-    "#a0848a",
-)
-
-# Björn Ottosson's OKLab matrices (2020): distances in OKLab are close to what the eye sees.
-_OKLAB_TO_LMS = np.array(
-    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
-)
-_LMS_TO_RGB = np.array(
-    [
-        [4.0767416621, -3.3077115913, 0.2309699292],
-        [-1.2684380046, 2.6097574011, -0.3413193965],
-        [-0.0041960863, -0.7034186147, 1.7076147010],
-    ]
-)
+# The first ten stay at least 0.088 apart in OKLab for normal, deuteranope and protanope eyes, and keep a
+# contrast of 2.3 with the white and with the dark page. Each further one is far from those before it.
+_COLORS = (
+    "#717ae9 #f5901e #3b8b2f #af3c7d #18b7ed #774e34 #79b876 #f37fc3 #6541ac #a0848a "
+    "#a36e09 #345a73 #09672e #4d8685 #ad90e1 #9563ab #823564 #e28374 #b0a077 #b65c4e "
+    "#74aead #2382ba #be93aa #3c4f97 #76769d #7f7d52 #624b6c #93a0c8 #515a33 #996c79 "
+    "#8c352a #0a9068 #6ca4eb #cd9641 #2abaa4 #5f75c1 #cc85c5 #ada543 #de809e #ab5b8a "
+    "#6e3d82 #857d0b #2a6056 #15b5cb #c4948b #714754 #957256 #92aa85 #618568 #597f9b "
+    "#5a8a3d #883352 #b25977 #1f5596 #849ded #60438d #8668b6 #49b98f #893a0e #b36139 "
+    "#df8860 #8b333f #b65963 #ad6723 #e28189 #d88e4e #bf9e3d #728426 #98ac51 #467cc0 "
+    "#52abe5 #d682b3 #356312 #504994 #793974 #3d8e53 #746fbe #a15e9c #0ab8b9 #9a96e9 "
+    "#be8ad5 #8f6e8b #485477 #80a7c4 #9b6d65 #be997c #62542c #7eae98 #3c5f43 #265e68 "
+    "#b097bc #734841 #35b1da #80b264 #66b679 #6e4d32 #6d485d #c292a0 #5a4e72 #a79ac2"
+).split()
 
 
 def palette(n_colors: int) -> list[str]:
@@ -46,8 +32,8 @@ def palette(n_colors: int) -> list[str]:
     -------
     list of str
         ``n_colors`` colours ``#rrggbb``. A longer palette begins with the shorter one, so cluster 3 keeps
-        its colour whatever the number of clusters. The first ten are safe for colour-blind readers; further
-        ones are as far from those before as possible, and all figures name clusters by number as well.
+        its colour whatever the number of clusters. The first ten are safe for colour-blind readers, the first
+        hundred differ; all figures name clusters by number as well.
 
     Raises
     ------
@@ -56,51 +42,12 @@ def palette(n_colors: int) -> list[str]:
     """
     if n_colors < 0:
         raise ValueError(f"n_colors is {n_colors}; give the number of clusters, 0 or more.")
-    known = list(_FIRST_TEN) + (list(_further_colors()) if n_colors > len(_FIRST_TEN) else [])
-    return [known[i % len(known)] for i in range(n_colors)]
+    return [_COLORS[i % len(_COLORS)] for i in range(n_colors)]
 
 
 def text_on(color: str) -> str:
     """Return the text colour, near-black or white, that reads best on a background ``#rrggbb``."""
-    luminance = float(_linear_rgb(color) @ [0.2126, 0.7152, 0.0722])
+    rgb = np.array(list(bytes.fromhex(color[1:]))) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     # the contrasts of WCAG with white and with near-black (luminance 0.0086) are equal at 0.1985
-    return "#14171c" if luminance > 0.1985 else "#ffffff"
-
-
-@lru_cache(maxsize=1)
-def _further_colors() -> tuple[str, ...]:
-    """Greedy farthest-point choice among colours of middle lightness and two strengths."""
-    candidates = np.array(
-        [
-            (lightness, chroma * np.cos(hue), chroma * np.sin(hue))
-            for lightness in (0.45, 0.58, 0.71)
-            for chroma in (0.06, 0.12)
-            for hue in np.arange(0, 2 * np.pi, np.pi / 12)
-        ]
-    )
-    rgb = (candidates @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
-    on_screen = (rgb.min(1) >= 0) & (rgb.max(1) <= 1)
-    candidates, rgb = candidates[on_screen], rgb[on_screen]
-    taken = np.array([_oklab(color) for color in _FIRST_TEN])
-    gap = np.linalg.norm(candidates[:, None] - taken[None], axis=-1).min(1)
-    chosen = []
-    for _ in range(len(candidates)):
-        best = int(gap.argmax())
-        chosen.append(_hex(rgb[best]))
-        gap = np.minimum(gap, np.linalg.norm(candidates - candidates[best], axis=-1))
-    return tuple(chosen)
-
-
-def _linear_rgb(color: str) -> np.ndarray:
-    value = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def _oklab(color: str) -> np.ndarray:
-    lms = np.cbrt(np.linalg.solve(_LMS_TO_RGB, _linear_rgb(color)))
-    return np.linalg.solve(_OKLAB_TO_LMS, lms)
-
-
-def _hex(rgb: np.ndarray) -> str:
-    value = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * np.clip(rgb, 0, 1) ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(float(v) * 255):02x}" for v in value)
+    return "#14171c" if linear @ [0.2126, 0.7152, 0.0722] > 0.1985 else "#ffffff"

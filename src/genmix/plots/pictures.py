@@ -50,16 +50,20 @@ def image_style(X: ArrayLike) -> ImageStyle:
     ValueError
         If the number of dimensions is not 3 or 4, or no axis can be the channels.
     """
+    from genmix.base.preprocessing import pixel_range
+
     images = np.asarray(X)
     if images.ndim not in (3, 4):
         raise ValueError(f"got {images.ndim} dimensions; images are [N,H,W], [N,H,W,C] or [N,C,H,W].")
     channels_first = images.ndim == 4 and _channels_first(images.shape)
-    low, high = _pixel_range(images)
-    colored = images.ndim == 4 and images.shape[1 if channels_first else -1] != 1
+    finite = images[np.isfinite(images)]
+    low, high = pixel_range(finite) if finite.size else (0.0, 1.0)  # as the models see it
+    if -1 <= low < 0 < high <= 1:
+        low, high = -1.0, 1.0
+    grey = images.ndim == 3 or images.shape[1 if channels_first else 3] == 1
     # many pixels at the lowest value are the sign of strokes on an empty sheet
-    background = float(np.quantile(images, 0.4)) if images.size else low
-    ink = not colored and background <= low + 0.05 * (high - low)
-    return ImageStyle(low, high, channels_first, ink)
+    background = np.quantile(images, 0.4) if images.size else low
+    return ImageStyle(low, high, channels_first, bool(grey and background <= low + 0.05 * (high - low)))
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
@@ -68,17 +72,6 @@ def _channels_first(shape: tuple[int, ...]) -> bool:
         if shape[3] in channels or shape[1] in channels:
             return shape[3] not in channels
     raise ValueError(f"images of shape {shape[1:]} have no axis of 1, 3 or 4 channels.")
-
-
-def _pixel_range(images: NDArray) -> tuple[float, float]:
-    """Find the range that the models see too; -1..1 for what goes on both sides of 0 and not beyond it."""
-    from genmix.base.preprocessing import pixel_range
-
-    finite = images[np.isfinite(images)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = pixel_range(finite)
-    return (-1.0, 1.0) if -1 <= low < 0 < high <= 1 else (low, high)
 
 
 def to_rgba(images: ArrayLike, style: ImageStyle, color: str = "#000000") -> NDArray[np.uint8]:
@@ -107,20 +100,16 @@ def to_rgba(images: ArrayLike, style: ImageStyle, color: str = "#000000") -> NDA
     level = np.round(np.clip(value, 0, 1) * 255).astype(np.uint8)
     rgba = np.full((*level.shape[:3], 4), 255, dtype=np.uint8)
     if style.ink:
-        rgba[..., :3] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        rgba[..., :3] = list(bytes.fromhex(color[1:]))
         rgba[..., 3] = level[..., 0]
     else:
         rgba[..., : 4 if level.shape[-1] == 4 else 3] = level  # one grey channel spreads over three
-    return _shrink(rgba)
-
-
-def _shrink(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     side = max(rgba.shape[1:3])
     if side <= MAX_SIDE:
         return rgba
     from PIL import Image
 
-    size = (max(1, rgba.shape[2] * MAX_SIDE // side), max(1, rgba.shape[1] * MAX_SIDE // side))
+    size = [max(1, length * MAX_SIDE // side) for length in (rgba.shape[2], rgba.shape[1])]
     return np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in rgba])
 
 
@@ -141,11 +130,10 @@ def mosaic(rgba: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     n, height, width, _ = rgba.shape
     gap = max(1, width // 16)
     rows = -(-n // columns)
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), dtype=np.uint8)
-    for i, picture in enumerate(rgba):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
+    tiles = np.zeros((rows * columns, height + gap, width + gap, 4), dtype=np.uint8)
+    tiles[:n, :height, :width] = rgba
+    sheet = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
+    return sheet.reshape(rows * (height + gap), columns * (width + gap), 4)[:-gap, :-gap]
 
 
 def png(rgba: NDArray[np.uint8]) -> bytes:

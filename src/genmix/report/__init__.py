@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from genmix.report.comparison import write_comparison
+from genmix.report.comparison import comparison_cells, comparison_section, write_comparison
 from genmix.report.facts import apply, cluster_table, headline, settings_table
 from genmix.report.page import Block, Chart, Charts, Columns, Fact, Section, Table, render_page, write_page
 from genmix.report.parts import (
@@ -27,6 +27,8 @@ __all__ = [
     "Fact",
     "Section",
     "Table",
+    "comparison_cells",
+    "comparison_section",
     "model_section",
     "render_page",
     "write_comparison",
@@ -93,12 +95,8 @@ def model_section(
         training_charts(fitted),
         settings_table(model),
     ]
-    return Section(
-        title or type(model).__name__,
-        lead,
-        headline(fitted, seconds),
-        [part for part in blocks if part is not None],
-    )
+    shown = [block for block in blocks if block is not None]
+    return Section(title or type(model).__name__, lead, headline(fitted, seconds), shown)
 
 
 def write_report(
@@ -106,24 +104,21 @@ def write_report(
     X: ArrayLike,
     path: str | os.PathLike[str],
     *,
-    y: ArrayLike | None = None,
     title: str = "",
-    tables: Sequence[Table] = (),
-    class_names: Sequence[str] | None = None,
-    feature_names: Sequence[str] | None = None,
-    seconds: float | None = None,
-    max_map_points: int = 1500,
+    **content: Any,
 ) -> Path:
     """Write a report about one fitted model as one self-contained HTML file.
 
     Parameters
     ----------
-    model, X, y, tables, class_names, feature_names, seconds, max_map_points
+    model, X
         See `model_section`.
     path : path-like
         The file, such as ``report.html``; replaced whole or not at all.
     title : str, optional
-        Heading of the page.
+        Heading of the page. Default: what the model is.
+    **content
+        ``y``, ``tables``, ``class_names`` and the other arguments of `model_section`.
 
     Returns
     -------
@@ -137,15 +132,5 @@ def write_report(
     OSError
         If the file cannot be written.
     """
-    section = model_section(
-        model,
-        X,
-        y=y,
-        title="The model at a glance",
-        tables=tables,
-        class_names=class_names,
-        feature_names=feature_names,
-        seconds=seconds,
-        max_map_points=max_map_points,
-    )
+    section = model_section(model, X, title="The model at a glance", **content)
     return write_page(path, title or f"Clusters found by {type(model).__name__}", [section])

@@ -15,7 +15,7 @@ from genmix.report.facts import NONE
 from genmix.report.page import Block, Chart, Charts, Section, Table, write_page
 
 SCORES = ("accuracy", "ari", "nmi", "purity")
-_HEADINGS = {"ari": "ARI", "nmi": "NMI"}
+_HEADINGS = {"ari": "ARI", "nmi": "NMI", "megabytes": "MB"}
 
 
 def write_comparison(
@@ -31,12 +31,8 @@ def write_comparison(
 
     Parameters
     ----------
-    rows : sequence of mappings
-        A model each, best first: `compare.Comparison.table`.
-    agreement : array [M, M]
-        Adjusted Rand index between the models that came to an end.
-    names : sequence of str
-        Those models.
+    rows, agreement, names
+        See `comparison_section`.
     path : path-like
         The .html file, replaced whole or not at all.
     title, subtitle : str
@@ -47,13 +43,42 @@ def write_comparison(
     Path
         The file written.
     """
-    fine = [row for row in rows if row["seconds"] is not None]
+    section = comparison_section(rows, agreement, names, title="Which model to take")
+    return write_page(path, title, [section], subtitle=subtitle)
+
+
+def comparison_section(
+    rows: Sequence[Mapping[str, Any]],
+    agreement: ArrayLike,
+    names: Sequence[str],
+    *,
+    title: str,
+    lead: str = "",
+) -> Section:
+    """Describe a comparison as one section of a page.
+
+    Parameters
+    ----------
+    rows : sequence of mappings
+        A model each, best first: `compare.Comparison.table`.
+    agreement : array [M, M]
+        Adjusted Rand index between the models that came to an end.
+    names : sequence of str
+        Those models.
+    title, lead : str
+        Heading, and opening sentence.
+
+    Returns
+    -------
+    Section
+    """
+    finished = [row for row in rows if row["seconds"] is not None]
     blocks: list[Block] = [_table(rows)]
-    if fine and "accuracy" in fine[0]:
-        best = max(fine, key=lambda row: row["accuracy"])
+    if finished and "accuracy" in finished[0]:
+        best = max(finished, key=lambda row: row["accuracy"])
         chart = Chart(
-            plots.quality_and_time(fine),
-            f"accuracy of {len(fine)} models; the best is {best['model']} with {best['accuracy']:.3f}",
+            plots.quality_and_time(finished),
+            f"accuracy of {len(finished)} models; the best is {best['model']} with {best['accuracy']:.3f}",
             "Accuracy, and seconds of a fit",
             "Clusters are matched to classes as well as they can be. A line across a bar's end: a standard "
             "deviation over seeds.",
@@ -73,44 +98,32 @@ def write_comparison(
     failed = [[row["model"], row["error"]] for row in rows if row["error"]]
     if failed:
         blocks.append(Table(["model", "what went wrong"], failed, "Failed", prose=True))
-    return write_page(path, title, [Section("Which model to take", "", (), blocks)], subtitle=subtitle)
+    return Section(title, lead, blocks=blocks)
+
+
+def comparison_cells(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Write a row of `compare.Comparison.table` for people, mean and deviation in one cell."""
+    cells: dict[str, str | None] = {"model": row["model"], "labels": row["labels"]}
+    for score in SCORES:
+        deviation = f" ± {row[f'{score}_sd']:.3f}" if score in row and row["seeds"] > 1 else ""
+        cells[_HEADINGS.get(score, score)] = f"{row[score]:.3f}{deviation}" if score in row else None
+    for name, digits in (("clusters", 0), ("seconds", 1), ("megabytes", 0)):
+        text = None if row[name] is None else f"{row[name]:,.{digits}f}"
+        cells[_HEADINGS.get(name, name)] = text
+    return cells
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    scores = [score for score in SCORES if any(score in row for row in rows)]
-    columns = ["model", "labels", *[_HEADINGS.get(s, s) for s in scores], "clusters", "seconds", "MB"]
-    cells = [
-        [
-            row["model"],
-            row["labels"],
-            *[_score(row, score) for score in scores],
-            *[
-                _number(row[name], digits)
-                for name, digits in (("clusters", 0), ("seconds", 1), ("megabytes", 0))
-            ],
-        ]
-        for row in rows
-    ]
+    cells = [comparison_cells(row) for row in rows]
+    columns = [name for name in cells[0] if any(row[name] is not None for row in cells)]
     best = [
-        (max(fine, key=lambda i: rows[i][score]), 2 + column)
-        for column, score in enumerate(scores)
-        if (fine := [i for i, row in enumerate(rows) if score in row])
+        (max(rivals, key=lambda i: rows[i][score]), columns.index(_HEADINGS.get(score, score)))
+        for score in SCORES
+        for learned in ("ignored", "used")
+        if (rivals := [i for i, row in enumerate(rows) if score in row and row["labels"] == learned])
     ]
     note = (
-        "Labels: whether the model used those shown to it. Seconds of the fit alone; MB is the most memory "
-        "that its process took, libraries included."
+        "Labels: whether the model used those shown to it; the best of both kinds are underlined. Seconds of "
+        "the fit alone; MB is the most memory that its process took, libraries included."
     )
-    return Table(columns, cells, note=note, best=best)
-
-
-def _score(row: Mapping[str, Any], name: str) -> str:
-    if name not in row:
-        return NONE
-    return f"{row[name]:.3f}" + (f" ± {row[f'{name}_sd']:.3f}" if row["seeds"] > 1 else "")
-
-
-def _number(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{value:,.{digits}f}"
-
-
-__all__ = ["write_comparison"]
+    return Table(columns, [[row[name] or NONE for name in columns] for row in cells], note=note, best=best)

@@ -49,22 +49,24 @@ def embed_2d(X: ArrayLike, *, max_points: int = 1500, seed: int = 0) -> Map:
         t-SNE by openTSNE if that is installed, else by scikit-learn; a table of two columns is its own map;
         fewer than 20 points are placed by PCA.
     """
-    data = np.asarray(X)
-    random = np.random.default_rng(seed)
-    rows = np.arange(len(data))
-    if len(data) > max_points:
-        rows = np.sort(random.choice(len(data), max_points, replace=False))
+    data, random = np.asarray(X), np.random.default_rng(seed)
+    rows = _some_rows(len(data), max_points, random)
     flat = data[rows].reshape(len(rows), -1).astype(np.float64)
     if flat.shape[1] == 1:
-        return Map(
-            rows, np.column_stack([flat[:, 0], random.random(len(rows))]), "the one feature, spread upwards"
-        )
+        points = np.column_stack([flat[:, 0], random.random(len(rows))])
+        return Map(rows, points, "the one feature, spread upwards")
     if flat.shape[1] == 2:
         return Map(rows, flat, "the two features themselves")
     if data.ndim == 2:
-        spread = flat.std(0)
-        flat = (flat - flat.mean(0)) / np.where(spread > 0, spread, 1.0)
+        from sklearn.preprocessing import StandardScaler
+
+        flat = StandardScaler().fit_transform(flat)
     return Map(rows, *_place(flat, seed))
+
+
+def _some_rows(n: int, most: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Return all of n rows, or a random part of so many, ascending."""
+    return np.arange(n) if n <= most else np.sort(random.choice(n, most, replace=False))
 
 
 def _place(flat: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], str]:
@@ -72,13 +74,10 @@ def _place(flat: NDArray[np.float64], seed: int) -> tuple[NDArray[np.float64], s
 
     if not np.ptp(flat, axis=0).any():
         return np.zeros((len(flat), 2)), "one place, for all items are equal"
-    n_kept = min(_TSNE_DIMENSIONS, *flat.shape)
-    reduced = PCA(n_kept, svd_solver="full" if max(flat.shape) <= 4000 else "randomized", random_state=seed)
-    flat = reduced.fit_transform(flat)
+    solver = "full" if max(flat.shape) <= 4000 else "randomized"
+    flat = PCA(min(_TSNE_DIMENSIONS, *flat.shape), svd_solver=solver, random_state=seed).fit_transform(flat)
     if len(flat) < 20:
-        places = np.zeros((len(flat), 2))
-        places[:, : min(2, n_kept)] = flat[:, :2]
-        return places, "its two principal components"
+        return flat[:, :2], "its two principal components"  # there are two: items differ, and have 3 numbers
     perplexity = min(30.0, (len(flat) - 1) / 4)
     if importlib.util.find_spec("openTSNE") is not None:
         from openTSNE import TSNE as OpenTSNE
@@ -107,13 +106,9 @@ def nearest_rows(
     seed : int, default=0
         For that choice.
     """
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.metrics import pairwise_distances_argmin
 
-    data = np.asarray(X)
-    rows = np.arange(len(data))
-    if len(data) > max_rows:
-        rows = np.sort(np.random.default_rng(seed).choice(len(data), max_rows, replace=False))
-    flat = data[rows].reshape(len(rows), -1).astype(np.float32)
-    query = np.asarray(items).reshape(len(np.asarray(items)), -1).astype(np.float32)
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat)
-    return rows[search.kneighbors(np.nan_to_num(query), return_distance=False)[:, 0]]
+    data, query = np.asarray(X), np.asarray(items)
+    rows = _some_rows(len(data), max_rows, np.random.default_rng(seed))
+    flat, query = (part.reshape(len(part), -1).astype(np.float32) for part in (data[rows], query))
+    return rows[pairwise_distances_argmin(np.nan_to_num(query), flat)]

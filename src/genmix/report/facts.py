@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.base.validation import printable
 from genmix.plots import palette
+from genmix.plots.axes import brief
 from genmix.report import words
 from genmix.report.page import Chip, Fact, Table
 
@@ -34,15 +34,15 @@ class Fitted:
         ``predict_proba(X)``.
     classes : array [N] or None
         Known class of each row as text, "" where unknown; None where no row has one.
-    feature_names : sequence of str or None
-        Names of the columns of a table.
+    feature_names : sequence of str
+        Names of the columns of a table, none of images.
     """
 
     model: Any
     X: NDArray
     membership: NDArray[np.float64]
     classes: NDArray | None
-    feature_names: Sequence[str] | None
+    feature_names: Sequence[str]
 
     @property
     def n_components(self) -> int:
@@ -69,10 +69,25 @@ class Fitted:
         """Rows in each cluster."""
         return np.bincount(self.labels, minlength=self.n_components)
 
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether the class of each row is known, where `classes` are."""
+        return np.asarray(self.classes) != ""
+
     @property
     def history(self) -> list[dict[str, Any]]:
         """Records of the EM iterations, none for a model that keeps none."""
         return list(getattr(self.model, "history_", None) or [])
+
+    @cached_property
+    def majority(self) -> list[dict[str, Any]]:
+        """Majority class (``label``), ``size`` and ``purity`` of each cluster; [] without classes."""
+        if self.classes is None:
+            return []
+        from genmix.evaluation import metrics
+
+        classes, labels = self.classes[self.known], self.labels[self.known]
+        return metrics.cluster_table(classes, labels, clusters=range(self.n_components))
 
     def chip(self, k: int) -> Chip:
         """Return number and colour of cluster k."""
@@ -86,50 +101,22 @@ def apply(
     class_names: Sequence[str] | None,
     feature_names: Sequence[str] | None,
 ) -> Fitted:
-    """Apply a fitted model to data.
-
-    Raises
-    ------
-    ValueError
-        If ``X`` is empty, ``y`` has another length, or there is not one name a column.
-    """
-    names = feature_names
-    if names is None and hasattr(X, "columns"):
-        names = [str(name) for name in X.columns]
-    data = np.asarray(X)
-    if names is not None and data.ndim == 2 and len(names) != data.shape[1]:
-        raise ValueError(f"feature_names has {len(names)} names, X has {data.shape[1]} columns; name each")
+    """Apply a fitted model to data; arguments and errors as `genmix.report.model_section`."""
+    data, names = np.asarray(X), feature_names
+    d = data.shape[1] if data.ndim == 2 else 0
+    if names is None:
+        names = [str(name) for name in getattr(X, "columns", [f"feature {i}" for i in range(d)])]
+    if d and len(names) != d:
+        raise ValueError(f"feature_names has {len(names)} names, X has {d} columns; name each")
     if len(data) == 0:
-        raise ValueError(
-            "X has no rows; a report needs the data the model was fitted on, or other data like it."
-        )
+        raise ValueError("X has no rows; a report needs the data of the fit, or other data like it.")
     membership = np.asarray(model.predict_proba(X), dtype=np.float64)
     classes = None if y is None else class_texts(y, class_names)
     if classes is not None and len(classes) != len(data):
-        raise ValueError(
-            f"y has {len(classes)} labels, X has {len(data)} rows; give one label a row (-1: unknown)."
-        )
+        raise ValueError(f"y has {len(classes)} labels, X has {len(data)} rows; give each one (-1: unknown).")
     if classes is not None and not (classes != "").any():
         classes = None
     return Fitted(model, data, membership, classes, names)
-
-
-def brief(text: str, limit: int = 60) -> str:
-    """Return a name short enough for a table."""
-    text = printable(text)
-    return text if len(text) <= limit else text[: limit - 1] + "\u2026"
-
-
-def majority_classes(fitted: Fitted) -> list[dict[str, Any]]:
-    """Return a record for each cluster: majority class (``label``) and ``purity``; [] without classes."""
-    if fitted.classes is None:
-        return []
-    from genmix.evaluation import metrics
-
-    known = fitted.classes != ""
-    return metrics.cluster_table(
-        fitted.classes[known], fitted.labels[known], clusters=list(range(fitted.n_components))
-    )
 
 
 def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
@@ -149,13 +136,9 @@ def class_texts(y: ArrayLike, class_names: Sequence[str] | None) -> NDArray:
 def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:
     """Return the headline numbers."""
     model, n = fitted.model, len(fitted.X)
-    shape = " x ".join(map(str, fitted.X.shape[1:]))
+    items, parts = ("images", "pixels") if fitted.X.ndim > 2 else ("rows", "features")
     facts = [
-        Fact(
-            "images" if fitted.X.ndim > 2 else "rows",
-            f"{n:,}",
-            f"{shape} {'pixels' if fitted.X.ndim > 2 else 'features'}",
-        ),
+        Fact(items, f"{n:,}", f"{' x '.join(map(str, fitted.X.shape[1:]))} {parts}"),
         Fact("clusters", str(fitted.n_components), _component_note(fitted)),
     ]
     if hasattr(model, "n_iter_"):
@@ -172,17 +155,14 @@ def headline(fitted: Fitted, seconds: float | None) -> list[Fact]:
 
 def _component_note(fitted: Fitted) -> str:
     """Which components are empty or dead, and which share their items."""
-    dead = set(np.flatnonzero(fitted.sizes == 0).tolist()) | set(
-        getattr(fitted.model, "dead_components_", [])
-    )
-    twice = [f"{i} and {j}" for i, j in getattr(fitted.model, "duplicate_components_", [])]
-    notes = [f"{len(dead)} empty or dead: {_few(map(str, sorted(dead)))}" if dead else "none empty"]
-    return "; ".join([*notes, f"not told apart: {_few(twice)}"] if twice else notes)
+    dead = {*np.flatnonzero(fitted.sizes == 0).tolist(), *getattr(fitted.model, "dead_components_", [])}
+    note = f"{len(dead)} empty or dead: {_few(sorted(dead))}" if dead else "none empty"
+    duplicates = [f"{i} and {j}" for i, j in getattr(fitted.model, "duplicate_components_", [])]
+    return f"{note}; not told apart: {_few(duplicates)}" if duplicates else note
 
 
-def _few(names: Iterable[str], most: int = 8) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+def _few(names: Sequence[object], most: int = 8) -> str:
+    return ", ".join(map(str, names[:most])) + (" …" if len(names) > most else "")
 
 
 def _recorded_seconds(history: Sequence[dict[str, Any]]) -> float | None:
@@ -196,7 +176,7 @@ def _scores(fitted: Fitted) -> list[Fact]:
         return []
     from genmix.evaluation import metrics
 
-    known = fitted.classes != ""
+    known = fitted.known
     score = metrics.scores(fitted.classes[known], fitted.labels[known])
     note = "" if known.all() else f"on {int(known.sum()):,} labelled items"
     names = {"purity": "purity", "accuracy": "accuracy", "ari": "ARI", "nmi": "NMI"}
@@ -205,19 +185,15 @@ def _scores(fitted: Fitted) -> list[Fact]:
 
 def cluster_table(fitted: Fitted) -> Table:
     """Return the table of clusters: size, share, certainty and, where classes are known, the majority."""
-    mean = [
-        f"{fitted.certainty[fitted.labels == k].mean():.3f}" if size else NONE
-        for k, size in enumerate(fitted.sizes)
-    ]
     columns = ["cluster", "items", "share", "mean certainty"]
-    rows: list[list[str | Chip]] = [
-        [fitted.chip(k), f"{size:,}", f"{size / len(fitted.X):.1%}", mean[k]]
-        for k, size in enumerate(fitted.sizes)
-    ]
+    rows: list[list[str | Chip]] = []
+    for k, size in enumerate(fitted.sizes):
+        certainty = f"{fitted.certainty[fitted.labels == k].mean():.3f}" if size else NONE
+        rows.append([fitted.chip(k), f"{size:,}", f"{size / len(fitted.X):.1%}", certainty])
     note = words.CLUSTER_TABLE
     if fitted.classes is not None:
         columns += ["majority class", "purity"]
-        for row, record in zip(rows, majority_classes(fitted), strict=True):
+        for row, record in zip(rows, fitted.majority, strict=True):
             row += [brief(record["label"]), f"{record['purity']:.3f}"] if record["size"] else [NONE, NONE]
         note += words.CLUSTER_PURITY
     return Table(columns, rows, "Cluster by cluster", note)
@@ -226,21 +202,16 @@ def cluster_table(fitted: Fitted) -> Table:
 def settings_table(model: Any) -> Table:
     """Return the parameters of a model beside their defaults; those changed are emphasised."""
     defaults = inspect.signature(type(model).__init__).parameters
-    rows, best = [], []
-    for i, (name, value) in enumerate(sorted(model.get_params(deep=False).items())):
+    rows = []
+    for name, value in sorted(model.get_params(deep=False).items()):
         default = defaults[name].default if name in defaults else inspect.Parameter.empty
-        rows.append(
-            [name, _plain_repr(value), "" if default is inspect.Parameter.empty else _plain_repr(default)]
-        )
-        if rows[-1][1] != rows[-1][2]:
-            best.append((i, 1))
-    note = words.SETTINGS.format(name=type(model).__name__)
-    return Table(
-        ["parameter", "value", "default"], rows, "Settings", note, best=best, prose=True, folded=True
-    )
+        rows.append([name, _plain_repr(value), _plain_repr(default)])
+    changed = [(i, 1) for i, (_, value, default) in enumerate(rows) if value != default]
+    note, columns = words.SETTINGS.format(name=type(model).__name__), ["parameter", "value", "default"]
+    return Table(columns, rows, "Settings", note, best=changed, prose=True, folded=True)
 
 
 def _plain_repr(value: Any) -> str:
-    """Return repr without places in memory, which differ from run to run, and not endlessly long."""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-    return text if len(text) <= 160 else text[:159] + "…"
+    """Return repr without places in memory, which differ from run to run; "" for no default."""
+    text = "" if value is inspect.Parameter.empty else repr(value)
+    return brief(re.sub(r" at 0x[0-9a-fA-F]+", "", text), 160)

@@ -9,8 +9,12 @@ import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+
+from genmix.base.persistence import write_file
+from genmix.base.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +113,6 @@ class Card:
     """One cluster: its number and colour, a line about it, and pictures or a chart."""
 
     chip: Chip
-    heading: str
     note: str = ""
     pictures: Sequence[Picture] = ()
     chart: Chart | None = None
@@ -212,7 +215,12 @@ def write_page(
         raise ValueError(f"{target} is a folder; give the name of a file, such as {target / 'report.html'}.")
     html = render_page(title, sections, subtitle=subtitle, date=date)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(target, html.encode("utf-8", errors="replace"))
+    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    try:
+        write_file(part, html.encode("utf-8", errors="replace"))
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
     return target
 
 
@@ -220,32 +228,23 @@ def render_page(
     title: str, sections: Sequence[Section], *, subtitle: str = "", date: dt.date | None = None
 ) -> str:
     """Return the page as text; see `write_page`."""
-    from importlib.metadata import PackageNotFoundError, version
-
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from genmix.report.svg import svg_markup
 
+    loader = PackageLoader("genmix.report")
     environment = Environment(
-        loader=PackageLoader("genmix.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    counter = iter(range(1_000_000))
+    counter = count()
     environment.globals["draw"] = lambda chart: svg_markup(chart.figure, f"f{next(counter)}")
-    try:
-        made_by = f"genmix {version('genmix')}"
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        made_by = "genmix"
     day = date or dt.date.today()
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
         date=f"{day.day} {day:%B %Y}",
         iso_date=day.isoformat(),
-        made_by=made_by,
+        made_by=f"genmix {__version__}",
         sections=list(zip(_anchors(sections), sections, strict=True)),
     )
 
@@ -256,17 +255,3 @@ def _anchors(sections: Sequence[Section]) -> list[str]:
         f"s{i}-{re.sub(r'[^a-z0-9]+', '-', section.title.lower()).strip('-')[:40]}".rstrip("-")
         for i, section in enumerate(sections, start=1)
     ]
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    """Write a temporary sibling to the disk, then rename it over the target."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

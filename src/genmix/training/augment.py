@@ -120,16 +120,7 @@ REFERENCE_LIMIT = 20_000
 def nearest_neighbors(
     x: np.ndarray, n_neighbors: int, rng: np.random.RandomState
 ) -> tuple[np.ndarray, float]:
-    """Nearest neighbours of every row and the typical distance to one.
-
-    Parameters
-    ----------
-    x : ndarray [N, d]
-        Rows.
-    n_neighbors : int
-        How many (at most N - 1 are found).
-    rng : numpy.random.RandomState
-        Chooses the reference items of large data.
+    """Nearest neighbours, at most N - 1, of every row of ``x [N, d]``; `rng` draws those of large data.
 
     Returns
     -------
@@ -163,13 +154,7 @@ Augmentation = Affine | ColorJitter | NeighborSwap | Callable[[Tensor, torch.Gen
 
 
 def resolve_augmentation(value: Any, item_shape: tuple[int, ...], name: str = "augmentation") -> Augmentation:
-    """Resolve the argument `augmentation`, or another of its kind.
-
-    Raises
-    ------
-    ValueError
-        It is none, or one of images for a table.
-    """
+    """Resolve the argument `augmentation`; ValueError where it is none, or one of images for a table."""
     if isinstance(value, str) and value == "auto":
         if not are_images(item_shape):
             return NeighborSwap()
@@ -219,10 +204,11 @@ class AugmentedData:
         self.noise = 0.0
         if isinstance(augmentation, NeighborSwap) and (augmentation.n_neighbors or augmentation.noise):
             flat = items.flatten(1).cpu().numpy()
-            found, distance = nearest_neighbors(flat, max(augmentation.n_neighbors, 1), engine.numpy_state)
+            n_neighbors = max(augmentation.n_neighbors, 1)
+            neighbors, distance = nearest_neighbors(flat, n_neighbors, engine.numpy_state)
             self.noise = augmentation.noise * distance / math.sqrt(flat.shape[1])
             if augmentation.n_neighbors:
-                self.neighbors = torch.from_numpy(found).to(items.device)
+                self.neighbors = torch.from_numpy(neighbors).to(items.device)
 
     def with_noise(self, factor: float) -> AugmentedData:
         """Return the same items, with the same neighbours, in views of so many times the noise."""
@@ -242,16 +228,15 @@ class AugmentedData:
         """For each index a random near neighbour, or the item itself."""
         if self.neighbors is None:
             return index
-        generator = self.engine.generator
-        n_neighbors = self.neighbors.shape[1]
+        generator, n_neighbors = self.engine.generator, self.neighbors.shape[1]
         column = torch.randint(n_neighbors, index.shape, generator=generator, device=index.device)
-        found = self.neighbors[index, column]
+        neighbor = self.neighbors[index, column]
         if self.weights is not None:
-            found = torch.where(self.weights[found] > 0, found, index)
+            neighbor = torch.where(self.weights[neighbor] > 0, neighbor, index)
         if self.component is not None:
-            own, other = self.component[index], self.component[found]
-            found = torch.where((own >= 0) & (other >= 0) & (own != other), index, found)
-        return found
+            own, other = self.component[index], self.component[neighbor]
+            neighbor = torch.where((own >= 0) & (other >= 0) & (own != other), index, neighbor)
+        return neighbor
 
     def draw_index(self, restarts: int, batch_size: int) -> Tensor:
         """Draw indices ``[R, B]`` of random items."""

@@ -336,6 +336,3 @@ def give_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
             return tensors[value["$tensor"]]
         return {name: give_tensors(part, tensors) for name, part in value.items()}
     return [give_tensors(part, tensors) for part in value] if isinstance(value, list) else value
-
-
-__all__ = ["MAY_CHANGE", "Checkpoint", "CheckpointWarning", "Learner", "give_tensors", "take_tensors"]

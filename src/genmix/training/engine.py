@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from genmix.base.device import resolve_device as resolve_device
@@ -29,6 +30,7 @@ class Stateful:
     """What a checkpoint can hold: the attributes that a subclass names are all that changes in a fit."""
 
     _state: ClassVar[tuple[str, ...]] = ()
+    engine: Engine  # tensors come back on its device
 
     def state_dict(self) -> dict[str, Any]:
         """Nested dictionary of tensors, numbers and None."""
@@ -38,16 +40,11 @@ class Stateful:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
         for name in self._state:
-            own, kept = getattr(self, name), state[name]
+            own, value = getattr(self, name), state[name]
             if _has_state(own):
-                own.load_state_dict(kept)
+                own.load_state_dict(value)
             else:
-                setattr(self, name, kept.to(self._device) if isinstance(kept, Tensor) else kept)
-
-    @property
-    def _device(self) -> torch.device:
-        engine: Engine = self.engine  # type: ignore[attr-defined]
-        return engine.device
+                setattr(self, name, value.to(self.engine.device) if isinstance(value, Tensor) else value)
 
 
 def _has_state(value: Any) -> bool:
@@ -101,10 +98,8 @@ class FusedOptimizer(Stateful):
 
     def state_dict(self) -> dict[str, Any]:
         """Learning rate and state of the optimiser; the parameters are their networks' state."""
-        return {
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "state": self.optimizer.state.get(self.flat, {}),
-        }
+        lr = self.optimizer.param_groups[0]["lr"]
+        return {"lr": lr, "state": self.optimizer.state.get(self.flat, {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` returned."""
@@ -155,22 +150,15 @@ class AveragedNetwork(Stateful):
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Arithmetic for a name; "auto" is bfloat16 where the device has units for its products, else float32.
-
-    Raises
-    ------
-    ValueError
-        The name is unknown.
-    """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision={precision!r}: expected 'auto', 'float32' or 'bfloat16'")
+    """Arithmetic for a name; "auto" is bfloat16 where the device has units for its products, else float32."""
+    check_values({"precision": precision}, {"precision": Literal["auto", "float32", "bfloat16"]})
     if precision != "auto":
         return precision
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        known = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
-        fast = device.type == "cpu" and known is not None and known().get("amx_bf16", False)
+        capabilities = getattr(torch.cpu, "get_capabilities", None)  # older versions of torch cannot say
+        fast = device.type == "cpu" and capabilities is not None and capabilities().get("amx_bf16", False)
     return "bfloat16" if fast else "float32"
 
 
@@ -204,14 +192,11 @@ class Engine(Stateful):
         precision: str = "float32",
         verbose: int = 0,
     ) -> None:
-        from sklearn.utils import check_random_state
-
-        given = {"random_state": random_state, "precision": precision, "verbose": verbose}
-        check_values(given, argument_kinds(Engine))
+        check_values({"random_state": random_state, "verbose": verbose}, argument_kinds(Engine))
         self.device = resolve_device(device)
         self.precision, self.verbose = resolve_precision(precision, self.device), verbose
         self.numpy_state = check_random_state(random_state)
-        seed = int(self.numpy_state.randint(2**31 - 1))
+        seed = self.seed()
         self.cpu_generator = torch.Generator().manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
 
@@ -248,12 +233,8 @@ class Engine(Stateful):
 
     def progress(self, total: int, description: str, done: int = 0) -> Iterator[int]:
         """Count from `done` to `total`, with a bar and the time left where asked."""
-        if not self.verbose:
-            yield from range(done, total)
-            return
         from tqdm import tqdm
 
-        with tqdm(total=total, initial=done, desc=description, unit="it", leave=True) as bar:
-            for index in range(done, total):
-                yield index
-                bar.update()
+        yield from tqdm(
+            range(done, total), description, total, initial=done, unit="it", disable=not self.verbose
+        )

@@ -452,16 +452,3 @@ def _take_heads(target: MultiHeadNetwork, best: Tensor, restarts: int, *nets: Mu
 
 def _copy(source: MultiHeadNetwork, chosen: Tensor, target: MultiHeadNetwork, places: Tensor) -> None:
     copy_networks(source.network, source.restarts, chosen, target.network, target.restarts, places)
-
-
-__all__ = [
-    "DISAGREEMENT_PENALTY",
-    "InfoMaxInit",
-    "MultiHeadNetwork",
-    "ResolvedInfoMax",
-    "check_init",
-    "fit_partition",
-    "init_settings",
-    "pretrain_infomax",
-    "view_mutual_information",
-]

@@ -105,6 +105,3 @@ def mutual_information(
     marginal = joint.sum(-1)
     conditional_entropy = entropy(joint.flatten(-2)) - entropy(marginal)
     return entropy(marginal) - (1 + disagreement_penalty) * conditional_entropy
-
-
-__all__ = ["component_shares", "entropy", "information_loss", "mutual_information"]

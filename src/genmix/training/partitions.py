@@ -175,6 +175,3 @@ def _semi_supervised_kmeans(data: AugmentedData, labels: Labels, n_components: i
     if len(rows) == n:
         return part
     return np.asarray(pairwise_distances_argmin(flat, centers.astype(flat.dtype)), dtype=np.int64)
-
-
-__all__ = ["PARTITIONS", "initial_components", "partition"]

@@ -91,7 +91,9 @@ class Run:
         self._means.clear()
         every: dict[str, Any] = {**means, **values}
         tensors = {name: value for name, value in every.items() if isinstance(value, Tensor)}
-        numbers = iter(torch.cat([value.reshape(-1).float() for value in tensors.values()]).tolist())
+        numbers = iter(
+            torch.cat([v.reshape(-1).float() for v in tensors.values()]).tolist() if tensors else ()
+        )
         for name, value in tensors.items():
             found = [next(numbers) for _ in range(value.numel())]
             every[name] = [i for i, one in enumerate(found) if one] if value.dtype == torch.bool else found[0]
@@ -106,6 +108,3 @@ class Run:
         changed = [record["changed"] for record in self.history[-PATIENCE:]]
         enough = len(changed) == PATIENCE and len(self.history) >= earliest
         return tol is not None and enough and max(changed) <= tol
-
-
-__all__ = ["Run"]

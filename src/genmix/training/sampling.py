@@ -26,19 +26,9 @@ class WeightedSampler:
         self._cumulative = wide.cumsum_(-1)
 
     def draw(self, n_draws: int, generator: torch.Generator) -> Tensor:
-        """Draw indices.
+        """Draw indices ``[..., n_draws]``, so many from each row, never one of weight 0.
 
-        Parameters
-        ----------
-        n_draws : int
-            Number of draws from each row.
-        generator : torch.Generator
-            Source of randomness, on the device of the weights.
-
-        Returns
-        -------
-        Tensor of int64 [..., n_draws]
-            Never an index of weight 0.
+        The generator is on the device of the weights.
         """
         shape = (*self.weights.shape[:-1], n_draws)
         level = _uniform(shape, generator) * self._cumulative[..., -1:]

@@ -17,16 +17,7 @@ from genmix.training.sampling import WeightedSampler
 
 
 def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Turn labels into components.
-
-    Parameters
-    ----------
-    y : array of int [N] or None
-        Classes; -1 where unknown.
-    n_items : int
-        N.
-    n_components : int
-        K.
+    """Turn labels ``y [N]``, -1 where unknown, into components.
 
     Returns
     -------
@@ -65,19 +56,11 @@ def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, 
         raise ValueError(
             f"y has {len(classes)} classes, but n_components={n_components}: every class needs a component"
         )
-    component = np.full(n_items, -1, dtype=np.int64)
-    component[y != -1] = np.searchsorted(classes, y[y != -1])
-    return classes, component
+    return classes, np.where(y == -1, -1, np.searchsorted(classes, y))
 
 
 def check_sample_weight(sample_weight: Any, n_items: int) -> Tensor | None:
-    """How often items count, ``[N]``; None for all alike.
-
-    Raises
-    ------
-    ValueError
-        Another number of weights, or ones that are negative, not finite or all zero.
-    """
+    """How often items count, ``[N]``, None for all alike; ValueError unless finite, >= 0 and not all zero."""
     if sample_weight is None:
         return None
     try:
@@ -122,8 +105,8 @@ class Labels:
     def __init__(self, component: Tensor, n_components: int, weights: Tensor | None = None) -> None:
         self.component, self.k = component, n_components
         self.index = (component >= 0).nonzero()[:, 0]
-        self.weights = torch.ones(len(component)) if weights is None else weights
-        self.weights = self.weights.to(component.device)[self.index]
+        weights = torch.ones(len(component)) if weights is None else weights
+        self.weights = weights.to(component.device)[self.index]
         self.complete = len(component[self.index].unique()) == n_components
 
     def shares(self, concentration: float = 10.0) -> Tensor:
@@ -167,9 +150,9 @@ class Labels:
 def seeded_centers(
     points: np.ndarray, component: np.ndarray, n_components: int, rng: np.random.RandomState
 ) -> np.ndarray:
-    """Centres to start from: means of labelled points, the others by greedy k-means++ on the unlabelled.
+    """Centres ``[K, d]`` to start from: means of labelled points, the others by greedy k-means++.
 
-    Greedy: of several points drawn by squared distance the one that helps most.
+    Greedy: of several unlabelled points drawn by squared distance the one that helps most.
 
     Parameters
     ----------
@@ -181,10 +164,6 @@ def seeded_centers(
         K.
     rng : numpy.random.RandomState
         Source of randomness.
-
-    Returns
-    -------
-    ndarray [K, d]
     """
     from sklearn.metrics import pairwise_distances_argmin_min
 
@@ -215,14 +194,8 @@ def seeded_kmeans(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Semi-supervised k-means (Basu et al. 2002): labelled points keep their cluster (section III-E).
 
-    Parameters
-    ----------
-    points, component, n_components, rng
-        As in `seeded_centers`.
-    max_iter : int
-        Largest number of iterations.
-    hold : bool
-        Centres of clusters with labelled points stay at the means of these.
+    Arguments are those of `seeded_centers`; with `hold`, centres of clusters with labelled points stay at the
+    means of these.
 
     Returns
     -------
@@ -235,17 +208,14 @@ def seeded_kmeans(
     """
     from sklearn.metrics import pairwise_distances_argmin
 
-    known, found = component >= 0, component.copy()
+    known, labels = component >= 0, component.copy()
     centers, n_iter = seeded_centers(points, component, n_components, rng), 0
     for n_iter in range(1, max_iter + 1):  # noqa: B007 - how many it took is returned
-        before = found.copy()
+        before = labels.copy()
         if (~known).any():
-            found[~known] = pairwise_distances_argmin(points[~known], centers)
-        for k in np.setdiff1d(found, component[known]) if hold else np.unique(found):
-            centers[k] = points[found == k].mean(0)
-        if (found == before).all():
+            labels[~known] = pairwise_distances_argmin(points[~known], centers)
+        for k in np.setdiff1d(labels, component[known]) if hold else np.unique(labels):
+            centers[k] = points[labels == k].mean(0)
+        if (labels == before).all():
             break
-    return found, centers, n_iter
-
-
-__all__ = ["Labels", "check_sample_weight", "encode_labels", "seeded_centers", "seeded_kmeans"]
+    return labels, centers, n_iter
