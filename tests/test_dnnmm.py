@@ -285,6 +285,12 @@ def _encoder(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(in_shape[0], 8), torch.nn.Tanh(), torch.nn.Linear(8, out_dim))
 
 
+@pytest.fixture(scope="module")
+def of_an_array(blobs: Any) -> np.ndarray:
+    X = blobs[0][:60]
+    return quick().fit(X).predict_proba(X)
+
+
 @pytest.mark.parametrize(
     "convert",
     [
@@ -295,10 +301,9 @@ def _encoder(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
         np.asfortranarray,
     ],
 )
-def test_every_kind_of_table_gives_the_same_model(blobs: Any, convert: Any) -> None:
-    X = blobs[0][:60]
-    expected = quick().fit(X).predict_proba(X)
-    np.testing.assert_array_equal(quick().fit(convert(X)).predict_proba(convert(X)), expected)
+def test_every_kind_of_table_gives_the_same_model(blobs: Any, of_an_array: np.ndarray, convert: Any) -> None:
+    X = convert(blobs[0][:60])
+    np.testing.assert_array_equal(quick().fit(X).predict_proba(X), of_an_array)
 
 
 def test_memory_maps_are_read_only(blobs: Any, tmp_path: Any) -> None:
@@ -365,7 +370,7 @@ def test_codes_are_named_for_frames(blobs: Any) -> None:
 @pytest.mark.parametrize("shape", [(8, 8), (12, 12, 3), (3, 10, 14), (5, 3), (64, 64)])
 @pytest.mark.parametrize("kind", [MinMaxStep, Unconditional])
 def test_convolutional_networks_of_every_size(shape: tuple[int, ...], kind: type[MinMaxStep]) -> None:
-    X = np.random.default_rng(0).random((24, *shape)).astype(np.float32)
+    X = np.random.default_rng(0).random((12, *shape)).astype(np.float32)
     networks = dict.fromkeys(NETWORKS, "conv" if min(shape[:2]) > 3 or shape[0] == 3 else "auto")
     model = quick(2, generate=True, networks=networks, m_step=kind(**FEW), max_iter=1).fit(X)
     assert model.sample(3, component=1)[0].shape == (3, *shape)
@@ -926,11 +931,12 @@ def test_a_fit_of_fitted_networks_continues_from_them(
     assert not same_model(before, model)
 
 
-def test_it_continues_by_the_head_in_use(blobs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("head", [0, 1])
+def test_it_continues_by_the_head_in_use(blobs: Any, head: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fix_omega(monkeypatch)
     still = replace(QUICK["m_step"], steps=0)
     model = quick(m_step=still, max_iter=1).fit(blobs[0])
-    model._head = 1 - model._head
+    model._head = head
     codes = model.transform(blobs[0])
     model.set_params(init="fitted").fit(blobs[0])
     np.testing.assert_allclose(model.transform(blobs[0]), codes, rtol=1e-6)
