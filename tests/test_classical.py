@@ -191,6 +191,6 @@ def test_fixmatch_learns_from_sure_predictions_only(blobs: Any) -> None:
 def test_strong_views_are_twice_as_strong() -> None:
     assert strengthen(Affine(0.1, 0.2, 0.1, 0.1)) == Affine(0.2, 0.4, 0.2, 0.2)
     assert strengthen(NeighborSwap(5, 0.5)) == NeighborSwap(5, 1.0)
-    assert strengthen(ColorJitter()).affine.flip and strengthen(ColorJitter()).contrast == 0.6
+    assert strengthen(ColorJitter()).affine.flip and strengthen(ColorJitter()).strength == 2
     own = lambda x, generator: x  # noqa: E731
     assert strengthen(own) is own

@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from genmix import GANMixture, datasets, metrics
+from genmix import datasets, metrics
 from genmix.cli import main, reproducing
 from genmix.experiments import catalogue, figures, overview, running, shown, tables, tasks
 from genmix.experiments.methods import METHODS, Setting
 from genmix.experiments.running import Experiment, Job, _processor, finished, missing, run_missing, run_one
 from genmix.experiments.runs import Runs
 from genmix.experiments.tasks import Case, Compute
-from genmix.ganmm.presets import ROLES
+from genmix.ganmm.model import ROLES
+from genmix.ganmm.presets import CodeEStep, CodesEStep
+from genmix.training.run import Run
 
 SIZE = "smoke"
 PAPERS = [item.name for item in catalogue.PAPERS]
@@ -96,8 +98,7 @@ def test_the_published_code_has_networks_of_its_own_for_codes(size: Any) -> None
     assert {role: choice["hidden"] for role, choice in code.networks.items()} == dict.fromkeys(ROLES, (32,))
     assert em.networks == code.networks
     assert text.networks == table.networks == "ganmm-2018"
-    assert table.e_step.freeze_dense_output
-    assert not code.e_step.freeze_dense_output
+    assert type(table.e_step) is CodeEStep and type(code.e_step) is CodesEStep
 
 
 def test_a_record_is_what_was_measured(runs: Runs) -> None:
@@ -113,16 +114,16 @@ def test_a_record_is_what_was_measured(runs: Runs) -> None:
 
 
 def test_a_run_that_was_stopped_goes_on(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment, real = Experiment("digits", "ganmm"), GANMixture._record
+    experiment, real = Experiment("digits", "ganmm"), Run.record
     whole = run_one(experiment, 0, SIZE, Runs(tmp_path / "apart"))
 
-    def stopped(self: GANMixture, t: int, *arguments: object) -> None:
-        if t == 1:
+    def stopped(self: Run, *arguments: Any, **values: Any) -> None:
+        if len(self.history) == 1:
             raise KeyboardInterrupt
-        real(self, t, *arguments)
+        real(self, *arguments, **values)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(GANMixture, "_record", stopped)
+        patch.setattr(Run, "record", stopped)
         run_one(experiment, 0, SIZE, runs)
     (kept,) = (runs.cache / "checkpoints").iterdir()
     assert [path.name[:16] for path in kept.iterdir()] == ["iteration-000001"]
