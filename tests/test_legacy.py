@@ -312,6 +312,13 @@ def test_augmentations(kind: Any, old: Any, today: Any) -> None:
 
 
 @BOTH
+def test_jitter_of_other_proportions_is_told(kind: Any) -> None:
+    with pytest.warns(UserWarning, match="one strength today"):
+        found = upgraded(kind, {**OLD[kind], "augmentation": {**JITTER, "brightness": 0.4}})
+    assert found.augmentation == ColorJitter()
+
+
+@BOTH
 def test_options_of_networks(kind: Any) -> None:
     old = {
         "generator": {"kind": "mlp", "hidden": {"$tuple": [8, 9]}, "squash": False, "slope": 0.1},

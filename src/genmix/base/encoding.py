@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -78,5 +79,10 @@ def rename_settings(value: Any) -> Any:
         return value
     renamed = {_RENAMED.get(name, name): rename_settings(item) for name, item in value.items()}
     if value.get("$type") == "ColorJitter":
-        renamed = {"affine": renamed["affine"], "strength": value["contrast"] / 0.3}
+        strength = value["contrast"] / 0.3
+        usual = {"brightness": 0.1, "balance": 0.15, "saturation": 0.3}
+        if any(abs(value[name] - strength * share) > 1e-9 for name, share in usual.items()):
+            text = "ColorJitter has one strength today: another fit takes that of the contrast"
+            warnings.warn(text, stacklevel=2)
+        renamed = {"affine": renamed["affine"], "strength": strength}
     return renamed | ({"$type": _CLASSES.get(value["$type"], value["$type"])} if "$type" in value else {})
