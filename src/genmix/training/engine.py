@@ -85,7 +85,8 @@ class FusedOptimizer(Stateful):
     def step(self, loss: Tensor) -> None:
         """One step on `loss`; gradients are computed for these parameters only."""
         gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        torch.cat([gradient.flatten() for gradient in gradients], out=self.flat.grad)
+        with torch.no_grad():
+            torch.cat([gradient.flatten() for gradient in gradients], out=self.flat.grad)
         self.optimizer.step()
 
     def set_lr(self, lr: float) -> None:
