@@ -56,7 +56,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel/unpacked build/wheel/*.whl
 	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli fit image-segmentation \
-		--n-samples 200 --components 3 --max-iter 2 --set start=kmeans --out model --no-progress
+		--n-samples 200 --components 3 --max-iter 2 --set init=kmeans --out model --no-progress
 	cd build/wheel && PYTHONPATH=unpacked ../../$(BIN)/python -m genmix.cli report model image-segmentation \
 		--n-samples 200 --out report.html
 

@@ -17,7 +17,8 @@ from hypothesis import Phase, settings
 from sklearn.datasets import make_blobs
 
 # Only tests marked `data` see the folder of the larger data sets, and no test a download of years ago.
-DATA = os.environ.pop("GENMIX_DATA", "")
+DATA = os.environ.pop("GENMIX_DATA", "") or os.environ.get("GENMIX_TEST_DATA", "")
+os.environ["GENMIX_TEST_DATA"] = DATA  # what pytest-xdist's workers find, who start without the other
 os.environ["SCIKIT_LEARN_DATA"] = str(Path(tempfile.gettempdir()) / "genmix-tests-have-no-downloads")
 NOBODY = 9
 # Processes that a test starts are out of the guard's reach: their way out is a port where nobody listens.
