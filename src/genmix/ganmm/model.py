@@ -282,14 +282,11 @@ class GANMixture(BaseMixture):
         ValueError
             An argument out of range, or that does not go with the data.
         """
-        item_shape, e_step = tuple(items.shape[1:]), check_e_step(self.e_step)
-        init = self.init
+        item_shape, e_step, init = tuple(items.shape[1:]), check_e_step(self.e_step), self.init
+        if isinstance(init, str) and (init == "auto" or (init == "fitted" and not self._is_fitted)):
+            init = "infomax" if isinstance(e_step, ClassifierEStep) else "random"
         if isinstance(e_step, ClassifierEStep):
             e_step = e_step.resolve(item_shape)
-            if isinstance(init, str) and (init == "auto" or (init == "fitted" and not self._is_fitted)):
-                init = "infomax"
-        elif isinstance(init, str) and init in ("auto", "fitted"):
-            init = "random" if init == "auto" or not self._is_fitted else init
         init = check_init(init, len(items), self.n_components, ("fitted",))
         if isinstance(init, InfoMaxInit):
             if not isinstance(e_step, ClassifierEStep):
@@ -310,13 +307,8 @@ class GANMixture(BaseMixture):
         kept: Checkpoint,
     ) -> tuple[Classifier | CriticAssigner, Tensor]:
         """Line 1: h_q and a first assignment ``[R, N]``, by `init` or by the networks fitted before."""
-        engine, init, e_step, K, R = (
-            data.engine,
-            settings.init,
-            settings.e_step,
-            self.n_components,
-            self.n_init,
-        )
+        init, e_step, engine = settings.init, settings.e_step, data.engine
+        K, R = self.n_components, self.n_init
         if fitted is not None:
             for role, network in (
                 ("generator", gans.generator),
