@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import builtins
+import os
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, catalogue, load
+from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -731,6 +733,32 @@ def test_damaged_images(tmp_path: Path, damage: str, suffix: str) -> None:
     bad = {"empty": b"", "text": b"<html>", "half": content[: len(content) // 2], "flipped": flipped}
     path.write_bytes(bad[damage])
     with pytest.raises(ValueError, match=rf"cannot read the image .*a\{suffix}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("start", ["%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "%!PS\n"])
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    def run(*args: Any, **options: Any) -> None:
+        started.append(args)
+        raise OSError("a program was started")
+
+    started: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "has_ghostscript", lambda: True)
+    for owner, name in ((subprocess, "Popen"), (os, "system"), (EpsImagePlugin, "Ghostscript")):
+        monkeypatch.setattr(owner, name, run)
+    (tmp_path / "a.png").write_text(start + "%%EndComments\n(out) (w) file closefile\nshowpage\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"cannot read the image .*a\.png: cannot identify") as caught:
+        load(tmp_path)
+    assert not started and "\n" not in str(caught.value)
+
+
+def test_large_images_are_refused_by_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", size=(50, 40))
+    monkeypatch.setattr(images, "MAX_PIXELS", 2000)
+    assert load(tmp_path).X.shape == (1, 40, 50)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"a\.png: it has 50 x 40 pixels .*at most 1999; make it smaller"):
         load(tmp_path)
 
 
