@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import csv
 import os
 import subprocess
 import zipfile
@@ -15,7 +16,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load
+from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load, tables
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -320,6 +321,31 @@ def test_real_parts(data_dir: Path) -> None:
     assert test.y[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]  # as everybody knows it
     some = load("cifar10", split="train", n_samples=50, data_dir=data_dir)
     assert some.X.shape == (50, 32, 32, 3) and some.X.dtype == np.uint8
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_header_of_many_long_names(tmp_path: Path, separator: str) -> None:
+    limit, names = csv.field_size_limit(), [f"ENSG{number:011d}" for number in range(13_000)]
+    rows = "\n".join(separator.join(map(str, range(row, row + len(names)))) for row in range(2))
+    (tmp_path / "a.csv").write_text(f"{separator.join(names)}\n{rows}\n")
+    data = load(tmp_path / "a.csv")
+    assert data.feature_names == tuple(names) and data.X[:, -1].tolist() == [12_999, 13_000]
+    assert csv.field_size_limit() == limit
+
+
+def test_names_are_compared_in_linear_time(tmp_path: Path) -> None:
+    class Name(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(1)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    compared: list[int] = []
+    names: list[str] = [Name(f"gene {number}") for number in range(2000)]
+    assert tables._unique(names, tmp_path) == names and len(compared) < 3 * len(names)
+    with pytest.raises(ValueError, match="several columns called 'gene 7'"):
+        tables._unique([*names, "gene 7", "gene 9"], tmp_path)
 
 
 # ---------------------------------------------------------------- .npy and .npz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
-            separator = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+            separator = max(",;\t", key=lambda mark: _count_cells(first, mark))
             lines = csv.reader(file, delimiter=separator, strict=True)
             header = _unique([cell.strip() for cell in next(lines, [])], path)
             if header and all(_is_number(cell) for cell in header):
@@ -112,8 +113,15 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, cells
 
 
+def _count_cells(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:  # a cell of more than 131,072 characters: many cells, and another separator
+        return 0
+
+
 def _unique(names: list[str], path: Path) -> list[str]:
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(f"{path} has several columns called {twice[0]!r}: give each a name of its own")
     return names
