@@ -16,7 +16,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load, tables
+from genmix.datasets import Dataset, DatasetNotFound, arrays, catalogue, images, load, tables
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -449,6 +449,41 @@ def test_npz_with_everything(tmp_path: Path) -> None:
 def test_feature_names_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.zeros((2, 3)), features=["only", "two"])
     assert load(tmp_path / "a.npz").feature_names is None
+
+
+def bomb(path: Path, key: str, shape: str = "(10000, 10000)", kind: str = "|u1", **rest: Any) -> Path:
+    """Write an archive with a member whose header declares more than the member holds."""
+    np.savez(path, **rest)
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{key}.npy", b"\x93NUMPY\x01\x00\x76\x00" + text.encode() + bytes(1000))
+    return path
+
+
+@pytest.mark.parametrize("key", ["X", "y", "split", "class_names", "kind", "unused"])
+def test_npz_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 10_000_000)
+    rest: dict[str, Any] = {} if key == "X" else {"X": np.zeros((4, 2))}
+    column = key if key == "kind" else None
+    path = bomb(tmp_path / "a.npz", key, *([] if key in ("X", "unused") else ["(100000000,)", "<U0"]), **rest)
+    if key == "unused":
+        assert load(path).X.shape == (4, 2)
+        return
+    words = (
+        "has shape" if key == "split" else f"with '{key}' of shape .*1000000.. bytes.*at most 5000000, half"
+    )
+    with pytest.raises(ValueError, match=words):
+        load(path, label_column=column)
+
+
+def test_arrays_of_an_npz_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert arrays.machine_memory() > 1e8
+    np.savez(tmp_path / "a.npz", X=np.zeros((50, 2)), y=np.zeros(50, int))
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 2400)
+    assert load(tmp_path / "a.npz").y is not None
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 2399)
+    with pytest.raises(ValueError, match=r"with 'y' of shape .* asks for 1200 bytes"):
+        load(tmp_path / "a.npz")
 
 
 def test_npz_finds_the_data(tmp_path: Path) -> None:
