@@ -486,6 +486,18 @@ def test_arrays_of_an_npz_are_counted_together(tmp_path: Path, monkeypatch: pyte
         load(tmp_path / "a.npz")
 
 
+def test_parquet_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"a": np.zeros(1000), "b": np.zeros(1000)}), tmp_path / "a.parquet")
+    monkeypatch.setattr(tables, "machine_memory", lambda: 32_000)
+    assert load(tmp_path / "a.parquet").X.shape == (1000, 2)
+    monkeypatch.setattr(tables, "machine_memory", lambda: 31_999)
+    monkeypatch.setattr(parquet, "read_table", lambda path: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"a\.parquet.*1000 rows of 2 columns ask for more than 15999 bytes"):
+        load(tmp_path / "a.parquet")
+
+
 def test_npz_finds_the_data(tmp_path: Path) -> None:
     X = np.ones((4, 2))
     np.savez(tmp_path / "first.npz", X, np.zeros((9, 9)))

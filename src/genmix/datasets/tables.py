@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import one_line
+from genmix.datasets.arrays import machine_memory
 from genmix.datasets.records import Dataset, Rows, code_labels
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -38,6 +39,10 @@ def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dat
     except ImportError as error:
         raise ValueError(f"{path} needs pyarrow to be read: pip install 'genmix[parquet]'") from error
     try:
+        told, limit = parquet.read_metadata(path), machine_memory() // 2
+        if told.num_rows * told.num_columns * 8 > limit:
+            text = f"{told.num_rows} rows of {told.num_columns} columns ask for more than {limit} bytes"
+            raise ValueError(f"{text}, half of this machine's memory: leave rows or columns out")
         table = parquet.read_table(path)
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read {path} as a Parquet file: {one_line(str(error))}") from error
