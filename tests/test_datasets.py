@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import builtins
+import csv
+import os
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, catalogue, load
+from genmix.datasets import Dataset, DatasetNotFound, arrays, catalogue, images, load, tables
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -320,6 +323,31 @@ def test_real_parts(data_dir: Path) -> None:
     assert some.X.shape == (50, 32, 32, 3) and some.X.dtype == np.uint8
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_header_of_many_long_names(tmp_path: Path, separator: str) -> None:
+    limit, names = csv.field_size_limit(), [f"ENSG{number:011d}" for number in range(13_000)]
+    rows = "\n".join(separator.join(map(str, range(row, row + len(names)))) for row in range(2))
+    (tmp_path / "a.csv").write_text(f"{separator.join(names)}\n{rows}\n")
+    data = load(tmp_path / "a.csv")
+    assert data.feature_names == tuple(names) and data.X[:, -1].tolist() == [12_999, 13_000]
+    assert csv.field_size_limit() == limit
+
+
+def test_names_are_compared_in_linear_time(tmp_path: Path) -> None:
+    class Name(str):
+        def __eq__(self, other: object) -> bool:
+            compared.append(1)
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    compared: list[int] = []
+    names: list[str] = [Name(f"gene {number}") for number in range(2000)]
+    assert tables._unique(names, tmp_path) == names and len(compared) < 3 * len(names)
+    with pytest.raises(ValueError, match="several columns called 'gene 7'"):
+        tables._unique([*names, "gene 7", "gene 9"], tmp_path)
+
+
 # ---------------------------------------------------------------- .npy and .npz
 
 
@@ -421,6 +449,53 @@ def test_npz_with_everything(tmp_path: Path) -> None:
 def test_feature_names_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.zeros((2, 3)), features=["only", "two"])
     assert load(tmp_path / "a.npz").feature_names is None
+
+
+def bomb(path: Path, key: str, shape: str = "(10000, 10000)", kind: str = "|u1", **rest: Any) -> Path:
+    """Write an archive with a member whose header declares more than the member holds."""
+    np.savez(path, **rest)
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{key}.npy", b"\x93NUMPY\x01\x00\x76\x00" + text.encode() + bytes(1000))
+    return path
+
+
+@pytest.mark.parametrize("key", ["X", "y", "split", "class_names", "kind", "unused"])
+def test_npz_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 10_000_000)
+    rest: dict[str, Any] = {} if key == "X" else {"X": np.zeros((4, 2))}
+    column = key if key == "kind" else None
+    path = bomb(tmp_path / "a.npz", key, *([] if key in ("X", "unused") else ["(100000000,)", "<U0"]), **rest)
+    if key == "unused":
+        assert load(path).X.shape == (4, 2)
+        return
+    words = (
+        "has shape" if key == "split" else f"with '{key}' of shape .*1000000.. bytes.*at most 5000000, half"
+    )
+    with pytest.raises(ValueError, match=words):
+        load(path, label_column=column)
+
+
+def test_arrays_of_an_npz_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert arrays.machine_memory() > 1e8
+    np.savez(tmp_path / "a.npz", X=np.zeros((50, 2)), y=np.zeros(50, int))
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 2400)
+    assert load(tmp_path / "a.npz").y is not None
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 2399)
+    with pytest.raises(ValueError, match=r"with 'y' of shape .* asks for 1200 bytes"):
+        load(tmp_path / "a.npz")
+
+
+def test_parquet_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"a": np.zeros(1000), "b": np.zeros(1000)}), tmp_path / "a.parquet")
+    monkeypatch.setattr(tables, "machine_memory", lambda: 32_000)
+    assert load(tmp_path / "a.parquet").X.shape == (1000, 2)
+    monkeypatch.setattr(tables, "machine_memory", lambda: 31_999)
+    monkeypatch.setattr(parquet, "read_table", lambda path: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"a\.parquet.*1000 rows of 2 columns ask for more than 15999 bytes"):
+        load(tmp_path / "a.parquet")
 
 
 def test_npz_finds_the_data(tmp_path: Path) -> None:
@@ -731,6 +806,32 @@ def test_damaged_images(tmp_path: Path, damage: str, suffix: str) -> None:
     bad = {"empty": b"", "text": b"<html>", "half": content[: len(content) // 2], "flipped": flipped}
     path.write_bytes(bad[damage])
     with pytest.raises(ValueError, match=rf"cannot read the image .*a\{suffix}"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("start", ["%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "%!PS\n"])
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    def run(*args: Any, **options: Any) -> None:
+        started.append(args)
+        raise OSError("a program was started")
+
+    started: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "has_ghostscript", lambda: True)
+    for owner, name in ((subprocess, "Popen"), (os, "system"), (EpsImagePlugin, "Ghostscript")):
+        monkeypatch.setattr(owner, name, run)
+    (tmp_path / "a.png").write_text(start + "%%EndComments\n(out) (w) file closefile\nshowpage\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"cannot read the image .*a\.png: cannot identify") as caught:
+        load(tmp_path)
+    assert not started and "\n" not in str(caught.value)
+
+
+def test_large_images_are_refused_by_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", size=(50, 40))
+    monkeypatch.setattr(images, "MAX_PIXELS", 2000)
+    assert load(tmp_path).X.shape == (1, 40, 50)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"a\.png: it has 50 x 40 pixels .*at most 1999; make it smaller"):
         load(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,12 +103,12 @@ def read_labels(path: Path, column: str | None = None) -> Known:
     return Known(*code_labels(columns[name], f"{name!r} in {str(path)!r}"), name)
 
 
-def _read_columns(path: Path) -> dict[str, Any]:
+def _read_columns(path: Path) -> Mapping[str, Any]:
     """Read a file of labels as named arrays; anything broken becomes one ValueError."""
     import numpy as np
 
     from genmix.base.validation import one_line
-    from genmix.datasets.arrays import read_archive
+    from genmix.datasets.arrays import Archive
     from genmix.datasets.tables import read_cells
 
     try:
@@ -115,7 +116,7 @@ def _read_columns(path: Path) -> dict[str, Any]:
             case ".npy":
                 return {"labels": np.load(path, allow_pickle=False)}
             case ".npz":
-                return read_archive(path)
+                return Archive(path)
             case ".parquet":
                 _, parquet = pyarrow_modules()
                 table = parquet.read_table(path)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+#: Pillow knows more; for PostScript, whatever the file is called, it starts another program.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+MAX_PIXELS = 50_000_000
+
 Size = tuple[int, int]
 
 
@@ -64,7 +69,10 @@ def _pixels(path: Path, size: Size | None) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
+            if file.width * file.height > MAX_PIXELS:  # known from the header: nothing is decoded yet
+                text = f"it has {file.width} x {file.height} pixels (width x height)"
+                raise ValueError(f"{text}: expected at most {MAX_PIXELS}; make it smaller or leave it out")
             image = _plain(ImageOps.exif_transpose(file), path, file.format)
             if size is not None:
                 image = image.resize(size[::-1], Image.Resampling.BILINEAR)

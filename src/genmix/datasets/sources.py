@@ -116,7 +116,7 @@ class Jpegs:
 
 def _open_jpegs(path: Path) -> tuple[Dataset, Parts]:
     """Open an archive with ``jpeg`` (all bytes), ``offset`` [N + 1], ``y``, ``split`` and ``names``."""
-    archive = arrays.read_archive(path)
+    archive = arrays.Archive(path)
     missing = {"jpeg", "offset", "y", "split"} - set(archive)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: expected CIFAR-10 as JPEG images")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import one_line
+from genmix.datasets.arrays import machine_memory
 from genmix.datasets.records import Dataset, Rows, code_labels
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -37,6 +39,10 @@ def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dat
     except ImportError as error:
         raise ValueError(f"{path} needs pyarrow to be read: pip install 'genmix[parquet]'") from error
     try:
+        told, limit = parquet.read_metadata(path), machine_memory() // 2
+        if told.num_rows * told.num_columns * 8 > limit:
+            text = f"{told.num_rows} rows of {told.num_columns} columns ask for more than {limit} bytes"
+            raise ValueError(f"{text}, half of this machine's memory: leave rows or columns out")
         table = parquet.read_table(path)
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read {path} as a Parquet file: {one_line(str(error))}") from error
@@ -91,7 +97,7 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
-            separator = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+            separator = max(",;\t", key=lambda mark: _count_cells(first, mark))
             lines = csv.reader(file, delimiter=separator, strict=True)
             header = _unique([cell.strip() for cell in next(lines, [])], path)
             if header and all(_is_number(cell) for cell in header):
@@ -112,8 +118,15 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, cells
 
 
+def _count_cells(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:  # a cell of more than 131,072 characters: many cells, and another separator
+        return 0
+
+
 def _unique(names: list[str], path: Path) -> list[str]:
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(f"{path} has several columns called {twice[0]!r}: give each a name of its own")
     return names

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genmix.datasets.arrays import read_archive
+from genmix.datasets.arrays import Archive
 from genmix.dnnmm.model import DNNMixture
 from genmix.experiments.tasks import Draw
 
@@ -73,7 +73,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        return read_archive(path)
+        return dict(Archive(path))
     except ValueError:
         return {}
 
