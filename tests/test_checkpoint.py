@@ -255,6 +255,50 @@ def test_a_forged_checkpoint_is_refused(content: bytes, blobs: Any, tmp_path: Pa
         make().fit(blobs[0], checkpoint=tmp_path)
 
 
+FORGED = {
+    **{f"no {name}": (name, None) for name in ("history", "identity", "beginning", "learners", "carried")},
+    **{f"list for {name}": (name, []) for name in ("history", "identity", "beginning", "learners")},
+    "identity without arguments": ("identity", {}),
+    "history of numbers": ("history", [1]),
+    "history without seconds": ("history", [{}]),
+    "seconds of text": ("history", [{"seconds": "x"}]),
+    "history that is a number": ("history", 3),
+    "no generators": ("beginning", {}),
+    "empty generators": (
+        "beginning",
+        {
+            "cpu_generator": torch.zeros(0, dtype=torch.uint8),
+            "generator": torch.zeros(0, dtype=torch.uint8),
+            "numpy": [],
+        },
+    ),
+    "no learner": ("learners", {}),
+    "learners that are lists": ("learners", {"run": [], "encoder": []}),
+    "carried text": ("carried", "x"),
+}
+
+
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture", "ClusterGAN"])
+def test_a_checkpoint_of_forged_parts_is_refused(name: str, blobs: Any, tmp_path: Path) -> None:
+    def fit() -> None:
+        make(name, max_iter=1).fit(blobs[0], checkpoint=tmp_path)
+
+    fit()
+    path = checkpoint._files(tmp_path)[-1]
+    state = checkpoint._read(path)
+    for part, value in FORGED.values():
+        forged = {key: other for key, other in state.items() if key != part or value is not None}
+        if value is not None:
+            forged[part] = value
+        for old in checkpoint._files(tmp_path):
+            old.unlink()
+        checkpoint._write(tmp_path, 1, forged)
+        with pytest.raises(ModelFileError, match="is no checkpoint of genmix: ") as raised:
+            fit()
+        message = str(raised.value)
+        assert str(tmp_path / "iteration-000001") in message and "\n" not in message
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

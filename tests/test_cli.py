@@ -540,3 +540,42 @@ def test_a_reader_that_leaves_early_is_no_error():
     command = f"{sys.executable} -m genmix.cli datasets | head -n 0; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)  # noqa: S607
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_control_characters_of_names_reach_neither_terminal_nor_page(run, blobs, tmp_path):
+    data, out = tmp_path / "a\x1b[31m\x9b.npy", tmp_path / "b\x1b]0;x\x07.html"
+    data.write_bytes((blobs / "blobs.npy").read_bytes())
+    shown = run("report", blobs / "model", data, "--out", out)
+    missing = run("report", blobs / "model", tmp_path / "c\x1b.npy", "--out", out)
+    model = run("predict", tmp_path / "m\x1b", data, "--out", tmp_path / "p.csv")
+    assert (shown[0], missing[0], model[0]) == (0, 2, 2)
+    text = "".join(map(str, (*shown[1:], *missing[1:], *model[1:]))) + out.read_text(encoding="utf-8")
+    assert not set(text) & {"\x1b", "\x9b", "\x07"}
+    assert "a\N{REPLACEMENT CHARACTER}[31m" in text
+
+
+@pytest.mark.parametrize("length", [240, 255, 300])
+def test_names_too_long_are_told_before_anything_is_read(run, blobs, tmp_path, length):
+    name, model, data = "n" * length, blobs / "model", blobs / "blobs.npy"
+    for command in (
+        ("fit", "no-such-data", "--components", K, "--out", tmp_path / name),
+        ("fit", "no-such-data", "--components", K, "--out", tmp_path / ("n" * 300) / "m"),
+        ("predict", model, "no-such-data", "--out", tmp_path / f"{name[4:]}.csv"),
+        ("report", model, "no-such-data", "--out", tmp_path / f"{name[5:]}.html"),
+        ("compare", "no-such-data", "--components", K, "--out", tmp_path / ("n" * 300)),
+        ("predict", tmp_path / name, data, "--out", tmp_path / "p.csv"),
+        ("predict", model, tmp_path / f"{name}.npy", "--out", tmp_path / "p.csv"),
+    ):
+        code, out, err = run(*command)
+        assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith("genmix: ")
+        assert "no-such-data" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_one_may_not_enter_is_named(run, blobs, tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_dir", refuse)
+    code, out, err = run("predict", tmp_path / "closed" / "m", "digits", "--out", tmp_path / "p.csv")
+    assert (code, out) == (2, "") and err.startswith("genmix: Permission denied: ") and err.count("\n") == 1

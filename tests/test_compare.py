@@ -84,6 +84,35 @@ def test_a_damaged_record_is_done_again(compared: Any, groups: Any, tmp_path: Pa
     assert len(lines) == 1
 
 
+def test_a_run_after_a_line_cut_short_is_kept(compared: Any, groups: Any, tmp_path: Path) -> None:
+    out, lines = shutil.copytree(compared[0], tmp_path / "out"), list[str]()
+    path = out / "runs.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4])[:-30])
+    for _ in range(2):
+        compare(*(groups[0], 3, groups[1]), out=out, names=FAST, shown=0.2, seeds=(0, 1), echo=lines.append)
+    assert len(lines) == 1
+
+
+WRONG = [
+    *({"scores": None}, {"scores": {}}, {"scores": {"ari": "x"}}, {"seed": []}, {"key": []}),
+    *({"error": None}, {"model": "../../models"}, {"clusters": "3"}, {"another": 1}),
+]
+
+
+def test_lines_of_other_shape_are_as_if_they_were_not_there(
+    compared: Any, groups: Any, tmp_path: Path
+) -> None:
+    out, lines = shutil.copytree(compared[0], tmp_path / "out"), list[str]()
+    first, *others = (out / "runs.jsonl").read_bytes().splitlines()
+    wrong = [json.dumps({**json.loads(first), **change}).encode() for change in WRONG]
+    wrong += [b"null", b"[1]", b"\xff\xfe", b"[" * 100_000]
+    (out / "runs.jsonl").write_bytes(b"\n".join([*wrong, *others]))
+    found = compare(
+        *(groups[0], 3, groups[1]), out=out, names=FAST, shown=0.2, seeds=(0, 1), echo=lines.append
+    )
+    assert len(lines) == 1 and len(found.table()) == 2
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -141,6 +141,19 @@ def test_a_choice_that_was_being_tried_when_the_process_died_is_tried_again(
     assert sorted(t.parameters["n_components"] for t in found.trials if t.score == t.score) == [3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    "content", [b"a,b\n1,2\n", b"{}\n", b"[0]\n", b"\xff\n", b"\n\n", b"[" * 100_000, None]
+)
+def test_a_file_of_something_else_is_no_study_and_stays_as_it_is(
+    content: bytes | None, tmp_path: Path, groups: tuple[np.ndarray, np.ndarray]
+) -> None:
+    path = tmp_path / "notes"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match="notes is no study of genmix tune"):
+        tune(template(), *groups, n_components=[3], study=path)
+    assert list(tmp_path.iterdir()) == [path] and (content is None or path.read_bytes() == content)
+
+
 def test_frames_are_tuned_on(groups: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = groups
     found = [tune(template(), data, y, n_components=[3]) for data in (X, pd.DataFrame(X))]

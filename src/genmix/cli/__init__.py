@@ -10,6 +10,7 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
+from genmix.base.validation import printable
 from genmix.cli.verbs import app
 
 
@@ -64,5 +65,5 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _one_line(message: object) -> str:
     if isinstance(message, OSError) and message.strerror and message.filename:
-        return f"{message.strerror}: {str(message.filename)!r}"
-    return " ".join(str(message).split())
+        message = f"{message.strerror}: {str(message.filename)!r}"
+    return printable(" ".join(str(message).split()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from genmix.cli.files import write_columns
 from genmix.cli.settings import read_settings
-from genmix.cli.tables import text_table
+from genmix.cli.tables import say, text_table
 
 if TYPE_CHECKING:
     from genmix.datasets import Dataset
@@ -40,7 +40,7 @@ def run(dataset: Dataset, components: int, y: np.ndarray | None, *, out: Path, *
     from genmix.report import comparison_cells, write_comparison
 
     compared = compare(
-        dataset.X, components, y, out=out, echo=print, feature_names=dataset.feature_names, **options
+        dataset.X, components, y, out=out, echo=say, feature_names=dataset.feature_names, **options
     )
     rows = compared.table()
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -52,11 +52,11 @@ def run(dataset: Dataset, components: int, y: np.ndarray | None, *, out: Path, *
         rows, compared.agreement, compared.names, out / "report.html",
         title=f"Models compared on {dataset.name}", subtitle=scored,
     )  # fmt: skip
-    print(f"\n{scored}\n{text_table([comparison_cells(row) for row in rows])}")
+    say(f"\n{scored}\n{text_table([comparison_cells(row) for row in rows])}")
     for row in rows:
         if row["error"]:
-            print(f"{row['model']} failed: {row['error']}")
-    print(f"written to {out}: table.csv, report.html, models, runs.jsonl")
+            say(f"{row['model']} failed: {row['error']}")
+    say(f"written to {out}: table.csv, report.html, models, runs.jsonl")
     return compared
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from genmix.cli import comparing
 from genmix.cli.inputs import match_columns
+from genmix.cli.tables import say
 from genmix.report.page import Section, Table
 
 #: Data set, its title on the page, what it is, and the models compared on it.
@@ -84,7 +85,7 @@ def run_demo(out: Path, seed: int = 0) -> Path:
     for name, title, lead, models in DATA:
         data = datasets.load(name)
         n_components = len(np.unique(np.asarray(data.y)))
-        print(f"\n{title}: {len(data.X):,} items, {n_components} clusters")
+        say(f"\n{title}: {len(data.X):,} items, {n_components} clusters")
         compared = comparing.run(
             data, n_components, data.y, out=out / name, names=models, shown=SHOWN, seeds=(seed,),
             settings={model: SETTINGS[model] for model in models if model in SETTINGS},
@@ -114,5 +115,5 @@ def run_demo(out: Path, seed: int = 0) -> Path:
         [*comparisons, Section("How to read these numbers", blocks=[READING]), *sections],
         subtitle="Two real data sets, clustered without labels, and one of them once with a few.",
     )
-    print(f"\nReport: {path}")
+    say(f"\nReport: {path}")
     return path

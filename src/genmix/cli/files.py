@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Bytes of a file's name, with which the hidden one beside it (a dot, a dot, 32 digits) has at most 255.
+_LONGEST_NAME = 220
+
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raise ValueError unless a file name ends in one of `allowed`, each with its dot and in lower case."""
@@ -37,11 +40,17 @@ def check_writable(path: Path, allowed: tuple[str, ...] = ()) -> None:
     Raises
     ------
     ValueError
-        If its ending is another one, something that is no folder stands in the way, or the nearest folder
-        cannot be written to.
+        If its ending is another one, its name is too long, something that is no folder stands in the way, or
+        the nearest folder cannot be written to.
     """
     if allowed:
         check_suffix(path, allowed)
+    for name, most in ((path.name, _LONGEST_NAME), *((name, 255) for name in path.parent.parts)):
+        if len(os.fsencode(name)) > most:
+            raise ValueError(
+                f"cannot write to {name[:20]}...: that name has {len(os.fsencode(name))} bytes, expected at "
+                f"most {most}"
+            )
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

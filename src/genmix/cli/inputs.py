@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
+from genmix.cli.tables import say
+
 if TYPE_CHECKING:
     from genmix.datasets import Dataset
 
@@ -122,4 +124,4 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
 def _say_left_out(data: str, columns: tuple[str, ...]) -> None:
     if columns:
         words = ", ".join(name or "the first, without a name" for name in columns)
-        print(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)
+        say(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genmix.cli.files import whole_file
-from genmix.cli.tables import text_table
+from genmix.cli.tables import say, text_table
 
 if TYPE_CHECKING:
     from genmix.experiments.catalogue import Item
@@ -46,7 +46,7 @@ def print_list(runs: Runs, size: Size) -> None:
     for item in ITEMS.values():
         done, total = progress(item, runs, size)
         rows.append({"item": item.name, "what": f"{item.source}: {item.title}", "runs": f"{done}/{total}"})
-    print(text_table(rows))
+    say(text_table(rows))
 
 
 def progress(item: Item, runs: Runs, size: Size, *, published: bool = False) -> tuple[int, int]:
@@ -109,15 +109,15 @@ def run(
     }
     jobs = for_all_items(missing(wanted, size, runs), size)
     if size == "smoke":
-        print("a trial of the machinery: few items, tiny networks, scores without meaning")
+        say("a trial of the machinery: few items, tiny networks, scores without meaning")
     n_runs = len({(experiment.name, seed) for experiment, seed in wanted})
-    print(f"{name}: {n_runs - len(jobs)} runs are finished, {len(jobs)} to do")
-    _, failed = run_missing(jobs, size, runs, budget=budget, compute=compute, echo=print)
+    say(f"{name}: {n_runs - len(jobs)} runs are finished, {len(jobs)} to do")
+    _, failed = run_missing(jobs, size, runs, budget=budget, compute=compute, echo=say)
     for item in items:
-        print(f"\n{item.source}: {item.title}\n")
-        print(markdown(item, runs, size))
+        say(f"\n{item.source}: {item.title}\n")
+        say(markdown(item, runs, size))
         for path in write_figure(item, runs, size):
-            print(f"figure: {path}")
+            say(f"figure: {path}")
     if failed:
         raise ValueError(f"{len(failed)} runs failed, the first: {failed[0]}")
 

@@ -1,9 +1,16 @@
-"""Rows of values as lines of text."""
+"""What the command line prints: lines, and rows of values as lines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
+
+from genmix.base.validation import printable
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print lines; nothing in them, such as a file's name, can steer the terminal."""
+    print("\n".join(map(printable, text.split("\n"))), file=file)
 
 
 def text_table(rows: Sequence[Mapping[str, Any]]) -> str:

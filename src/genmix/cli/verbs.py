@@ -18,7 +18,7 @@ from genmix.base import registry as models
 from genmix.cli import files, settings
 from genmix.cli.inputs import ALL_ROWS, DataOptions, Whole, load_data, match_columns, name_columns
 from genmix.cli.labels import load_labelled, read_labels, read_predictions
-from genmix.cli.tables import text_table
+from genmix.cli.tables import say, text_table
 
 app = App(
     name="genmix",
@@ -119,18 +119,18 @@ def fit(
     seconds = time.perf_counter() - start
     name_columns(mixture, dataset).save(out)
     end = "converged" if mixture.converged_ else "not converged"
-    print(
+    say(
         f"{type(mixture).__name__}: {len(dataset.X)} rows of {dataset.name}, {components} components, "
         f"{mixture.n_iter_} iterations ({end}), {seconds:.1f} s"
     )
-    print("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
+    say("shares: " + " ".join(f"{share:.3f}" for share in mixture.weights_))
     if known is not None and known.names:
-        print("classes: " + ", ".join(f"{k} is {name}" for k, name in enumerate(known.names)))
+        say("classes: " + ", ".join(f"{k} is {name}" for k, name in enumerate(known.names)))
     if len(mixture.dead_components_):
-        print(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
+        say(f"dead components: {', '.join(map(str, mixture.dead_components_))}")
     if twice := getattr(mixture, "duplicate_components_", []):
-        print(f"components that share their items: {', '.join(f'{i} and {j}' for i, j in twice)}")
-    print(f"saved in {out}")
+        say(f"components that share their items: {', '.join(f'{i} and {j}' for i, j in twice)}")
+    say(f"saved in {out}")
 
 
 @app.command(sort_key=2)
@@ -166,7 +166,7 @@ def predict(
         parts = {f"membership_{k}": memberships[:, k] for k in range(memberships.shape[1])}
         files.write_columns(out, columns | parts)
     undecided = f", {(label == -1).sum()} undecided" if abstain else ""
-    print(f"{len(label)} rows, mean certainty {certainty.mean():.3f}{undecided}, written to {out}")
+    say(f"{len(label)} rows, mean certainty {certainty.mean():.3f}{undecided}, written to {out}")
 
 
 @app.command(sort_key=3)
@@ -215,7 +215,7 @@ def sample(
     chosen = range(count) if component is None else [component]
     rows = {f"{k}  ({mixture.weights_[k]:.1%})": mixture.sample(n, component=k)[0] for k in chosen}
     write_samples(out, rows, {"component": np.repeat(chosen, n)})
-    print(f"{n} samples of {len(chosen)} component(s) written to {out}")
+    say(f"{n} samples of {len(chosen)} component(s) written to {out}")
 
 
 @app.command(sort_key=4)
@@ -253,7 +253,7 @@ def interpolate(
         raise ValueError(f"a {type(mixture).__name__} has no latent space to walk in; fit --model dnnmm")
     walk = mixture.interpolate(start, stop, steps)
     write_samples(out, {f"{start} to {stop}": walk}, {"share": np.linspace(0, 1, len(walk))})
-    print(f"{steps} steps from component {start} to {stop} written to {out}")
+    say(f"{steps} steps from component {start} to {stop} written to {out}")
 
 
 @app.command(sort_key=5)
@@ -316,14 +316,14 @@ def tune(
     y = None if known is None else known.y
     tuned = tuning.tune(
         mixture, dataset.X, y, n_components=components, n_trials=trials, cycle=cycle,
-        adversarial=adversarial, validation=validation, random_state=seed, study=study, echo=print,
+        adversarial=adversarial, validation=validation, random_state=seed, study=study, echo=say,
     )  # fmt: skip
     ranked = sorted(tuned.trials, key=lambda trial: -trial.score)
     table = [{**trial.parameters, "score": trial.score, "seconds": trial.seconds} for trial in ranked]
-    print(f"\nscore: {tuned.judged_by}\n{text_table(table)}")
+    say(f"\nscore: {tuned.judged_by}\n{text_table(table)}")
     if out is not None:
         name_columns(tuned.best.fit(dataset.X, y), dataset).save(out)
-        print(f"the best, fitted on everything, is saved in {out}")
+        say(f"the best, fitted on everything, is saved in {out}")
 
 
 @app.command(sort_key=6)
@@ -416,18 +416,18 @@ def evaluate(
     labelled = (known != -1) & (predicted != -1)
     for what, without in (("label", known == -1), ("cluster, undecided", predicted == -1)):
         if without.any():
-            print(f"left out: {without.sum()} rows without a {what} (-1)")
+            say(f"left out: {without.sum()} rows without a {what} (-1)")
     if not labelled.any():
         raise ValueError("no row has both a label and a cluster: there is nothing to compare")
     known, predicted = known[labelled], predicted[labelled]
     scores = metrics.scores(known, predicted) | {"rand index": metrics.rand_index(known, predicted)}
-    print(text_table([{"score": name, "value": value} for name, value in scores.items()]))
+    say(text_table([{"score": name, "value": value} for name, value in scores.items()]))
     if memberships is None:
         table = metrics.cluster_table(known, predicted)
     else:  # a model also knows of clusters that none of these rows is in
         certainty, clusters = memberships[labelled].max(axis=1), range(memberships.shape[1])
         table = metrics.cluster_table(known, predicted, certainty, clusters=clusters)
-    print("\n" + text_table([row | {"label": names.get(row["label"], row["label"])} for row in table]))
+    say("\n" + text_table([row | {"label": names.get(row["label"], row["label"])} for row in table]))
 
 
 @app.command(sort_key=8)
@@ -457,7 +457,7 @@ def report(
         mixture, dataset.X, out, y=dataset.y, title=title,
         class_names=dataset.class_names, feature_names=dataset.feature_names,
     )  # fmt: skip
-    print(f"written to {out}")
+    say(f"written to {out}")
 
 
 @app.command(sort_key=9)
@@ -472,7 +472,7 @@ def datasets(*, data_dir: Path | None = None) -> None:
     from genmix.datasets import catalogue
 
     columns = ("name", "n", "shape", "classes", "where", "available", "licence", "source")  # widest last
-    print(text_table([{column: entry[column] for column in columns} for entry in catalogue(data_dir)]))
+    say(text_table([{column: entry[column] for column in columns} for entry in catalogue(data_dir)]))
 
 
 @app.command(sort_key=10)

@@ -30,7 +30,16 @@ from genmix.base.estimator import fingerprint
 from genmix.base.preprocessing import as_array
 from genmix.base.validation import PositiveFloat, Seed, check_arguments, check_values
 from genmix.evaluation import metrics
+from genmix.evaluation.lines import append_line, read_lines
 from genmix.evaluation.tuning import HeldOut, hold_out
+
+_NUMBER = (int, float)
+#: What every line of a finished run has.
+_KINDS: dict[str, Any] = {
+    "model": str, "seed": int, "learned": str, "key": str, "seconds": _NUMBER,
+    "megabytes": (*_NUMBER, type(None)), "clusters": int, "scores": dict, "error": str,
+}  # fmt: skip
+_SCORES = {"purity", "accuracy", "ari", "nmi"}
 
 
 @dataclass(frozen=True)
@@ -179,14 +188,14 @@ def compare(
             own = dict(settings.get(name, {}))
             key = hashlib.sha256(f"{data}{name}{seed}{sorted(own.items())!r}".encode()).hexdigest()
             run = finished.get(key)
-            if run is None or run.error or not (folder / run.folder).is_dir():
+            if run is None or not _is_done(run, name, seed, folder, scored=held is not None):
                 learned = "ignored" if held is None or models.NAMED[name].labels == "none" else "used"
                 run = Run(name, seed, learned, key)
                 job = {"model": name, "components": n_components, "seed": seed}
                 job |= {"settings": encode(own), "columns": feature_names and list(feature_names)}
                 outcome = _fit(job, Path(temporary), folder / run.folder, limit)
                 run = _judged(replace(run, **outcome), folder, held)
-                _append(folder, run)
+                append_line(folder / "runs.jsonl", asdict(run))
                 if echo is not None:
                     echo(_line(run))
             runs.append(run)
@@ -299,24 +308,17 @@ def _judged(run: Run, folder: Path, held: HeldOut | None) -> Run:
 
 
 def _finished(folder: Path) -> dict[str, Run]:
-    path = folder / "runs.jsonl"
-    if not path.exists():
-        return {}
-    runs = {}
-    for line in path.read_text().splitlines():
-        try:
-            run = Run(**json.loads(line))
-        except (json.JSONDecodeError, TypeError):
-            continue  # a line that was cut short, or of another version: the run is done again
-        runs[run.key] = run
-    return runs
+    """Read runs, by their keys; one whose line was cut short, or is of another shape, is done again."""
+    found: dict[str, Run] = {}
+    for record in read_lines(folder / "runs.jsonl", _KINDS):
+        if set(record) == set(_KINDS) and all(isinstance(v, _NUMBER) for v in record["scores"].values()):
+            found[record["key"]] = Run(**record)
+    return found
 
 
-def _append(folder: Path, run: Run) -> None:
-    with (folder / "runs.jsonl").open("a") as file:
-        file.write(json.dumps(asdict(run)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _is_done(run: Run, name: str, seed: int, folder: Path, *, scored: bool) -> bool:
+    alike = (run.model, run.seed, set(run.scores)) == (name, seed, _SCORES if scored else set())
+    return alike and not run.error and (folder / run.folder).is_dir()
 
 
 def _line(run: Run) -> str:

@@ -6,6 +6,7 @@ Pande & Awate 2020 (section IV) choose K, lambda_1 and lambda_2 on a labelled va
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from sklearn.model_selection import train_test_split
 from genmix.base.estimator import BaseMixture, fingerprint
 from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm.model import DNNMixture
+
+_LONGEST_LINE = 2**16
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,8 @@ def tune(
     ImportError
         Optuna is not installed.
     ValueError
-        Nothing to choose from, fewer components than classes, too few labels to hold some out, or training
-        that diverged in every trial.
+        Nothing to choose from, fewer components than classes, too few labels to hold some out, a study that
+        is a file of something else, or training that diverged in every trial.
     """
     try:
         import optuna
@@ -137,6 +140,8 @@ def tune(
         )
     if n_trials < 1:
         raise ValueError(f"n_trials={n_trials!r}: expected at least 1")
+    if study is not None:
+        _check_study(Path(study))
     held = None if y is None else hold_out(y, validation, random_state)
     if held is not None and choices[0] < len(np.unique(held.truth)):
         raise ValueError(f"n_components={choices[0]} is fewer than the {len(np.unique(held.truth))} classes")
@@ -242,6 +247,23 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
     truth = y[hidden].copy()
     y[hidden] = -1
     return HeldOut(y, hidden, truth)
+
+
+def _check_study(path: Path) -> None:
+    """Refuse a file that Optuna would write into though it is no journal of its own."""
+    if not path.exists():
+        return
+    refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"
+    if not path.is_file():
+        raise ValueError(refusal)
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE)
+    try:
+        record = json.loads(line or '{"op_code": 0}')
+    except (ValueError, RecursionError) as error:
+        raise ValueError(refusal) from error
+    if not isinstance(record, dict) or record.get("op_code") != 0:  # a journal begins with its study
+        raise ValueError(refusal)
 
 
 def _finished(search: Any) -> list[Trial]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from io import RawIOBase
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from genmix.evaluation.lines import append_line, read_lines
 
 Record = dict[str, Any]
 
@@ -38,11 +34,9 @@ class Runs:
 
     def read(self, experiment: str, settings: str) -> list[Record]:
         """Read the records of an experiment with these settings, by seed: those on the data of the last."""
-        path, name = self._file(experiment), json.dumps(experiment).encode()
         found: dict[int, Record] = {}
-        for line in path.read_bytes().splitlines() if path.exists() else []:
-            record = _whole(line) if name in line else None
-            if record is None or (record["experiment"], record["settings"]) != (experiment, settings):
+        for record in read_lines(self._file(experiment), _KINDS):
+            if (record["experiment"], record["settings"]) != (experiment, settings):
                 continue
             if any(other["fingerprint"] != record["fingerprint"] for other in found.values()):
                 found.clear()  # a mean over two data sets is of neither
@@ -57,20 +51,7 @@ class Runs:
         OSError
             If the line does not fit on the disk.
         """
-        path, line = self._file(record["experiment"]), (json.dumps(record) + "\n").encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as file, _alone(file):
-            end = file.seek(0, os.SEEK_END)
-            if end:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line  # what stands before was cut short: it ends first
-            if (written := file.write(line)) != len(line):
-                file.truncate(end)
-                raise OSError(
-                    errno.ENOSPC, f"only {written} of {len(line)} bytes could be written", str(path)
-                )
-            os.fsync(file)
+        append_line(self._file(record["experiment"]), record)
 
     def shown(self, experiment: str, settings: str, seed: int) -> Path:
         """File for the arrays that a figure needs of a run."""
@@ -87,32 +68,6 @@ class Runs:
 
     def _file(self, experiment: str) -> Path:
         return self.folder / "runs" / f"{experiment.split('/')[0]}.jsonl"
-
-
-@contextmanager
-def _alone(file: RawIOBase) -> Iterator[None]:
-    """Keep other processes from writing until the block ends, where the system can (not on Windows)."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _whole(line: bytes) -> Record | None:
-    """Read one record; None if it was cut short by a full disk, or is damaged: that run is done again."""
-    try:
-        record = json.loads(line)
-    except ValueError:  # no JSON, or no text
-        return None
-    if not isinstance(record, dict):
-        return None
-    return record if all(isinstance(record.get(name), kind) for name, kind in _KINDS.items()) else None
 
 
 def _file_name(experiment: str) -> str:

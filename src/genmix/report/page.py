@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from genmix.base.persistence import write_file
+from genmix.base.validation import printable
 from genmix.base.version import __version__
 
 if TYPE_CHECKING:
@@ -240,8 +241,8 @@ def render_page(
     environment.globals["draw"] = lambda chart: svg_markup(chart.figure, f"f{next(counter)}")
     day = date or dt.date.today()
     return environment.get_template("page.html.j2").render(
-        title=title,
-        subtitle=subtitle,
+        title=printable(title),
+        subtitle=printable(subtitle),
         date=f"{day.day} {day:%B %Y}",
         iso_date=day.isoformat(),
         made_by=f"genmix {__version__}",

@@ -15,6 +15,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from genmix.base.encoding import encode
 from genmix.base.estimator import fingerprint
 from genmix.base.persistence import ModelFileError, own_copy, read_file, sync_folder, write_file
 from genmix.base.preprocessing import as_array
+from genmix.base.validation import one_line, short_repr
 from genmix.training.engine import Engine, Stateful
 
 if TYPE_CHECKING:
@@ -96,9 +98,10 @@ class Checkpoint:
         self._number, self._cost, self._written = 0, 0.0, time.perf_counter()
         last = _files(self.folder)[-1:]
         if last:
-            self._found = _read(last[0])
+            self._file, self._found = last[0], _read(last[0])
             _compare(self.folder, self._found["identity"], self._identity)
-            run.load_state_dict(self._found["beginning"])
+            with _fault_of(self._file):
+                run.load_state_dict(self._found["beginning"])
         self._beginning = run.state_dict()
 
     def child(self, model: BaseModel, data: tuple[Any, ...]) -> Checkpoint:
@@ -136,10 +139,15 @@ class Checkpoint:
 
     def get(self, *path: str, default: Any) -> Any:
         """Look up a number of what learns, by its place, that is needed before it can be made again."""
-        found: Any = self._found.get("learners")
-        for name in path if self.exists else ():
-            found = found[name]
-        return found if self.exists else default
+        if not self.exists:
+            return default
+        found: Any = self._found["learners"]
+        with _fault_of(self._file):
+            for name in path:
+                found = found[name]
+            if type(found) is not type(default):
+                raise TypeError(f"{'.'.join(path)} is {short_repr(found)}")
+        return found
 
     def resume(self, learners: Mapping[str, Learner], carried: Any) -> tuple[list[dict[str, Any]], Any]:
         """Set what learns to where it was.
@@ -161,9 +169,10 @@ class Checkpoint:
         self._learners = {"run": self._run, **learners}
         if not self.exists:
             return [], carried
-        for name, learner in self._learners.items():
-            learner.load_state_dict(self._found["learners"][name])
         history, carried = self._found["history"], self._found["carried"]
+        with _fault_of(self._file):
+            for name, learner in self._learners.items():
+                learner.load_state_dict(self._found["learners"][name])
         self._number, device = len(history), self._run.device
         self._found = {**self._found, "learners": {}}  # it may be large
         return history, None if carried is None else carried.to(device)
@@ -306,14 +315,32 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{path} is damaged: its checksum differs. Delete it, and the fit goes on from the one before"
         )
-    try:
+    with _fault_of(path):
         length = int.from_bytes(content[:8], "little")
         document = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
-        return dict(give_tensors(json.loads(document), safetensors.torch.load(content)))
+        found = give_tensors(json.loads(document), safetensors.torch.load(content))
+        dictionaries = (found, *(found[name] for name in ("identity", "beginning", "learners")))
+        if not all(isinstance(part, dict) for part in (*dictionaries, found["identity"]["arguments"])):
+            raise TypeError("it has lists where dictionaries belong")
+        if not found["history"] or not all(
+            isinstance(record["seconds"], int | float) for record in found["history"]
+        ):
+            raise TypeError("its history is none")
+        if not isinstance(found["carried"], Tensor | None):
+            raise TypeError("what it carries is no tensor")
+        return dict(found)
+
+
+@contextmanager
+def _fault_of(path: Path) -> Iterator[None]:
+    """Blame the file for whatever it provokes in the block: it may be forged."""
+    try:
+        yield
     except MemoryError:
         raise
-    except Exception as error:  # it may be forged: whatever it provokes is the file's fault
-        raise ModelFileError(f"{path} is no checkpoint of genmix: {error}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        raise ModelFileError(f"{path} is no checkpoint of genmix: {reason}") from error
 
 
 def take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
