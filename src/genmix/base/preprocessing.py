@@ -17,6 +17,8 @@ from genmix.base.validation import short_repr
 FARTHEST = 1e15
 #: Numbers that are converted to float64 at a time.
 CHUNK = 2**18
+#: Columns whose values differ by no more, as a share of their size, are constant but for rounding.
+ROUNDING = 64 * np.finfo(np.float64).eps
 
 
 def as_array(X: Any) -> Any:
@@ -68,7 +70,9 @@ class Preprocessing:
     center, scale : list of float
         Per column, or one number each for images: scaled = (x - center) / scale.
     constant : list of int
-        Columns without any variation; they stay 0.
+        Columns of a table without any variation: `restore` gives them their value.
+    held : tuple of numbers
+        Those values, exact; of images that are all the same, every number of the image.
     """
 
     shape: tuple[int, ...]
@@ -78,6 +82,7 @@ class Preprocessing:
     center: list[float] = field(default_factory=list)
     scale: list[float] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
+    held: tuple[float, ...] = ()
 
     @classmethod
     def fit(cls, X: np.ndarray, scaling: str = "range") -> Preprocessing:
@@ -85,10 +90,17 @@ class Preprocessing:
         if scaling not in ("range", "unit", "standard", "none"):
             raise ValueError(f"scaling={short_repr(scaling)}: expected 'range', 'unit', 'standard' or 'none'")
         layout = _layout(X)
-        center, scale = _table_scale(X, scaling) if layout == "table" else _image_scale(X, scaling)
-        constant = np.flatnonzero(scale == 0).tolist() if layout == "table" else []
-        scale = np.where(scale == 0, 1.0, scale)
-        return cls(X.shape[1:], layout, str(X.dtype), scaling, center.tolist(), scale.tolist(), constant)
+        if layout == "table":
+            center, scale, constant = _table_scale(X, scaling)
+            held = X[0, constant]
+        else:
+            (center, scale), constant = _image_scale(X, scaling), np.array([], int)
+            alike = np.array_equal(X[0], X[-1]) and np.array_equal(X.min(0), X.max(0))
+            held = X[0].ravel() if alike else constant
+        return cls(
+            X.shape[1:], layout, str(X.dtype), scaling, center.tolist(), scale.tolist(), constant.tolist(),
+            tuple(held.tolist()),
+        )  # fmt: skip
 
     @classmethod
     def fit_apply(cls, X: np.ndarray, scaling: str = "range") -> tuple[Preprocessing, Tensor]:
@@ -141,7 +153,11 @@ class Preprocessing:
         if dtype.kind in "iub":
             info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
             values = values.round().clip(*info)
-        return values.astype(dtype)
+        values = values.astype(dtype)
+        if self.held:
+            held = np.array(self.held, dtype)
+            values[:, self.constant or slice(None)] = held if self.constant else held.reshape(self.shape)
+        return values
 
     def check(self, X: np.ndarray) -> None:
         """Refuse items of another shape than those the model was fitted on."""
@@ -158,8 +174,12 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Preprocessing:
-        """Rebuild from `to_dict`."""
-        return cls(**{**record, "shape": tuple(record["shape"])})
+        """Rebuild from `to_dict`; genmix 0.1 kept means of constant columns for their values."""
+        made = cls(**{**record, "shape": tuple(record["shape"])})
+        values = made.held if "held" in record else [made.center[column] for column in made.constant]
+        whole = np.dtype(made.dtype).kind in "iub"
+        made.held = tuple(round(value) if whole else value for value in values)
+        return made
 
 
 def _layout(X: np.ndarray) -> str:
@@ -183,17 +203,17 @@ def _row_chunks(X: np.ndarray) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(X), step))
 
 
-def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
-    if scaling == "none":
-        return np.zeros(X.shape[1]), np.ones(X.shape[1])
-    center = sum(X[rows].astype(np.float64).sum(0) for rows in _row_chunks(X)) / len(X)
+def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     low, high = X.min(0).astype(np.float64), X.max(0).astype(np.float64)
-    spread = np.maximum(high - center, center - low)
-    # Rounding leaves a constant column with deviations of about 1e-16 of its size: that is not variation.
-    spread[spread <= 1e-12 * np.maximum(np.abs(low), np.abs(high))] = 0
-    varies = spread > 0
+    varies = high / 2 - low / 2 > ROUNDING / 2 * np.maximum(np.abs(low), np.abs(high))
+    constant = np.flatnonzero(~varies)
+    if scaling == "none":
+        return np.zeros(X.shape[1]), np.ones(X.shape[1]), constant
+    center = sum(X[rows].astype(np.float64).sum(0) for rows in _row_chunks(X)) / len(X)
+    center = np.where(varies, center.clip(low, high), X[0])  # rounding may take a mean out of the range
+    spread = np.where(varies, np.maximum(high - center, center - low), 1)
     if scaling == "unit" or not varies.any():
-        return center, spread
+        return center, spread, constant
     total, squares = np.zeros(varies.sum()), np.zeros(varies.sum())
     for rows in _row_chunks(X):
         deviation = (X[rows][:, varies] - center[varies]) / spread[varies]
@@ -202,8 +222,9 @@ def _table_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
     variance = squares / len(X) - (total / len(X)) ** 2  # `center` is a rounded mean
     if scaling == "standard":
         spread[varies] *= np.sqrt(variance)
-        return center, spread
-    return center, spread * math.sqrt(variance.mean())
+    else:
+        spread[varies] *= math.sqrt(variance.mean())
+    return center, spread, constant
 
 
 def _image_scale(X: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:

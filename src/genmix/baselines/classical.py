@@ -294,7 +294,7 @@ class GaussianMixture(Flat, BaseMixture):
             kind: Mixture(
                 self.n_components, covariance_type=kind, n_init=self.n_init, reg_covar=self.reg_covar,
                 max_iter=self.max_iter, random_state=run.seed(),
-            ).fit(points)
+            ).fit(points if len(points) > 1 else points.repeat(2, 0))  # it refuses a single one
             for kind in self.covariance_types
         }  # fmt: skip
         self.bic_ = {kind: float(found.bic(points)) for kind, found in fits.items()}

@@ -148,7 +148,7 @@ class VariationalAutoencoder(Autoencoder):
         within = 1e-4 * Z.var(0).mean() + 1e-6  # codes that hardly vary are no cluster
         found = GaussianMixture(
             len(self.means), n_init=n_init, reg_covar=within, max_iter=500, random_state=run.seed()
-        ).fit(Z)
+        ).fit(Z if len(Z) > 1 else Z.repeat(2, 0))  # it refuses a single one
         shares, variances = found.weights_, np.diagonal(found.covariances_, axis1=1, axis2=2).copy()
         self.logits.copy_(torch.from_numpy(np.log(np.maximum(shares, 1e-12))))
         self.means.copy_(torch.from_numpy(found.means_))
