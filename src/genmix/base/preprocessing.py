@@ -175,11 +175,15 @@ class Preprocessing:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Preprocessing:
         """Rebuild from `to_dict`; genmix 0.1 kept means of constant columns for their values."""
-        made = cls(**{**record, "shape": tuple(record["shape"])})
-        values = made.held if "held" in record else [made.center[column] for column in made.constant]
-        whole = np.dtype(made.dtype).kind in "iub"
-        made.held = tuple(round(value) if whole else value for value in values)
-        return made
+        preprocessing = cls(**{**record, "shape": tuple(record["shape"])})
+        values = (
+            preprocessing.held
+            if "held" in record
+            else [preprocessing.center[column] for column in preprocessing.constant]
+        )
+        whole = np.dtype(preprocessing.dtype).kind in "iub"
+        preprocessing.held = tuple(round(value) if whole else value for value in values)
+        return preprocessing
 
 
 def _layout(X: np.ndarray) -> str:
