@@ -22,6 +22,11 @@ from genmix.training.supervision import seeded_centers, seeded_kmeans
 Covariance = Literal["full", "tied", "diag", "spherical"]
 
 
+def _at_least_two(points: np.ndarray) -> np.ndarray:
+    """Repeat a single point, of which scikit-learn estimates no variance."""
+    return points if len(points) > 1 else points.repeat(2, 0)
+
+
 class Flat(Baseline):
     """A classical model of flattened items, of their principal components where there are many numbers."""
 
@@ -38,7 +43,7 @@ class Flat(Baseline):
             from sklearn.decomposition import PCA
 
             count = min(n_principal, len(points))
-            found = PCA(count, svd_solver="covariance_eigh").fit(points)
+            found = PCA(count, svd_solver="covariance_eigh").fit(_at_least_two(points))
             self._arrays |= {"mean": found.mean_, "axes": found.components_}
             points = self._points(self.preprocessing_.apply(X))
         return X, points, run
@@ -294,7 +299,7 @@ class GaussianMixture(Flat, BaseMixture):
             kind: Mixture(
                 self.n_components, covariance_type=kind, n_init=self.n_init, reg_covar=self.reg_covar,
                 max_iter=self.max_iter, random_state=run.seed(),
-            ).fit(points if len(points) > 1 else points.repeat(2, 0))  # it refuses a single one
+            ).fit(_at_least_two(points))
             for kind in self.covariance_types
         }  # fmt: skip
         self.bic_ = {kind: float(found.bic(points)) for kind, found in fits.items()}
