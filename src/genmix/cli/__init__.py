@@ -10,7 +10,6 @@ from typing import Any
 
 from cyclopts import CycloptsError
 
-from genmix.base.validation import printable
 from genmix.cli.verbs import app
 
 
@@ -66,4 +65,6 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _one_line(message: object) -> str:
     if isinstance(message, OSError) and message.strerror and message.filename:
         message = f"{message.strerror}: {str(message.filename)!r}"
+    from genmix.base.validation import printable
+
     return printable(" ".join(str(message).split()))

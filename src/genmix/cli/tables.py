@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from genmix.base.validation import printable
-
 
 def say(text: str, file: TextIO | None = None) -> None:
     """Print lines; nothing in them, such as a file's name, can steer the terminal."""
+    from genmix.base.validation import printable
+
     print("\n".join(map(printable, text.split("\n"))), file=file)
 
 
