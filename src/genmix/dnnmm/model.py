@@ -492,8 +492,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         return self._encode(self.preprocessing_.apply(item))[0].numpy()
 
     def _encode(self, items: Tensor) -> Tensor:
-        out = network_outputs(self._networks["encoder"], items, 1)[0]
-        return out.unflatten(-1, (self._heads, -1))[:, self._head]
+        return network_outputs(self._networks["encoder"], items, 1, heads=self._heads, head=self._head)[0]
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         means, weights = torch.from_numpy(self.means_).double(), torch.from_numpy(self.weights_)

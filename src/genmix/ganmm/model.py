@@ -445,8 +445,8 @@ class GANMixture(BaseMixture):
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         if "classifier" in self._networks:
-            scores = network_outputs(self._networks["classifier"], items, 1)[0]
-            scores = scores.unflatten(-1, (self._heads, -1))[:, self._head]
+            network, place = self._networks["classifier"], {"heads": self._heads, "head": self._head}
+            scores = network_outputs(network, items, 1, **place)[0]
             return np.asarray(scores.log_softmax(-1).numpy())
         e_step = check_e_step(self.e_step)
         if isinstance(e_step, CriticEStep) and e_step.standardized:

@@ -47,16 +47,22 @@ def normalizes_batches(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def network_outputs(network: nn.Module, items: Tensor, n: int, batch_size: int = 2048) -> Tensor:
+def network_outputs(
+    network: nn.Module, items: Tensor, n: int, *, heads: int = 1, head: int = 0, batch_size: int = 2048
+) -> Tensor:
     """Compute outputs ``[n, N, ...]`` of a stack for the same items ``[N, ...]``, float64 on the CPU.
 
-    Tables are computed in float64: it is cheap, and the result does not depend on the batches.
+    Of several `heads`, which divide the last dimension, those of one are kept. Tables are computed in
+    float64: it is cheap, and the result does not depend on the batches.
     """
     device, dtype = next(network.parameters()).device, items.dtype
     if items.dim() == 2 and device.type != "mps":
         network, dtype = copy.deepcopy(network).double(), torch.float64
     batches = (x.to(device, dtype).expand(n, *x.shape) for x in items.split(batch_size))
-    return torch.cat([network(x).cpu().double() for x in batches], 1)
+    outputs = (network(x) for x in batches)
+    if heads > 1:  # a copy, so that the others do not stay in memory
+        outputs = (out.unflatten(-1, (heads, -1))[..., head, :].clone() for out in outputs)
+    return torch.cat([out.cpu().double() for out in outputs], 1)
 
 
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
