@@ -37,7 +37,7 @@ _OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("critic", "conv"): {"channels": 16, "dense": 256, "negative_slope": 0.2},
 }
 
-#: Role whose options `nets.build_stack` knows.
+#: Role whose options `build.build_stack` knows.
 _STACK_ROLES = {"generator": "decoder", "encoder": "encoder", "critic": "discriminator"}
 
 
@@ -102,7 +102,7 @@ def make_networks(
     ----------
     choices : mapping
         Of each role: "auto", "mlp", "conv", "clustergan-2019", a dictionary or a factory; see
-        `nets.build_stack`.
+        `build.build_stack`.
     item_shape : tuple of int
         ``(d,)`` or ``(C, H, W)``.
     space : LatentSpace

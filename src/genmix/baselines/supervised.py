@@ -116,7 +116,7 @@ class SupervisedOnly(_NetworkClassifier):
     ema_decay : float
         Forgetting factor of the averaged network that predicts; 0 takes the last one.
     networks : str, dict or callable
-        Network, see `nets.build_stack`.
+        Network, see `build.build_stack`.
     augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
         Views of the labelled items.
     scaling, random_state, verbose, device

@@ -121,7 +121,7 @@ class Components(Stateful):
     step : MStep
         Settings.
     networks : mapping
-        Choices for "generator" and "critic", see `nets.build_stack`.
+        Choices for "generator" and "critic", see `build.build_stack`.
     engine : Engine
         Device and random generators.
     """
