@@ -338,7 +338,7 @@ def test_a_full_disk_is_said_and_the_fit_goes_on(
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_file", full)
+    monkeypatch.setattr("genmix.base.files.write_file", full)
     with pytest.warns(CheckpointWarning, match=r"not written to .*: No space left on device"):
         model = make().fit(blobs[0], checkpoint=tmp_path)
     assert model.n_iter_ == 4
