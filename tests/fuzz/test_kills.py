@@ -1,7 +1,7 @@
 """Saves and checkpoints that are killed at every file operation, and folders read while they are saved to.
 
-FUZZ_SECONDS, for each test, says how many of the moments are tried: all of them in half a minute, a part in
-one second. Each is a process of its own that SIGKILL ends just before or just after its n-th operation.
+Each is a process of its own that SIGKILL ends just before or just after its n-th operation. FUZZ_SECONDS, for
+each test, says how many are tried: in one second those that change names, in half a minute all.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if sys.platform == "win32":
     pytest.skip("needs fork", allow_module_level=True)
 
 SECONDS = min(float(os.environ.get("FUZZ_SECONDS", "1")), 60.0)
+NAMING = {"mkdir", "rmdir", "rename", "replace", "unlink", "remove", "symlink", "link"}
 OPERATIONS = {
-    *("open", "write", "flush", "fsync", "close", "flock", "scandir", "listdir"),
-    *("mkdir", "rmdir", "rename", "replace", "unlink", "remove", "symlink", "link", "truncate"),
+    *NAMING,
+    *("open", "write", "flush", "fsync", "close", "flock", "scandir", "listdir", "truncate"),
 }
 
 
-def in_child(work: Callable[[], Any], nth: int = 0) -> int:
-    """Do it in a process that ends with its n-th file operation; -9, or how many there are (at most 255)."""
+def in_child(work: Callable[[], Any], nth: int = 0, told: Path | None = None) -> int:
+    """Do it in a process that ends with its n-th file operation, or tells all in a file; how it ended."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    done = 0
+    done = list[str]()
 
     def watch(frame: Any, event: str, called: Any) -> None:
-        nonlocal done
         if event not in ("c_call", "c_return") or getattr(called, "__name__", "") not in OPERATIONS:
             return
         owner = getattr(called, "__self__", None)
@@ -55,29 +55,37 @@ def in_child(work: Callable[[], Any], nth: int = 0) -> int:
             "fcntl",
         ):
             return
-        done += 1
-        if done == nth:
+        done.append(called.__name__)
+        if len(done) == nth:
             if isinstance(owner, io.BufferedWriter) and called.__name__ == "write":
                 owner.raw.write(b"a part of what was to be written")
             os.kill(os.getpid(), signal.SIGKILL)
 
+    status = 1
     try:
         sys.setprofile(watch)
         work()
         sys.setprofile(None)
-        os._exit(min(done, 255))
-    finally:  # an error
-        os._exit(0)
+        if told is not None:
+            told.write_text(json.dumps(done))
+        status = 0
+    finally:
+        os._exit(status)
 
 
-def moments(work: Callable[[], Any], prepare: Callable[[], Any]) -> Any:
-    """Go through the operations of some work, in random order, each killed in a folder prepared for it."""
+def moments(work: Callable[[], Any], prepare: Callable[[], Any], told: Path) -> Any:
+    """Go through the operations of some work, each killed in a folder prepared for it.
+
+    The order is random, but those that change names come first, and all of them in any case.
+    """
     prepare()
-    count, until = in_child(work), time.monotonic() + SECONDS
-    assert 10 <= count < 255  # else it failed
-    tried = random.Random(0).sample(range(1, count + 1), count)  # noqa: S311
-    for number, nth in enumerate(tried):
-        if number >= 8 and time.monotonic() > until:
+    assert in_child(work, told=told) == 0
+    names, until = json.loads(told.read_text()), time.monotonic() + SECONDS
+    told.unlink()
+    assert len(names) >= 10 and "replace" in names
+    tried = random.Random(0).sample(range(1, len(names) + 1), len(names))  # noqa: S311
+    for nth in sorted(tried, key=lambda nth: names[nth - 1] not in NAMING):
+        if names[nth - 1] not in NAMING and time.monotonic() > until:
             return
         prepare()
         assert in_child(work, nth) == -signal.SIGKILL
@@ -128,7 +136,7 @@ def test_a_killed_save_leaves_the_old_model_or_the_new_one(
             of_genmix_0_1(folder)
 
     found = set()
-    for nth in moments(lambda: models[0].save(folder), prepare):
+    for nth in moments(lambda: models[0].save(folder), prepare, tmp_path / "told"):
         try:
             state = [content(old), content(new)].index(content(folder))
         except ModelFileError as error:
@@ -165,7 +173,7 @@ def test_a_killed_checkpoint_is_there_or_the_one_before(before: int, tmp_path: P
             write(number)
 
     found = set()
-    for nth in moments(lambda: write(before + 1), prepare):
+    for nth in moments(lambda: write(before + 1), prepare, tmp_path / "told"):
         files = checkpoint._files(folder)
         assert len(files) >= min(before, 2), nth
         if files:
