@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,13 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import train_test_split
 
 from genmix.base.estimator import BaseMixture, fingerprint
+from genmix.base.files import check_writable
 from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm.model import DNNMixture
 
 _LONGEST_LINE = 2**16
+#: Bytes of a study's name: Optuna writes NAME.lock beside it, and then 43 bytes more.
+_LONGEST_NAME = 255 - 5 - 43
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def tune(
             study_name=hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest(),
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=random_state),
-            storage=None if study is None else JournalStorage(JournalFileBackend(str(study))),
+            storage=None if study is None else JournalStorage(JournalFileBackend(os.path.abspath(study))),
             load_if_exists=True,
         )
         if ranges:
@@ -251,6 +255,9 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
 
 def _check_study(path: Path) -> None:
     """Refuse a file that Optuna would write into though it is no journal of its own."""
+    check_writable(path)
+    if (size := len(os.fsencode(path.name))) > _LONGEST_NAME:
+        raise ValueError(f"the name of the study has {size} bytes: expected at most {_LONGEST_NAME}")
     if not path.exists():
         return
     refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"
