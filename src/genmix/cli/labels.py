@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import genmix
-from genmix.cli.files import check_suffix, pyarrow_modules
+from genmix.cli.files import check_suffix
 from genmix.cli.inputs import DataOptions, leave_out, load_data, match_columns
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
     if labels is None:
         dataset = load_data(data, rows)
         return dataset, None if dataset.y is None else Known(dataset.y, dataset.class_names)
-    known = read_labels(labels, rows.labels_column)
+    known = read_labels(labels, rows.labels_column, rows.max_memory)
     dataset = load_data(data, replace(rows, labels_column=None))
     if rows.labels_column is not None or (Path(data).is_file() and labels.samefile(data)):
         dataset = leave_out(dataset, known.column)  # nobody is to learn from the answers
@@ -71,7 +71,7 @@ def read_predictions(result: Path, dataset: Dataset | None) -> tuple[NDArray[Any
     return memberships.argmax(axis=1), memberships
 
 
-def read_labels(path: Path, column: str | None = None) -> Known:
+def read_labels(path: Path, column: str | None = None, max_memory: int | None = None) -> Known:
     """Read one label a row from a .npy, .npz, .csv or .parquet file.
 
     Parameters
@@ -81,6 +81,8 @@ def read_labels(path: Path, column: str | None = None) -> Known:
     column : str, optional
         Which column (or array of an .npz) has the labels. Default: the one named label, labels or y, else the
         only one.
+    max_memory : int, optional
+        Bytes of memory that reading may take. Default: half of the machine's.
 
     Returns
     -------
@@ -96,36 +98,41 @@ def read_labels(path: Path, column: str | None = None) -> Known:
     check_suffix(path, LABEL_FILES)
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}: give a .csv, .npy, .npz or .parquet file of labels")
+    from genmix.base.validation import one_line
+    from genmix.datasets.parquet import ParquetTable
     from genmix.datasets.records import code_labels
 
-    columns = _read_columns(path)
+    try:
+        columns = _read_columns(path, max_memory)
+    except Exception as error:  # whatever a damaged file may raise
+        raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
     name = _label_column(path, list(columns), column)
+    if isinstance(columns, ParquetTable):
+        return Known(*columns.labels(name), name)
     return Known(*code_labels(columns[name], f"{name!r} in {str(path)!r}"), name)
 
 
-def _read_columns(path: Path) -> Mapping[str, Any]:
-    """Read a file of labels as named arrays; anything broken becomes one ValueError."""
+def _read_columns(path: Path, max_memory: int | None) -> Mapping[str, Any]:
+    """Open a file of labels as named columns."""
     import numpy as np
 
-    from genmix.base.validation import one_line
     from genmix.datasets.arrays import Archive
+    from genmix.datasets.memory import check_memory
+    from genmix.datasets.parquet import ParquetTable
     from genmix.datasets.tables import read_cells
 
-    try:
-        match path.suffix.lower():
-            case ".npy":
-                return {"labels": np.load(path, allow_pickle=False)}
-            case ".npz":
-                return Archive(path)
-            case ".parquet":
-                _, parquet = pyarrow_modules()
-                table = parquet.read_table(path)
-                return {name: table[name].to_numpy() for name in table.column_names}
-            case _:
-                header, cells = read_cells(path)
-                return dict(zip(header, zip(*cells, strict=True), strict=True))
-    except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
+    match path.suffix.lower():
+        case ".npy":
+            array = np.lib.format.open_memmap(path, mode="r")
+            check_memory(str(path), max(array.nbytes, 8 * array.size), max_memory, "leave rows out")
+            return {"labels": array}
+        case ".npz":
+            return Archive(path, max_memory)
+        case ".parquet":
+            return ParquetTable(path, max_memory)
+        case _:
+            header, cells = read_cells(path, max_memory)
+            return dict(zip(header, zip(*cells, strict=True), strict=True))
 
 
 def _label_column(path: Path, names: list[str], column: str | None) -> str:

@@ -404,7 +404,7 @@ def evaluate(
 
     dataset, answers = (None, None) if data is None else load_labelled(data, rows, labels)
     if data is None and labels is not None:
-        answers = read_labels(labels, rows.labels_column)
+        answers = read_labels(labels, rows.labels_column, rows.max_memory)
     if answers is None:
         raise ValueError(
             "nothing to compare with: give DATA that has labels, or --labels FILE or --labels-column NAME"

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from genmix.base.validation import is_whole, short_repr
 from genmix.datasets import arrays, images, tables
 from genmix.datasets.known import KNOWN
 from genmix.datasets.records import Dataset, DatasetNotFound, Rows
@@ -35,6 +36,7 @@ def load(
     random_state: int = 0,
     label_column: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    max_memory: int | None = None,
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
 
@@ -67,6 +69,9 @@ def load(
         are unlabelled (-1).
     image_size : int or (height, width), optional
         Size in pixels to which images of a folder are resized, whatever their proportions.
+    max_memory : int, optional
+        Bytes of memory that reading may take: what asks for more by its header is not read. Default: half of
+        the memory of this machine, or of the container it is in.
 
     Returns
     -------
@@ -81,7 +86,9 @@ def load(
     ValueError
         If the content cannot be used; the text says what was found and what to do.
     """
-    rows = Rows(split, n_samples, random_state)
+    if max_memory is not None and not (is_whole(max_memory) and max_memory >= 1):
+        raise ValueError(f"max_memory={short_repr(max_memory)}: expected a number of bytes of at least 1")
+    rows = Rows(split, n_samples, random_state, max_memory)
     text = os.fspath(name_or_path)
     if text in KNOWN:
         _refuse(f"data set {text!r}", label_column=label_column, image_size=image_size)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.validation import is_whole, short_repr
+from genmix.datasets.memory import check_memory
 
 
 class DatasetNotFound(ValueError):
@@ -53,11 +54,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows are wanted: a part, and a random choice of it in the original order."""
+    """Which rows are wanted: a part, and a random choice of it in the original order; and in what memory."""
 
     split: str | None = None
     n_samples: int | None = None
     random_state: int = 0
+    max_memory: int | None = None  # bytes; by default half of the machine's
+
+    def check_memory(self, what: str, size: int, advice: str) -> None:
+        """Refuse what asks for more bytes than there may be."""
+        check_memory(what, size, self.max_memory, advice)
 
     def choose(self, what: str, n: int, parts: NDArray[Any] | None = None) -> NDArray[np.intp] | slice:
         """Return the positions wanted of n rows; `parts` names the part of each row, if there are parts."""
@@ -109,17 +115,24 @@ def code_labels(
     Whole numbers stay what they are, also when they are written as text or as floats. Other text is numbered
     in alphabetical order. None, NaN, empty text and -1 are unlabelled: -1.
     """
-    array = np.asarray(values)
+    if isinstance(values, np.ndarray) or not any(isinstance(value, str | bytes) for value in values):
+        array = np.asarray(values)
+    else:  # an array of texts gives each the room of the longest
+        array = np.array(values, object)
     if array.ndim != 1:
         raise ValueError(f"{what} has shape {array.shape}: expected one label a row")
     if array.dtype.kind in "biu":
+        return array.astype(np.int64), None
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), -1, array)
+        if not (np.isfinite(array) & (array == np.round(array)) & (np.abs(array) <= 2**53)).all():
+            raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)")
         return array.astype(np.int64), None
     texts = ["" if _is_missing(value) else _text(value) for value in array.tolist()]
     try:
         return np.array([_whole(text) if text else -1 for text in texts], np.int64), None
     except ValueError:
-        if array.dtype.kind == "f":
-            raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)") from None
+        pass
     names = sorted(set(texts) - {"", "-1"})
     number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
     return np.array([number[text] for text in texts], np.int64), tuple(names)
