@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load, memory, tables
+from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load, memory, records
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -345,9 +345,9 @@ def test_names_are_compared_in_linear_time(tmp_path: Path) -> None:
 
     compared: list[int] = []
     names: list[str] = [Name(f"gene {number}") for number in range(2000)]
-    assert tables._unique(names, tmp_path) == names and len(compared) < 3 * len(names)
+    assert records.check_names(names, tmp_path) == names and len(compared) < 3 * len(names)
     with pytest.raises(ValueError, match="several columns called 'gene 7'"):
-        tables._unique([*names, "gene 7", "gene 9"], tmp_path)
+        records.check_names([*names, "gene 7", "gene 9"], tmp_path)
 
 
 # ---------------------------------------------------------------- .npy and .npz

@@ -193,6 +193,8 @@ def _memory(process: int) -> int:
 def _forbid(refuse: Callable[[str, tuple[Any, ...]], None]) -> None:
     """Set the rules of this process, for good."""
     sys.dont_write_bytecode = True
+    for stream in (1, 2):  # what C libraries print: pytest has them write into a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     sys.addaudithook(refuse)
     for number in (signal.SIGPROF, signal.SIGXFSZ):  # Python itself would turn the latter into an OSError
         signal.signal(number, signal.SIG_DFL)

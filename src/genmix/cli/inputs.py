@@ -132,6 +132,8 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
     ValueError
         If one is missing.
     """
+    from genmix.base.validation import listed
+
     wanted = model.__dict__.pop("feature_names_in_", None)  # matched here, and then given in its order
     names = dataset.feature_names
     if wanted is None or names is None:
@@ -139,7 +141,7 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
     if missing := [name for name in wanted if name not in names]:
         raise ValueError(
             f"{dataset.name} has no column {missing[0]!r}, which the model was fitted on: it has "
-            f"{', '.join(names)}"
+            f"{listed(names)}"
         )
     _say_left_out(dataset.name, tuple(name for name in names if name not in wanted))
     return _choose_columns(dataset, wanted)
@@ -147,5 +149,7 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
 
 def _say_left_out(data: str, columns: tuple[str, ...]) -> None:
     if columns:
-        words = ", ".join(name or "the first, without a name" for name in columns)
+        from genmix.base.validation import listed
+
+        words = listed(name or "the first, without a name" for name in columns)
         say(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)

@@ -98,32 +98,31 @@ def read_labels(path: Path, column: str | None = None, max_memory: int | None = 
     check_suffix(path, LABEL_FILES)
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}: give a .csv, .npy, .npz or .parquet file of labels")
-    from genmix.base.validation import one_line
+    from genmix.base.validation import one_line, short_repr
     from genmix.datasets.parquet import ParquetTable
-    from genmix.datasets.records import code_labels
+    from genmix.datasets.records import code_labels, printable_errors
 
-    try:
-        columns = _read_columns(path, max_memory)
-    except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
-    name = _label_column(path, list(columns), column)
-    if isinstance(columns, ParquetTable):
-        return Known(*columns.labels(name), name)
-    return Known(*code_labels(columns[name], f"{name!r} in {str(path)!r}"), name)
+    with printable_errors():
+        try:
+            columns = _read_columns(path, max_memory)
+        except Exception as error:  # whatever a damaged file may raise
+            raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
+        name = _label_column(path, list(columns), column)
+        if isinstance(columns, ParquetTable):
+            return Known(*columns.labels(name), name)
+        return Known(*code_labels(columns[name], f"{short_repr(name)} in {str(path)!r}"), name)
 
 
 def _read_columns(path: Path, max_memory: int | None) -> Mapping[str, Any]:
     """Open a file of labels as named columns."""
-    import numpy as np
-
-    from genmix.datasets.arrays import Archive
+    from genmix.datasets.arrays import Archive, open_npy
     from genmix.datasets.memory import check_memory
     from genmix.datasets.parquet import ParquetTable
     from genmix.datasets.tables import read_cells
 
     match path.suffix.lower():
         case ".npy":
-            array = np.lib.format.open_memmap(path, mode="r")
+            array = open_npy(path)
             check_memory(str(path), max(array.nbytes, 8 * array.size), max_memory, "leave rows out")
             return {"labels": array}
         case ".npz":
@@ -139,5 +138,7 @@ def _label_column(path: Path, names: list[str], column: str | None) -> str:
     usual = [name for name in LABEL_NAMES if name in names] or (names if len(names) == 1 else [])
     if candidates := usual if column is None else [name for name in names if name == column]:
         return candidates[0]
+    from genmix.base.validation import listed
+
     wanted = "no label column" if column is None else f"no column {column!r}"
-    raise ValueError(f"{wanted} in {str(path)!r}: it has {', '.join(names)}; choose one with --labels-column")
+    raise ValueError(f"{wanted} in {str(path)!r}: it has {listed(names)}; choose one with --labels-column")

@@ -12,6 +12,7 @@ lists the sets known by name, where each comes from and under which licence.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,23 @@ from typing import Any
 from genmix.base.validation import is_whole, short_repr
 from genmix.datasets import arrays, images, tables
 from genmix.datasets.known import KNOWN
-from genmix.datasets.records import Dataset, DatasetNotFound, Rows
+from genmix.datasets.records import Dataset, DatasetNotFound, Rows, printable_errors
 from genmix.datasets.sources import locate, read_known
 
 __all__ = ["Dataset", "DatasetNotFound", "catalogue", "load"]
 
+#: What reads a file, by its ending.
+READERS: dict[str, Callable[[Path, Rows, str | None], Dataset]] = {
+    ".csv": tables.read_csv,
+    ".npy": arrays.read_npy,
+    ".npz": arrays.read_npz,
+    ".parquet": tables.read_parquet,
+}
+
 FORMATS = "a .npy, .npz, .csv or .parquet file or a folder of images"
 
 
+@printable_errors()
 def load(
     name_or_path: str | os.PathLike[str],
     *,
@@ -149,17 +159,10 @@ def _read(
     if not path.is_file():
         raise ValueError(f"{path} is neither a file nor a folder, but a pipe or device: expected {FORMATS}")
     _refuse(f"file {path.name!r}", image_size=image_size)
-    match suffix := path.suffix.lower():
-        case ".npy":
-            _refuse(f"file {path.name!r}", label_column=label_column)
-            return arrays.read_npy(path, rows)
-        case ".npz":
-            return arrays.read_npz(path, rows, label_column)
-        case ".csv":
-            return tables.read_csv(path, rows, label_column)
-        case ".parquet":
-            return tables.read_parquet(path, rows, label_column)
-    raise ValueError(f"{path} ends in {suffix or 'nothing'!r}: expected {FORMATS}")
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise ValueError(f"{path} ends in {suffix or 'nothing'!r}: expected {FORMATS}")
+    return READERS[suffix](path, rows, label_column)
 
 
 def _refuse(what: str, **options: Any) -> None:

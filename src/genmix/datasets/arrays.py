@@ -13,7 +13,7 @@ import numpy as np
 import numpy.lib.format as npy
 from numpy.typing import NDArray
 
-from genmix.base.validation import one_line
+from genmix.base.validation import listed, one_line
 from genmix.datasets.memory import check_memory
 from genmix.datasets.records import Dataset, Rows, check_array, code_labels
 
@@ -23,13 +23,21 @@ _MOST_NAMES = 100_000
 _BESIDE_X = ("y", "names", "class_names", "features", "feature_names", "split")
 
 
-def read_npy(path: Path, rows: Rows) -> Dataset:
-    """Open one array as a memory map, so that it may be larger than memory."""
+def read_npy(path: Path, rows: Rows, label_key: str | None = None) -> Dataset:
+    """Open one array as a memory map, so that it may be larger than memory; there is no room for labels."""
+    if label_key is not None:
+        text = f"label_column={label_key!r} means nothing for the file {path.name!r}: leave it out"
+        raise ValueError(text)
+    return rows.take(Dataset(path.stem, check_array(open_npy(path), str(path))), str(path))
+
+
+def open_npy(path: Path) -> NDArray[Any]:
+    """Open one array, of which nothing is read before it is asked for."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a shape that is refused
+            return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # whatever a damaged file may raise
         raise ValueError(f"cannot read {path} as a .npy array of numbers: {one_line(str(error))}") from error
-    return rows.take(Dataset(path.stem, check_array(array, str(path))), str(path))
 
 
 def read_npz(path: Path, rows: Rows, label_key: str | None = None) -> Dataset:
@@ -120,7 +128,7 @@ def _data_key(arrays: Archive, path: Path, label_key: str | None) -> str:
             return key
     tables = [key for key in arrays if key not in (*_BESIDE_X, label_key) and len(arrays.shapes[key]) >= 2]
     if len(tables) != 1:
-        raise ValueError(f"{path} holds {', '.join(arrays) or 'nothing'}: expected the data under the name X")
+        raise ValueError(f"{path} holds {listed(arrays) or 'nothing'}: expected the data under the name X")
     return tables[0]
 
 
@@ -131,7 +139,7 @@ def _labels(
     if key not in arrays:
         if label_key is None:
             return None, None
-        raise ValueError(f"{path} has no array {key!r} for the labels: it has {', '.join(arrays)}")
+        raise ValueError(f"{path} has no array {key!r} for the labels: it has {listed(arrays)}")
     y, names = code_labels(arrays[key], f"{key!r} in {path}")
     if len(y) != n:
         raise ValueError(f"{path} has {n} rows and {len(y)} labels in {key!r}: expected one a row")

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", "
 #: Pillow knows more; for PostScript, whatever the file is called, it starts another program.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 40_000_000
 MAX_SIDE = 65_535  # what a JPEG can have
+_SLOW = {"bmp_rle": 4_000_000, "ppm": 2_000_000, "ppm_plain": 6_000_000}  # bytes, of decoders in Python
 _STRIP = 2_000_000  # pixels that are converted at once
 _FEW_SCANS = 20  # a progressive JPEG as programs write it has about ten
 
@@ -98,11 +99,16 @@ def quiet() -> Iterator[None]:
 
 
 def _check_parts(image: Any) -> None:
-    """Refuse an image of few pixels that is long to decode: of large tiles, or of hundreds of scans."""
+    """Refuse an image of few pixels that is long to decode: of large tiles, of hundreds of scans, of text."""
     if image.format == "TIFF":
         width, height = (np.max(image.tag_v2.get(tag, 0)) for tag in (322, 323))  # of a tile
         if width * height > MAX_PIXELS:
             raise ValueError(f"its tiles have {width} x {height} pixels: expected at most {MAX_PIXELS}")
+    elif image.tile and image.tile[0][0] in _SLOW:
+        size, most = image.fp.seek(0, SEEK_END), _SLOW[image.tile[0][0]]
+        if size > most:
+            kind = f"{size} bytes of a kind of {image.format} that is long to decode"
+            raise ValueError(f"it has {kind}: expected at most {most}; save it as PNG")
     elif image.format in ("JPEG", "MPO"):
         image.fp.seek(0)
         scans = image.fp.read().count(b"\xff\xda")

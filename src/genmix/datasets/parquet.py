@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import one_line
+from genmix.base.validation import listed, one_line, short_repr
 from genmix.datasets.memory import check_memory
-from genmix.datasets.records import code_labels
+from genmix.datasets.records import check_names, code_labels
 
 #: Bytes that a cell takes while it is read: as pyarrow has it, as numpy has it, and in X.
 _CELL, _DECIMAL_CELL = 24, 200
@@ -24,35 +24,39 @@ class ParquetTable(Mapping[str, Any]):
     def __init__(self, path: Path, max_memory: int | None = None) -> None:
         self.path, self.max_memory = path, max_memory
         with self._open() as file:
-            self._kinds = list(file.schema_arrow)
-            self.n_rows = file.metadata.num_rows
-        self.columns = [kind.name for kind in self._kinds]
+            schema, self.n_rows = file.schema_arrow, file.metadata.num_rows
+        self._kinds = dict(zip(check_names(schema.names, path), schema.types, strict=True))
 
     def __getitem__(self, name: str) -> Any:
         """Return the kind of a column."""
-        return self._kinds[self.columns.index(name)].type
+        return self._kinds[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names, one that is there twice twice."""
-        return iter(self.columns)
+        """Go through the names."""
+        return iter(self._kinds)
 
     def __len__(self) -> int:
         """Count the columns."""
-        return len(self.columns)
+        return len(self._kinds)
 
     def read(self, names: Sequence[str], cell: int = _CELL) -> Any:
         """Read some columns, if they fit into memory by what the file tells of itself."""
         size = self.n_rows * len(names) * cell
         what = f"{self.path}, {self.n_rows} rows of {len(names)} columns to be read,"
         check_memory(what, size, self.max_memory, "leave rows or columns out")
-        with self._open(read_dictionary=[name for name in names if not is_number(self[name])]) as file:
-            packed = sum(
-                group.column(j).total_uncompressed_size
+        texts = [name for name in names if not is_number(self[name])]
+        with self._open(read_dictionary=texts) as file:
+            parts = [
+                part
                 for group in map(file.metadata.row_group, range(file.metadata.num_row_groups))
-                for j in range(group.num_columns)
-                if group.column(j).path_in_schema.split(".")[0] in names
-            )
-            check_memory(what, size + packed, self.max_memory, "leave rows or columns out")
+                for part in map(group.column, range(group.num_columns))
+                if part.path_in_schema in names
+            ]
+            size += sum(part.total_uncompressed_size for part in parts)
+            check_memory(what, size, self.max_memory, "leave rows or columns out")
+            if texts and any(kind.startswith("DELTA") for part in parts for kind in part.encodings):
+                text = f"the texts of {listed(texts)} have a DELTA encoding, and may be of any size"
+                raise ValueError(f"{text}: write the file with encoding PLAIN or RLE_DICTIONARY")
             return file.read(columns=list(names))
 
     def numbers(self, names: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class ParquetTable(Mapping[str, Any]):
 
     def labels(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
         """Read one column as labels, see `code_labels`; texts are kept once each."""
-        column, what = self.read([name])[name], f"column {name!r} of {self.path}"
+        column, what = self.read([name])[name], f"column {short_repr(name)} of {self.path}"
         with self._named_errors():
             import pyarrow.types as kinds
 

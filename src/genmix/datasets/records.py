@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import is_whole, short_repr
+from genmix.base.validation import is_whole, listed, printable, short_repr
 from genmix.datasets.memory import check_memory
 
 
 class DatasetNotFound(ValueError):
     """There is no data set, file or folder of that name, and none could be fetched."""
+
+
+@contextmanager
+def printable_errors() -> Iterator[None]:
+    """Keep what is written in a file, or in its name, from steering the terminal that shows an error."""
+    try:
+        yield
+    except ValueError as error:
+        if (text := printable(str(error))) == str(error):
+            raise
+        raise (DatasetNotFound if isinstance(error, DatasetNotFound) else ValueError)(
+            text
+        ) from error.__cause__
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +100,7 @@ class Rows:
     def check_split(self, what: str, available: Sequence[str]) -> None:
         """Refuse a part that is not there."""
         if self.split is not None and self.split not in available:
-            expected = f"expected one of {', '.join(available)}" if available else "it has no parts"
+            expected = f"expected one of {listed(available)}" if available else "it has no parts"
             raise ValueError(f"split={self.split!r} of {what}: {expected}")
 
     def take(self, data: Dataset, what: str, parts: NDArray[Any] | None = None) -> Dataset:
@@ -107,6 +123,15 @@ def check_array(X: NDArray[Any], what: str) -> NDArray[Any]:
     return X
 
 
+def check_names(names: list[str], path: Path) -> list[str]:
+    """Return the names of a table's columns if all are different."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        text = f"{path} has several columns called {short_repr(twice[0])}"
+        raise ValueError(f"{text}: give each a name of its own")
+    return names
+
+
 def code_labels(
     values: Sequence[Any] | NDArray[Any], what: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
@@ -124,7 +149,7 @@ def code_labels(
     if array.dtype.kind in "biu":
         return array.astype(np.int64), None
     if array.dtype.kind == "f":
-        array = np.where(np.isnan(array), -1, array)
+        array = np.where(np.isnan(array), -1, array.astype(float))
         if not (np.isfinite(array) & (array == np.round(array)) & (np.abs(array) <= 2**53)).all():
             raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)")
         return array.astype(np.int64), None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import one_line
+from genmix.base.validation import listed, one_line, short_repr
 from genmix.datasets.memory import check_memory
 from genmix.datasets.parquet import ParquetTable
-from genmix.datasets.records import Dataset, Rows, code_labels
+from genmix.datasets.records import Dataset, Rows, check_names, code_labels
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -33,21 +32,23 @@ def read_csv(path: Path, rows: Rows, label_column: str | None = None) -> Dataset
     header, cells = read_cells(path, rows.max_memory)
     texts = dict(zip(header, zip(*cells, strict=True), strict=True))
     label = _take_labels(texts, label_column, path)
-    numbers = {name: _numbers(column, f"column {name!r} of {path}") for name, column in texts.items()}
+    numbers = {
+        name: _numbers(column, f"column {short_repr(name)} of {path}") for name, column in texts.items()
+    }
     return _dataset(path, rows, numbers, label)
 
 
 def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
     """Read the columns of numbers of a Parquet file with pyarrow, an optional extra."""
     table = ParquetTable(path, rows.max_memory)
-    names = _unique(table.columns, path)
+    names = list(table)
     label = None
     if label_column is not None:
         _check_there(names, label_column, path)
         label = table.labels(label_column)
     columns = table.numbers([name for name in names if name != label_column])
     numbers = {
-        name: None if column is None else _arrow_numbers(column, f"column {name!r} of {path}")
+        name: None if column is None else _arrow_numbers(column, f"column {short_repr(name)} of {path}")
         for name, column in columns.items()
     }
     return _dataset(path, rows, numbers, label)
@@ -64,7 +65,7 @@ def _dataset(
     }
     left_out = tuple(name for name in numbers if name not in features)
     if not features:
-        text = f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}"
+        text = f"{path} has no column of numbers: it has {listed(numbers) or 'no columns'}"
         if path.suffix == ".csv":
             text += "; expected comma, semicolon or tab between columns, and numbers with a decimal point"
         raise ValueError(text)
@@ -73,7 +74,7 @@ def _dataset(
         raise ValueError(f"{path} has a header but no rows")
     y, class_names = label or (None, None)
     texts = [name for name in left_out if numbers[name] is None]
-    notes = [f"Left out, as they are not numbers: {', '.join(texts)}."] if texts else []
+    notes = [f"Left out, as they are not numbers: {listed(texts)}."] if texts else []
     if len(texts) < len(left_out):
         notes.append("Left out, as pandas writes it to number the rows: a column.")
     data = Dataset(
@@ -92,7 +93,7 @@ def _take_labels(columns: dict[str, Any], label_column: str | None, path: Path) 
 
 def _check_there(names: Collection[str], label_column: str, path: Path) -> None:
     if label_column not in names:
-        raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {', '.join(names)}")
+        raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {listed(names)}")
 
 
 def read_cells(path: Path, max_memory: int | None = None) -> tuple[list[str], list[list[str]]]:
@@ -105,7 +106,7 @@ def read_cells(path: Path, max_memory: int | None = None) -> tuple[list[str], li
             file.seek(0)
             separator = max(",;\t", key=lambda mark: _count_cells(first, mark))
             lines = csv.reader(file, delimiter=separator, strict=True)
-            header = _unique([cell.strip() for cell in next(lines, [])], path)
+            header = check_names([cell.strip() for cell in next(lines, [])], path)
             if header and all(_is_number(cell) for cell in header):
                 raise ValueError(f"the first line of {path} has no names: expected a header, then rows")
             cells = []
@@ -134,13 +135,6 @@ def _count_cells(line: str, separator: str) -> int:
         return 0
 
 
-def _unique(names: list[str], path: Path) -> list[str]:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise ValueError(f"{path} has several columns called {twice[0]!r}: give each a name of its own")
-    return names
-
-
 def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
     """Read a column as numbers, or return None where it is text."""
     if all(map(_is_number, cells)):
@@ -154,13 +148,13 @@ def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
         commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
         if len(commas) + sum(numbers) == len(cells):  # to leave the column out would lose it unseen
             raise ValueError(
-                f"{what} has decimal commas, as in {commas[0]!r}: write its numbers with a point"
+                f"{what} has decimal commas, as in {short_repr(commas[0])}: write its numbers with a point"
             )
         return None
     if not any(texts):
         _refuse_missing(~np.array(numbers), what)
     row = texts.index(True)  # mostly numbers: leaving the column out would hide a typing error
-    raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
+    raise ValueError(f"{what} has numbers and, in row {row + 1}, {short_repr(cells[row])}: expected a number")
 
 
 def _finite(values: NDArray[Any], what: str) -> NDArray[Any]:
