@@ -537,6 +537,24 @@ def test_parquet_labels(tmp_path: Path, labels: list[Any], expected: list[int], 
     assert data.y is not None and data.y.tolist() == expected and data.class_names == names
 
 
+def test_parquet_labels_that_are_none_are_refused(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    path = write_parquet(tmp_path, {"x": np.zeros(4), "y": [[1], [2], [3], [4]]})
+    with pytest.raises(ValueError, match=r"column 'y' of .* has cells of type list<.*: expected labels"):
+        load(path, label_column="y")
+    table = parquet.read_table(write_parquet(tmp_path, {"x": np.zeros(4), "y": list("abab")}))
+    parquet.write_table(table, path, use_dictionary=False, column_encoding={"y": "DELTA_BYTE_ARRAY"})
+    assert load(path).X.shape == (4, 1)
+    with pytest.raises(ValueError, match=r"texts of 'y' have a DELTA encoding, and may be of any size"):
+        load(path, label_column="y")
+
+
+def test_parquet_columns_called_like_parts_of_another(tmp_path: Path) -> None:
+    data = load(write_parquet(tmp_path, {"a": [1.0, 2.0], "a.b": ["x", "y"], "a.c": [3.0, 4.0]}))
+    assert data.feature_names == ("a", "a.c") and data.X.tolist() == [[1, 3], [2, 4]]
+
+
 def test_categories_that_no_row_has_are_no_classes(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(

@@ -254,7 +254,7 @@ def column(rng: Rng, n: int) -> Any:
 def parquet_table(rng: Rng) -> bytes:
     """A .parquet file of odd columns, encodings and footers."""
     if rng.random() < 0.05:
-        return large_parquet(int(rng.integers(4)))
+        return large_parquet(int(rng.integers(5)))
     n = one_of(rng, (0, 1, 5, 5, 300))
     names = [
         one_of(rng, ("a", "label", "a.b", "", "\x1b[2J", "y")) + one_of(rng, ("", str(j))) for j in range(4)
@@ -290,8 +290,33 @@ def large_parquet(which: int) -> bytes:
         return written(pa.table({"a": np.zeros(3_000_000, np.int8), "label": texts}))
     if which == 2:
         return written(pa.table({f"c{j}": [0.0] for j in range(3000)}))
+    if which == 3:
+        return hidden_page()
     texts = pa.array(["x" * 100_000] * 2000)
     return written(pa.table({"a": np.zeros(2000), "label": texts}), use_dictionary=False, compression="zstd")
+
+
+def hidden_page() -> bytes:
+    """A page of hundreds of megabytes; the footer tells of ten rows and ten bytes."""
+    table = pa.table({"a": np.zeros(60_000_000)})
+    whole = written(
+        table, compression="zstd", use_dictionary=False, row_group_size=2**28, data_page_size=2**31 - 1,
+        max_rows_per_page=2**30, write_batch_size=2**28,
+    )  # fmt: skip
+    size = struct.unpack("<L", whole[-8:-4])[0]
+    footer, metadata = whole[-8 - size : -8], parquet.read_metadata(io.BytesIO(whole))
+    for number in (metadata.num_rows, metadata.row_group(0).column(0).total_uncompressed_size):
+        told = thrift_number(number)
+        footer = footer.replace(told, b"\x94" + b"\x80" * (len(told) - 2) + b"\x00")
+    return whole[: -8 - size] + footer + whole[-8:]
+
+
+def thrift_number(number: int) -> bytes:
+    found, number = bytearray(), 2 * number
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes(found) + bytes([number])
 
 
 def written(table: Any, **options: Any) -> bytes:

@@ -187,6 +187,12 @@ def test_hostile_files(tmp_path: Path) -> None:
     assert sum(not outcome.error for outcome in seen) > len(seen) / 20  # the mutations leave some whole
 
 
+def test_a_page_that_the_footer_hides(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(hostile.hidden_page())
+    (found,) = guard.run(read, [Case("data", tmp_path / "a.parquet")])
+    assert found.fault == "" and "the pages of column 'a' have more than 10 bytes" in found.text
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs pipes and links")
 def test_what_is_no_plain_file(tmp_path: Path) -> None:
     readers = {suffix: ["data", "labels"] for suffix in datasets.READERS}

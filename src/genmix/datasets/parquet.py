@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import listed, one_line, short_repr
+from genmix.base.validation import one_line, short_repr
 from genmix.datasets.memory import check_memory
+from genmix.datasets.pages import check_pages
 from genmix.datasets.records import check_names, code_labels
 
 #: Bytes that a cell takes while it is read: as pyarrow has it, as numpy has it, and in X.
@@ -44,19 +46,15 @@ class ParquetTable(Mapping[str, Any]):
         size = self.n_rows * len(names) * cell
         what = f"{self.path}, {self.n_rows} rows of {len(names)} columns to be read,"
         check_memory(what, size, self.max_memory, "leave rows or columns out")
-        texts = [name for name in names if not is_number(self[name])]
-        with self._open(read_dictionary=texts) as file:
-            parts = [
-                part
-                for group in map(file.metadata.row_group, range(file.metadata.num_row_groups))
-                for part in map(group.column, range(group.num_columns))
-                if part.path_in_schema in names
-            ]
-            size += sum(part.total_uncompressed_size for part in parts)
+        with self._open(read_dictionary=[name for name in self if not is_number(self[name])]) as file:
+            chunks = list(_chunks(file.metadata, set(names)))
+            size += sum(chunk.total_uncompressed_size for chunk in chunks)
             check_memory(what, size, self.max_memory, "leave rows or columns out")
-            if texts and any(kind.startswith("DELTA") for part in parts for kind in part.encodings):
-                text = f"the texts of {listed(texts)} have a DELTA encoding, and may be of any size"
-                raise ValueError(f"{text}: write the file with encoding PLAIN or RLE_DICTIONARY")
+            for chunk in chunks:
+                if chunk.physical_type == "BYTE_ARRAY" and "DELTA" in " ".join(chunk.encodings):
+                    text = f"{self.path}: texts of {short_repr(chunk.path_in_schema)} have a DELTA encoding"
+                    raise ValueError(f"{text}, and may be of any size: write them as PLAIN or RLE_DICTIONARY")
+            check_pages(self.path, chunks)
             return file.read(columns=list(names))
 
     def numbers(self, names: Sequence[str]) -> dict[str, Any]:
@@ -68,10 +66,13 @@ class ParquetTable(Mapping[str, Any]):
 
     def labels(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
         """Read one column as labels, see `code_labels`; texts are kept once each."""
-        column, what = self.read([name])[name], f"column {short_repr(name)} of {self.path}"
-        with self._named_errors():
-            import pyarrow.types as kinds
+        import pyarrow.types as kinds
 
+        what = f"column {short_repr(name)} of {self.path}"
+        if kinds.is_nested(self[name]):
+            raise ValueError(f"{what} has cells of type {one_line(str(self[name]), 80)}: expected labels")
+        column = self.read([name])[name]
+        with self._named_errors():
             if kinds.is_integer(column.type):
                 return code_labels(column.fill_null(-1).to_numpy(), what)
             if kinds.is_floating(column.type) or (kinds.is_boolean(column.type) and not column.null_count):
@@ -97,7 +98,17 @@ class ParquetTable(Mapping[str, Any]):
         try:
             yield
         except Exception as error:  # whatever a damaged file may raise
+            if type(error) is ValueError:  # of ours; pyarrow has subclasses
+                raise
             raise ValueError(f"cannot read {self.path} as a Parquet file: {one_line(str(error))}") from error
+
+
+def _chunks(metadata: Any, names: set[str]) -> Iterator[Any]:
+    """Go through the parts of a file that pyarrow reads for these columns: to it "a.b" belongs to "a" too."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if not names.isdisjoint(accumulate(chunk.path_in_schema.split("."), "{}.{}".format)):
+                yield chunk
 
 
 def is_number(kind: Any) -> bool:
