@@ -161,7 +161,9 @@ def test_a_study_of_damaged_lines_is_refused_and_stays_as_it_is(
     path = tmp_path / "study"
     start = '{"op_code": 0, "worker_id": "w", "study_name": "n", "directions": [2]}'
     path.write_text(f"{start}\n{line}\n")
-    with pytest.raises(ValueError, match="study is (no|a damaged) study of genmix tune.*choose a new") as caught:
+    with pytest.raises(
+        ValueError, match=r"study is (no|a damaged) study of genmix tune.*choose a new"
+    ) as caught:
         tune(template(), *groups, n_components=[3], study=path)
     assert "\n" not in str(caught.value) and path.read_text() == f"{start}\n{line}\n"
 

@@ -188,19 +188,19 @@ CELLS = ("1", "2.5", "-3e5", "0", "nan", "inf", "1e999", "", "?", "a", "1,5", "1
 
 
 def text_table(rng: Rng) -> bytes:
-    """A .csv file of odd cells, lines and encodings."""
-    separator, newline = one_of(rng, (",", ";", "\t", "|", ",")), one_of(rng, ("\n", "\r\n", "\r", "\n"))
-    odd = rng.random() < 0.7
+    """A .csv file of odd cells, lines and encodings, or one like any other with some damage."""
     if rng.random() < 0.06:
         return one_of(rng, LARGE_TEXTS)
-    n_columns = one_of(rng, (1, 2, 3, 8, 0, 300))
-    names = [
-        one_of(rng, ("a", "label", "", "b c", "\x1b]0;x\x07", "\n", "1")) + str(j) for j in range(n_columns)
-    ]
-    lines = [
-        names,
-        *([one_of(rng, CELLS if odd else CELLS[:4]) for _ in names] for _ in range(rng.integers(6))),
-    ]
+    if rng.random() < 0.4:
+        names, rows = ["a", "b c", "label", "d"], int(rng.integers(1, 9))
+        cells = [[*rng.normal(size=2).tolist(), one_of(rng, ("x", "y", "")), 7] for _ in range(rows)]
+        separator, newline = one_of(rng, ",;\t"), one_of(rng, ("\n", "\r\n"))
+        text = newline.join(separator.join(map(str, line)) for line in [names, *cells])
+        return damaged(rng, text.encode()) if rng.random() < 0.4 else text.encode()
+    separator, newline = one_of(rng, (",", ";", "\t", "|", ",")), one_of(rng, ("\n", "\r\n", "\r", "\n"))
+    kinds = ("a", "label", "", "b c", "\x1b]0;x\x07", "\n", "1")
+    names = [one_of(rng, kinds) + str(j) for j in range(one_of(rng, (1, 2, 3, 8, 0, 300)))]
+    lines = [names, *([one_of(rng, CELLS) for _ in names] for _ in range(rng.integers(6)))]
     if rng.random() < 0.2:
         lines.append(["1"] * int(rng.integers(400)))
     text = newline.join(separator.join(f'"{c}"' if rng.random() < 0.1 else c for c in line) for line in lines)
@@ -216,8 +216,8 @@ LARGE_TEXTS = (
     b"," * 1_000_000,
     b"\n" * 2_000_000,
     b'"' * 1_000_001,
-    b"a\n" + b"1\n" * 300_000,
-    b"a\n" + b"x\n" * 300_000 + b"1\n",
+    b"a\n" + b"1\n" * 200_000,
+    b"a\n" + b"x\n" * 200_000 + b"1\n",
     b"a,b\n" + b"1," + b"9" * 130_000 + b"\n" + b"1,2\n" * 1000,
     b"a,label\n" + b"1,x\n" * 2000 + b"1," + b"y" * 130_000,
     bytes(3_000_000),
@@ -256,10 +256,11 @@ def parquet_table(rng: Rng) -> bytes:
     if rng.random() < 0.05:
         return large_parquet(int(rng.integers(5)))
     n = one_of(rng, (0, 1, 5, 5, 300))
-    names = [
-        one_of(rng, ("a", "label", "a.b", "", "\x1b[2J", "y")) + one_of(rng, ("", str(j))) for j in range(4)
-    ]
+    kinds = ("a", "label", "a.b", "", "\x1b[2J", "y")
+    names = [one_of(rng, kinds) + one_of(rng, ("", str(j))) for j in range(4)]
     table = pa.Table.from_arrays([column(rng, n) for _ in names], names=names)
+    if rng.random() < 0.4:
+        table = pa.table({"a": rng.normal(size=n + 1), "b": column(rng, n + 1), "label": ["x"] * (n + 1)})
     if rng.random() < 0.2:
         table = table.replace_schema_metadata(
             {b"pandas": one_of(rng, (b"{}", b"[[" * 999, b"\xff", b'{"a":1}'))}
@@ -284,7 +285,7 @@ def parquet_table(rng: Rng) -> bytes:
 def large_parquet(which: int) -> bytes:
     """Megabytes of memory for each kilobyte of the file."""
     if which == 0:
-        return written(pa.table({"a": np.zeros(20_000_000)}), compression="zstd", row_group_size=2**26)
+        return written(pa.table({"a": np.zeros(8_000_000)}), compression="zstd", row_group_size=2**26)
     if which == 1:
         texts = pa.DictionaryArray.from_arrays(np.zeros(3_000_000, np.int32), ["x" * 100_000])
         return written(pa.table({"a": np.zeros(3_000_000, np.int8), "label": texts}))
@@ -298,7 +299,7 @@ def large_parquet(which: int) -> bytes:
 
 def hidden_page() -> bytes:
     """A page of hundreds of megabytes; the footer tells of ten rows and ten bytes."""
-    table = pa.table({"a": np.zeros(60_000_000)})
+    table = pa.table({"a": np.zeros(40_000_000)})
     whole = written(
         table, compression="zstd", use_dictionary=False, row_group_size=2**28, data_page_size=2**31 - 1,
         max_rows_per_page=2**30, write_batch_size=2**28,
@@ -359,7 +360,7 @@ def image(rng: Rng, suffix: str = ".png") -> bytes:
 
 def picture(rng: Rng, kind: str) -> bytes:
     """A picture, of one of the kinds of pixels that the format has, with some of its options."""
-    size = one_of(rng, ((6, 5), (6, 5), (1, 1), (200, 100), (2000, 3)))
+    size = one_of(rng, ((6, 5), (6, 5), (1, 1), (60, 40), (2000, 3)))
     pixels = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8))
     options: dict[str, Any] = {}
     if kind in ("GIF", "WEBP", "PNG", "TIFF") and rng.random() < 0.2:
@@ -398,7 +399,7 @@ def reshaped(rng: Rng, content: bytes) -> bytes:
             )
         found[29:33] = struct.pack(">L", zlib.crc32(found[12:29]))
         if rng.random() < 0.3:  # and as many zeros as fit
-            data = zlib.compress(bytes(min(width * height, 40_000_000)), 1)
+            data = zlib.compress(bytes(min(width * height, 10_000_000)), 1)
             chunk = b"IDAT" + data
             found[33:] = struct.pack(">L", len(data)) + chunk + struct.pack(">L", zlib.crc32(chunk))
     elif content.startswith(b"GIF8"):

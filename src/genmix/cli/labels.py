@@ -60,10 +60,12 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
     return dataset, known
 
 
-def read_predictions(result: Path, dataset: Dataset | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def read_predictions(
+    result: Path, dataset: Dataset | None, max_memory: int | None = None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Find the cluster of each row, -1 if undecided, and with a model its memberships of clusters [N, K]."""
     if result.suffix.lower() in LABEL_FILES:
-        return read_labels(result).y, None
+        return read_labels(result, max_memory=max_memory).y, None
     if dataset is None:
         raise ValueError("a model needs DATA to be evaluated on: genmix evaluate MODEL DATA")
     model = genmix.load(result)

@@ -409,7 +409,7 @@ def evaluate(
         raise ValueError(
             "nothing to compare with: give DATA that has labels, or --labels FILE or --labels-column NAME"
         )
-    predicted, memberships = read_predictions(result, dataset)
+    predicted, memberships = read_predictions(result, dataset, rows.max_memory)
     known, names = answers.y, dict(enumerate(answers.names or ()))
     if len(known) != len(predicted):
         raise ValueError(f"{len(known)} labels for {len(predicted)} rows: they have to be of the same rows")

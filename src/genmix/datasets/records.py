@@ -154,13 +154,14 @@ def code_labels(
             raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)")
         return array.astype(np.int64), None
     texts = ["" if _is_missing(value) else _text(value) for value in array.tolist()]
+    kinds = set(texts)
+    names: tuple[str, ...] | None = None
     try:
-        return np.array([_whole(text) if text else -1 for text in texts], np.int64), None
+        number = {text: _whole(text) if text else -1 for text in kinds}
     except ValueError:
-        pass
-    names = sorted(set(texts) - {"", "-1"})
-    number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
-    return np.array([number[text] for text in texts], np.int64), tuple(names)
+        names = tuple(sorted(kinds - {"", "-1"}))
+        number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
+    return np.array([number[text] for text in texts], np.int64), names
 
 
 def _is_missing(value: Any) -> bool:

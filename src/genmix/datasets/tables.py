@@ -22,6 +22,7 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 
 #: Bytes that Python takes for a row of a .csv, and for each cell beside its text, until they are numbers.
 _ROW, _CELL = 120, 72
+_SOME = 100  # rows after which memory is looked at
 
 #: How pandas writes row numbers: first in a .csv, in one that was read and written again, in a .parquet.
 _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
@@ -119,7 +120,8 @@ def read_cells(path: Path, max_memory: int | None = None) -> tuple[list[str], li
                 if row:
                     cells.append([cell.strip() for cell in row])
                     taken += _ROW + _CELL * len(row) + sum(map(len, row))
-                    check_memory(f"{path}, as far as line {lines.line_num},", taken, max_memory, advice)
+                    if len(cells) % _SOME == 1:
+                        check_memory(f"{path}, as far as line {lines.line_num},", taken, max_memory, advice)
     except (UnicodeDecodeError, csv.Error) as error:
         reason = one_line(str(error))
         raise ValueError(f"cannot read {path} as a table in UTF-8 text: {reason}") from error
