@@ -59,9 +59,9 @@ class ParquetTable(Mapping[str, Any]):
 
     def numbers(self, names: Sequence[str]) -> dict[str, Any]:
         """Read the columns of numbers among these; None stands for another."""
-        numeric = [name for name in names if is_number(self[name])]
+        numeric = dict.fromkeys(name for name in names if is_number(self[name]))
         decimal = any("decimal" in str(self[name]) for name in numeric)
-        table = self.read(numeric, _DECIMAL_CELL if decimal else _CELL) if numeric else {}
+        table = self.read(list(numeric), _DECIMAL_CELL if decimal else _CELL) if numeric else {}
         return {name: table[name] if name in numeric else None for name in names}
 
     def labels(self, name: str) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
