@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Constraints hold the torch version: without them pip may fetch gigabytes of CUDA packages.
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow test-data test-lowest lint coverage mutation bench wheel clean
+.PHONY: demo test fuzz test-slow test-data test-lowest lint coverage mutation bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/genmix demo
@@ -13,6 +13,13 @@ demo: $(VENV)/.installed
 # One thread each: two processes with two threads would wait for one another.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not data"
+
+# Hostile files for ten minutes, from another seed each time: FUZZ_SEED=<the one printed> repeats a failure.
+FUZZ_SECONDS ?= 150
+FUZZ_SEED ?= $(shell date +%s)
+fuzz: $(VENV)/.installed-dev
+	@echo "FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) a test"
+	FUZZ_SEED=$(FUZZ_SEED) FUZZ_SECONDS=$(FUZZ_SECONDS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz --timeout=1800
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m "slow and not data" --timeout=1800

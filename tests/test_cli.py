@@ -555,6 +555,22 @@ def test_control_characters_of_names_reach_neither_terminal_nor_page(run, blobs,
     assert "a\N{REPLACEMENT CHARACTER}[31m" in text
 
 
+def test_data_and_labels_may_take_so_much_memory(run, blobs, tmp_path):
+    labels, model, out = blobs / "blobs.npz", blobs / "model", tmp_path / "p.csv"
+    for command in (
+        ("predict", model, blobs / "blobs.csv", "--out", out),
+        ("evaluate", model, blobs / "blobs.npz"),
+        ("evaluate", model, blobs / "blobs.npy", "--labels", labels, "--labels-column", "y"),
+    ):
+        code, _, err = run(*command, "--max-memory", "0.4K")
+        assert code == 2 and "bytes of memory: expected at most 409, as max_memory says" in err, err
+        assert err.count("\n") == 1 and not out.exists()
+    assert run("predict", model, blobs / "blobs.csv", "--out", out, "--max-memory", "1g")[0] == 0
+    for wrong in ("0", "-1G", "4Q", "nan", "1e999", "much"):
+        code, _, err = run("predict", model, blobs / "blobs.csv", "--out", out, f"--max-memory={wrong}")
+        assert code == 2 and "expected a number of bytes such as 500M or 4G" in err
+
+
 @pytest.mark.parametrize("length", [256, 300])
 def test_names_too_long_are_told_before_anything_is_read(run, blobs, tmp_path, length):
     name, model, data = "n" * length, blobs / "model", blobs / "blobs.npy"

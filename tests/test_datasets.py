@@ -3,7 +3,9 @@ from __future__ import annotations
 import builtins
 import csv
 import os
+import struct
 import subprocess
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_digits
 
 from genmix import datasets
-from genmix.datasets import Dataset, DatasetNotFound, arrays, catalogue, images, load, tables
+from genmix.datasets import Dataset, DatasetNotFound, catalogue, images, load, memory, records
 from genmix.datasets.known import KNOWN
 from genmix.datasets.sources import fingerprint
 
@@ -343,9 +345,9 @@ def test_names_are_compared_in_linear_time(tmp_path: Path) -> None:
 
     compared: list[int] = []
     names: list[str] = [Name(f"gene {number}") for number in range(2000)]
-    assert tables._unique(names, tmp_path) == names and len(compared) < 3 * len(names)
+    assert records.check_names(names, tmp_path) == names and len(compared) < 3 * len(names)
     with pytest.raises(ValueError, match="several columns called 'gene 7'"):
-        tables._unique([*names, "gene 7", "gene 9"], tmp_path)
+        records.check_names([*names, "gene 7", "gene 9"], tmp_path)
 
 
 # ---------------------------------------------------------------- .npy and .npz
@@ -461,41 +463,125 @@ def bomb(path: Path, key: str, shape: str = "(10000, 10000)", kind: str = "|u1",
 
 
 @pytest.mark.parametrize("key", ["X", "y", "split", "class_names", "kind", "unused"])
-def test_npz_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setattr(arrays, "machine_memory", lambda: 10_000_000)
+def test_npz_bombs(tmp_path: Path, key: str) -> None:
     rest: dict[str, Any] = {} if key == "X" else {"X": np.zeros((4, 2))}
     column = key if key == "kind" else None
     path = bomb(tmp_path / "a.npz", key, *([] if key in ("X", "unused") else ["(100000000,)", "<U0"]), **rest)
     if key == "unused":
-        assert load(path).X.shape == (4, 2)
+        assert load(path, max_memory=5_000_000).X.shape == (4, 2)
         return
-    words = (
-        "has shape" if key == "split" else f"with '{key}' of shape .*1000000.. bytes.*at most 5000000, half"
+    words = {"split": "has shape", "class_names": "has 100000000 names: expected at most 100000"}
+    words = words.get(
+        key, f"with '{key}' of shape .* asks for [0-9]{{9}} bytes .*at most 5000000, as max_memory"
     )
     with pytest.raises(ValueError, match=words):
-        load(path, label_column=column)
+        load(path, label_column=column, max_memory=5_000_000)
 
 
-def test_arrays_of_an_npz_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert arrays.machine_memory() > 1e8
+def test_arrays_of_an_npz_are_counted_together(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.zeros((50, 2)), y=np.zeros(50, int))
-    monkeypatch.setattr(arrays, "machine_memory", lambda: 2400)
-    assert load(tmp_path / "a.npz").y is not None
-    monkeypatch.setattr(arrays, "machine_memory", lambda: 2399)
+    assert load(tmp_path / "a.npz", max_memory=1200).y is not None
     with pytest.raises(ValueError, match=r"with 'y' of shape .* asks for 1200 bytes"):
+        load(tmp_path / "a.npz", max_memory=1199)
+
+
+def test_memory_is_half_of_the_machines_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory.machine_memory() > 1e8
+    np.savez(tmp_path / "a.npz", X=np.zeros((50, 2)))
+    monkeypatch.setattr(memory, "machine_memory", lambda: 1599)
+    with pytest.raises(ValueError, match=r"asks for 800 bytes of memory: expected at most 799, half"):
         load(tmp_path / "a.npz")
+    for wrong in (0, 1.5, "4G", True):
+        with pytest.raises(ValueError, match=r"max_memory=.*: expected a number of bytes"):
+            load(tmp_path / "a.npz", max_memory=wrong)
 
 
-def test_parquet_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(pyarrow.table({"a": np.zeros(1000), "b": np.zeros(1000)}), tmp_path / "a.parquet")
-    monkeypatch.setattr(tables, "machine_memory", lambda: 32_000)
-    assert load(tmp_path / "a.parquet").X.shape == (1000, 2)
-    monkeypatch.setattr(tables, "machine_memory", lambda: 31_999)
-    monkeypatch.setattr(parquet, "read_table", lambda path: pytest.fail("read"))
-    with pytest.raises(ValueError, match=r"a\.parquet.*1000 rows of 2 columns ask for more than 15999 bytes"):
-        load(tmp_path / "a.parquet")
+def test_a_container_has_less_memory_than_its_machine(tmp_path: Path) -> None:
+    for folder, name, size in (
+        ("", "memory.max", "max\n"),
+        ("a", "memory.max", "7000\n"),
+        ("a/b", "memory.max", "9000\n"),
+        ("memory", "memory.limit_in_bytes", "8000\n"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(size)
+    groups = tmp_path / "groups"
+    groups.write_text("4:cpu:/c\n3:memory:/a/c\n0::/a/b\n")
+    assert sorted(memory._container_limits(groups, tmp_path)) == [7000, 8000, 9000]
+    assert list(memory._container_limits(tmp_path / "none", tmp_path)) == []
+
+
+def test_parquet_bombs(tmp_path: Path) -> None:
+    columns = {"a": np.zeros(1000), "b": np.zeros(1000), "text": ["x" * 10_000] * 1000}
+    path = write_parquet(tmp_path, columns)
+    assert load(path, max_memory=60_000).X.shape == (1000, 2)  # the text is not read
+    with pytest.raises(ValueError, match=r"table\.parquet, 1000 rows of 2 columns .*asks for 48000 bytes"):
+        load(path, max_memory=47_999)
+    data = load(path, max_memory=100_000, label_column="text")  # once, not a thousand times
+    assert data.class_names == ("x" * 10_000,) and data.y is not None and not data.y.any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "names"),
+    [
+        (["b", None, "a", "b"], [1, -1, 0, 1], ("a", "b")),
+        ([5, None, 9, 5], [5, -1, 9, 5], None),
+        ([2**53 + 1, 1, 2, 3], [2**53 + 1, 1, 2, 3], None),
+        ([1.0, None, 2.0, float("nan")], [1, -1, 2, -1], None),
+        ([True, False, False, True], [1, 0, 0, 1], None),
+        (["3", "", "-1", "4.0"], [3, -1, -1, 4], None),
+    ],
+)
+def test_parquet_labels(tmp_path: Path, labels: list[Any], expected: list[int], names: Any) -> None:
+    data = load(write_parquet(tmp_path, {"x": np.zeros(4), "y": labels}), label_column="y")
+    assert data.y is not None and data.y.tolist() == expected and data.class_names == names
+
+
+def test_parquet_labels_that_are_none_are_refused(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    path = write_parquet(tmp_path, {"x": np.zeros(4), "y": [[1], [2], [3], [4]]})
+    with pytest.raises(ValueError, match=r"column 'y' of .* has cells of type list<.*: expected labels"):
+        load(path, label_column="y")
+    table = parquet.read_table(write_parquet(tmp_path, {"x": np.zeros(4), "y": list("abab")}))
+    parquet.write_table(table, path, use_dictionary=False, column_encoding={"y": "DELTA_BYTE_ARRAY"})
+    assert load(path).X.shape == (4, 1)
+    with pytest.raises(ValueError, match=r"texts of 'y' have a DELTA encoding, and may be of any size"):
+        load(path, label_column="y")
+
+
+def test_parquet_columns_called_like_parts_of_another(tmp_path: Path) -> None:
+    data = load(write_parquet(tmp_path, {"a": [1.0, 2.0], "a.b": ["x", "y"], "a.c": [3.0, 4.0]}))
+    assert data.feature_names == ("a", "a.c") and data.X.tolist() == [[1, 3], [2, 4]]
+
+
+def test_categories_that_no_row_has_are_no_classes(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {"x": [0.0, 1.0], "y": pandas.Categorical(["b", "b"], categories=["a", "b", "c"])}
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    data = load(tmp_path / "a.parquet", label_column="y")
+    assert data.class_names == ("b",) and data.y is not None and data.y.tolist() == [0, 0]
+
+
+def test_tables_as_text_are_counted_as_they_are_read(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "a,b\n" + "10,20\n" * 1000)
+    assert load(path, max_memory=300_000).X.shape == (1000, 2)
+    with pytest.raises(ValueError, match=r"as far as line \d{3},.*asks for .* bytes of memory: .*save it as"):
+        load(path, max_memory=200_000)
+    with pytest.raises(ValueError, match=r"csv asks for 6004 bytes"):
+        load(path, max_memory=6_000)
+
+
+def test_folders_of_images_are_counted_by_their_first(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / f"{i}.png", "RGB" if i == 2 else "L", size=(5, 4))
+    assert load(tmp_path, max_memory=180).X.shape == (3, 4, 5, 3)
+    with pytest.raises(ValueError, match=r"3 images as large as .*2\.png, 4 x 5 pixels .* for 180 bytes"):
+        load(tmp_path, max_memory=179)
+    with pytest.raises(ValueError, match=r"3 images as large as .*0\.png, .* asks for 60 bytes.*n_samples"):
+        load(tmp_path, max_memory=59)
 
 
 def test_npz_finds_the_data(tmp_path: Path) -> None:
@@ -831,8 +917,42 @@ def test_large_images_are_refused_by_their_header(tmp_path: Path, monkeypatch: p
     assert load(tmp_path).X.shape == (1, 40, 50)
     monkeypatch.setattr(images, "MAX_PIXELS", 1999)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(ValueError, match=r"a\.png: it has 50 x 40 pixels .*at most 1999; make it smaller"):
+    with pytest.raises(
+        ValueError, match=r"a\.png: it has 50 x 40 pixels .*at most 1999, and .*make it smaller"
+    ):
         load(tmp_path)
+    picture(tmp_path / "wide" / "a.png", size=(70_000, 1))
+    picture(tmp_path / "webp" / "a.webp", size=(50, 20))
+    for name in ("wide", "webp"):
+        with pytest.raises(ValueError, match=r"pixels .*expected at most"):
+            load(tmp_path / name)
+
+
+def test_images_of_few_pixels_that_are_long_to_decode_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = picture(tmp_path / "tiff" / "a.tif", size=(10, 10)).read_bytes()
+    entries = content[10 : 10 + 9 * 12] + b"".join(
+        struct.pack("<HHLL", tag, 4, 1, 9000) for tag in (322, 323)
+    )
+    (tmp_path / "tiff" / "a.tif").write_bytes(content[:8] + struct.pack("<H", 11) + entries + bytes(200))
+    picture(tmp_path / "jpeg" / "a.jpg", size=(500, 500), progressive=True)
+    assert load(tmp_path / "jpeg").X.shape == (1, 500, 500)
+    content = (tmp_path / "jpeg" / "a.jpg").read_bytes()
+    (tmp_path / "jpeg" / "a.jpg").write_bytes(content[:-2] + 1000 * content[content.index(b"\xff\xda") :])
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"its tiles have 9000 x 9000 pixels: expected at most"):
+        load(tmp_path / "tiff")
+    with pytest.raises(ValueError, match=r"its \d+ scans are long to decode"):
+        load(tmp_path / "jpeg")
+
+
+def test_warnings_of_pillow_stay_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a.png", size=(50, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # from half of an error on it warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(tmp_path).X.shape == (1, 40, 50)
 
 
 def test_decompression_bombs_and_unknown_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

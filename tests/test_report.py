@@ -13,6 +13,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from genmix import metrics
+from genmix.base.validation import printable
 from genmix.report import (
     Chart,
     Charts,
@@ -166,6 +167,20 @@ def test_names_that_no_file_can_hold_are_shown(name, tmp_path):
     model, y = StandIn(2, random_state=0).fit(X), np.array([name, "b"] * 20)
     path = write_report(model, X, tmp_path / "r.html", y=y, feature_names=[name, "b"], title=name)
     assert "\N{REPLACEMENT CHARACTER}" in path.read_text("utf-8")
+
+
+def test_control_characters_of_names_reach_no_part_of_a_page():
+    name = "a\x1b[2J\x07\x9b\x00\ud800"
+    X = np.concatenate([np.zeros((30, 3)), np.ones((30, 3))]) + np.arange(3) * np.arange(60)[:, None]
+    model, y = StandIn(2, random_state=0).fit(X), np.array([name] * 30 + ["b"] * 30)
+    model.history_ = [{"loss": 1.0, name: 0.5}, {"loss": 0.5, name: 0.2}]
+    table = Table([name], [[name]], name, name, groups={0: name})
+    section = model_section(
+        model, X, y=y, title=name, lead=name, tables=[table], feature_names=[name, "b", "c"]
+    )
+    html = render_page(name, [section, Section(name, facts=[Fact(name, name, name)])], subtitle=name)
+    assert not [sign for sign in html if printable(sign) != sign and sign not in "\n\t"]
+    assert html.count("a\N{REPLACEMENT CHARACTER}[2J") > 8
 
 
 def test_table_of_a_data_frame_without_labels():

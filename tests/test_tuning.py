@@ -154,6 +154,20 @@ def test_a_file_of_something_else_is_no_study_and_stays_as_it_is(
     assert list(tmp_path.iterdir()) == [path] and (content is None or path.read_bytes() == content)
 
 
+@pytest.mark.parametrize("line", ["{}", "null", "[", '{"op_code": 4}', '{"op_code": 99, "worker_id": "a"}'])
+def test_a_study_of_damaged_lines_is_refused_and_stays_as_it_is(
+    line: str, tmp_path: Path, groups: tuple[np.ndarray, np.ndarray]
+) -> None:
+    path = tmp_path / "study"
+    start = '{"op_code": 0, "worker_id": "w", "study_name": "n", "directions": [2]}'
+    path.write_text(f"{start}\n{line}\n")
+    with pytest.raises(
+        ValueError, match=r"study is (no|a damaged) study of genmix tune.*choose a new"
+    ) as caught:
+        tune(template(), *groups, n_components=[3], study=path)
+    assert "\n" not in str(caught.value) and path.read_text() == f"{start}\n{line}\n"
+
+
 def test_frames_are_tuned_on(groups: tuple[np.ndarray, np.ndarray]) -> None:
     X, y = groups
     found = [tune(template(), data, y, n_components=[3]) for data in (X, pd.DataFrame(X))]

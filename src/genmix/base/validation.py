@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from inspect import signature
@@ -90,6 +90,13 @@ def one_line(text: str, longest: int = 400) -> str:
     """Put a text of any length on one line."""
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Name some of many, for a message."""
+    names = list(names)
+    shown = ", ".join(one_line(name, 80) for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
 
 
 def printable(text: str) -> str:

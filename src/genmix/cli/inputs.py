@@ -29,6 +29,25 @@ def _read_whole(kind: Any, tokens: Sequence[Token]) -> int:
 Whole = Annotated[int, Parameter(converter=_read_whole)]
 
 
+def _read_bytes(kind: Any, tokens: Sequence[Token]) -> int:
+    """Read a number of bytes: 4G is four times 2 to the power of 30."""
+    text = tokens[0].value.strip().upper()
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "")
+    try:
+        size = int(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise ValueError(f"expected a number of bytes such as 500M or 4G, not {tokens[0].value!r}")
+    return size
+
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+#: A number of bytes on the command line.
+Bytes = Annotated[int, Parameter(converter=_read_bytes)]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class DataOptions:
@@ -47,6 +66,9 @@ class DataOptions:
         Make each image of a folder so many pixels wide and high.
     data_dir : Path, optional
         Folder in which data sets known by name are looked for. Default: the environment variable GENMIX_DATA.
+    max_memory : int, optional
+        Memory that reading DATA may take, such as 500M or 4G: what would take more is refused before it is
+        read. Default: half of the memory of this machine or container.
     """
 
     split: Literal["train", "test"] | None = None
@@ -54,6 +76,7 @@ class DataOptions:
     labels_column: str | None = None
     image_size: Whole | None = None
     data_dir: Path | None = None
+    max_memory: Bytes | None = None
 
 
 ALL_ROWS = DataOptions()
@@ -70,6 +93,7 @@ def load_data(data: str, rows: DataOptions) -> Dataset:
         n_samples=rows.n_samples,
         label_column=rows.labels_column,
         image_size=rows.image_size,
+        max_memory=rows.max_memory,
     )
     _say_left_out(dataset.name, dataset.left_out)
     return dataset
@@ -108,6 +132,8 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
     ValueError
         If one is missing.
     """
+    from genmix.base.validation import listed
+
     wanted = model.__dict__.pop("feature_names_in_", None)  # matched here, and then given in its order
     names = dataset.feature_names
     if wanted is None or names is None:
@@ -115,7 +141,7 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
     if missing := [name for name in wanted if name not in names]:
         raise ValueError(
             f"{dataset.name} has no column {missing[0]!r}, which the model was fitted on: it has "
-            f"{', '.join(names)}"
+            f"{listed(names)}"
         )
     _say_left_out(dataset.name, tuple(name for name in names if name not in wanted))
     return _choose_columns(dataset, wanted)
@@ -123,5 +149,7 @@ def match_columns(model: Any, dataset: Dataset) -> Dataset:
 
 def _say_left_out(data: str, columns: tuple[str, ...]) -> None:
     if columns:
-        words = ", ".join(name or "the first, without a name" for name in columns)
+        from genmix.base.validation import listed
+
+        words = listed(name or "the first, without a name" for name in columns)
         say(f"genmix: columns of {data} that are not used: {words}", file=sys.stderr)

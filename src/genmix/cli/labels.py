@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import genmix
 from genmix.base.files import look
-from genmix.cli.files import check_suffix, pyarrow_modules
+from genmix.cli.files import check_suffix
 from genmix.cli.inputs import DataOptions, leave_out, load_data, match_columns
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
     if labels is None:
         dataset = load_data(data, rows)
         return dataset, None if dataset.y is None else Known(dataset.y, dataset.class_names)
-    known = read_labels(labels, rows.labels_column)
+    known = read_labels(labels, rows.labels_column, rows.max_memory)
     dataset = load_data(data, replace(rows, labels_column=None))
     if rows.labels_column is not None or (os.path.isfile(data) and labels.samefile(data)):
         dataset = leave_out(dataset, known.column)  # nobody is to learn from the answers
@@ -62,10 +62,12 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
     return dataset, known
 
 
-def read_predictions(result: Path, dataset: Dataset | None) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def read_predictions(
+    result: Path, dataset: Dataset | None, max_memory: int | None = None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Find the cluster of each row, -1 if undecided, and with a model its memberships of clusters [N, K]."""
     if result.suffix.lower() in LABEL_FILES:
-        return read_labels(result).y, None
+        return read_labels(result, max_memory=max_memory).y, None
     if dataset is None:
         raise ValueError("a model needs DATA to be evaluated on: genmix evaluate MODEL DATA")
     model = genmix.load(result)
@@ -73,7 +75,7 @@ def read_predictions(result: Path, dataset: Dataset | None) -> tuple[NDArray[Any
     return memberships.argmax(axis=1), memberships
 
 
-def read_labels(path: Path, column: str | None = None) -> Known:
+def read_labels(path: Path, column: str | None = None, max_memory: int | None = None) -> Known:
     """Read one label a row from a .npy, .npz, .csv or .parquet file.
 
     Parameters
@@ -83,6 +85,8 @@ def read_labels(path: Path, column: str | None = None) -> Known:
     column : str, optional
         Which column (or array of an .npz) has the labels. Default: the one named label, labels or y, else the
         only one.
+    max_memory : int, optional
+        Bytes of memory that reading may take. Default: half of the machine's.
 
     Returns
     -------
@@ -98,41 +102,47 @@ def read_labels(path: Path, column: str | None = None) -> Known:
     check_suffix(path, LABEL_FILES)
     if look(path) is None or not path.is_file():
         raise ValueError(f"no file {str(path)!r}: give a .csv, .npy, .npz or .parquet file of labels")
-    from genmix.datasets.records import code_labels
+    from genmix.base.validation import one_line, short_repr
+    from genmix.datasets.parquet import ParquetTable
+    from genmix.datasets.records import code_labels, printable_errors
 
-    columns = _read_columns(path)
-    name = _label_column(path, list(columns), column)
-    return Known(*code_labels(columns[name], f"{name!r} in {str(path)!r}"), name)
+    with printable_errors():
+        try:
+            columns = _read_columns(path, max_memory)
+        except Exception as error:  # whatever a damaged file may raise
+            raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
+        name = _label_column(path, list(columns), column)
+        if isinstance(columns, ParquetTable):
+            return Known(*columns.labels(name), name)
+        return Known(*code_labels(columns[name], f"{short_repr(name)} in {str(path)!r}"), name)
 
 
-def _read_columns(path: Path) -> Mapping[str, Any]:
-    """Read a file of labels as named arrays; anything broken becomes one ValueError."""
-    import numpy as np
-
-    from genmix.base.validation import one_line
-    from genmix.datasets.arrays import Archive
+def _read_columns(path: Path, max_memory: int | None) -> Mapping[str, Any]:
+    """Open a file of labels as named columns."""
+    from genmix.datasets.arrays import Archive, open_npy
+    from genmix.datasets.memory import check_memory
+    from genmix.datasets.parquet import ParquetTable
     from genmix.datasets.tables import read_cells
 
-    try:
-        match path.suffix.lower():
-            case ".npy":
-                return {"labels": np.load(path, allow_pickle=False)}
-            case ".npz":
-                return Archive(path)
-            case ".parquet":
-                _, parquet = pyarrow_modules()
-                table = parquet.read_table(path)
-                return {name: table[name].to_numpy() for name in table.column_names}
-            case _:
-                header, cells = read_cells(path)
-                return dict(zip(header, zip(*cells, strict=True), strict=True))
-    except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(f"cannot read labels from {str(path)!r}: {one_line(str(error))}") from error
+    match path.suffix.lower():
+        case ".npy":
+            array = open_npy(path)
+            check_memory(str(path), max(array.nbytes, 8 * array.size), max_memory, "leave rows out")
+            return {"labels": array}
+        case ".npz":
+            return Archive(path, max_memory)
+        case ".parquet":
+            return ParquetTable(path, max_memory)
+        case _:
+            header, cells = read_cells(path, max_memory)
+            return dict(zip(header, zip(*cells, strict=True), strict=True))
 
 
 def _label_column(path: Path, names: list[str], column: str | None) -> str:
     usual = [name for name in LABEL_NAMES if name in names] or (names if len(names) == 1 else [])
     if candidates := usual if column is None else [name for name in names if name == column]:
         return candidates[0]
+    from genmix.base.validation import listed
+
     wanted = "no label column" if column is None else f"no column {column!r}"
-    raise ValueError(f"{wanted} in {str(path)!r}: it has {', '.join(names)}; choose one with --labels-column")
+    raise ValueError(f"{wanted} in {str(path)!r}: it has {listed(names)}; choose one with --labels-column")

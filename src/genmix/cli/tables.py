@@ -47,4 +47,6 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    from genmix.base.validation import printable
+
+    return "x".join(map(str, value)) if isinstance(value, tuple) else printable(str(value))

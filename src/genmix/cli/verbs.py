@@ -404,12 +404,12 @@ def evaluate(
 
     dataset, answers = (None, None) if data is None else load_labelled(data, rows, labels)
     if data is None and labels is not None:
-        answers = read_labels(labels, rows.labels_column)
+        answers = read_labels(labels, rows.labels_column, rows.max_memory)
     if answers is None:
         raise ValueError(
             "nothing to compare with: give DATA that has labels, or --labels FILE or --labels-column NAME"
         )
-    predicted, memberships = read_predictions(result, dataset)
+    predicted, memberships = read_predictions(result, dataset, rows.max_memory)
     known, names = answers.y, dict(enumerate(answers.names or ()))
     if len(known) != len(predicted):
         raise ValueError(f"{len(known)} labels for {len(predicted)} rows: they have to be of the same rows")

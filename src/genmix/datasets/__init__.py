@@ -12,21 +12,32 @@ lists the sets known by name, where each comes from and under which licence.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from genmix.base.files import look, readable
+from genmix.base.validation import is_whole, short_repr
 from genmix.datasets import arrays, images, tables
 from genmix.datasets.known import KNOWN
-from genmix.datasets.records import Dataset, DatasetNotFound, Rows
+from genmix.datasets.records import Dataset, DatasetNotFound, Rows, printable_errors
 from genmix.datasets.sources import locate, read_known
 
 __all__ = ["Dataset", "DatasetNotFound", "catalogue", "load"]
 
+#: What reads a file, by its ending.
+READERS: dict[str, Callable[[Path, Rows, str | None], Dataset]] = {
+    ".csv": tables.read_csv,
+    ".npy": arrays.read_npy,
+    ".npz": arrays.read_npz,
+    ".parquet": tables.read_parquet,
+}
+
 FORMATS = "a .npy, .npz, .csv or .parquet file or a folder of images"
 
 
+@printable_errors()
 def load(
     name_or_path: str | os.PathLike[str],
     *,
@@ -36,6 +47,7 @@ def load(
     random_state: int = 0,
     label_column: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    max_memory: int | None = None,
 ) -> Dataset:
     """Load a data set by name, or from a file or folder.
 
@@ -68,6 +80,9 @@ def load(
         are unlabelled (-1).
     image_size : int or (height, width), optional
         Size in pixels to which images of a folder are resized, whatever their proportions.
+    max_memory : int, optional
+        Bytes of memory that reading may take: what asks for more by its header is not read. Default: half of
+        the memory of this machine, or of the container it is in.
 
     Returns
     -------
@@ -82,7 +97,9 @@ def load(
     ValueError
         If the content cannot be used; the text says what was found and what to do.
     """
-    rows = Rows(split, n_samples, random_state)
+    if max_memory is not None and not (is_whole(max_memory) and max_memory >= 1):
+        raise ValueError(f"max_memory={short_repr(max_memory)}: expected a number of bytes of at least 1")
+    rows = Rows(split, n_samples, random_state, max_memory)
     text = os.fspath(name_or_path)
     with readable(text):
         if text in KNOWN:
@@ -144,17 +161,10 @@ def _read(
     if not path.is_file():
         raise ValueError(f"{path} is neither a file nor a folder, but a pipe or device: expected {FORMATS}")
     _refuse(f"file {path.name!r}", image_size=image_size)
-    match suffix := path.suffix.lower():
-        case ".npy":
-            _refuse(f"file {path.name!r}", label_column=label_column)
-            return arrays.read_npy(path, rows)
-        case ".npz":
-            return arrays.read_npz(path, rows, label_column)
-        case ".csv":
-            return tables.read_csv(path, rows, label_column)
-        case ".parquet":
-            return tables.read_parquet(path, rows, label_column)
-    raise ValueError(f"{path} ends in {suffix or 'nothing'!r}: expected {FORMATS}")
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise ValueError(f"{path} ends in {suffix or 'nothing'!r}: expected {FORMATS}")
+    return READERS[suffix](path, rows, label_column)
 
 
 def _refuse(what: str, **options: Any) -> None:

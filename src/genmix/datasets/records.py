@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import is_whole, short_repr
+from genmix.base.validation import is_whole, listed, printable, short_repr
+from genmix.datasets.memory import check_memory
 
 
 class DatasetNotFound(ValueError):
     """There is no data set, file or folder of that name, and none could be fetched."""
+
+
+@contextmanager
+def printable_errors() -> Iterator[None]:
+    """Keep what is written in a file, or in its name, from steering the terminal that shows an error."""
+    try:
+        yield
+    except ValueError as error:
+        if (text := printable(str(error))) == str(error):
+            raise
+        raise (DatasetNotFound if isinstance(error, DatasetNotFound) else ValueError)(
+            text
+        ) from error.__cause__
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +70,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows are wanted: a part, and a random choice of it in the original order."""
+    """Which rows are wanted: a part, and a random choice of it in the original order; and in what memory."""
 
     split: str | None = None
     n_samples: int | None = None
     random_state: int = 0
+    max_memory: int | None = None  # bytes; by default half of the machine's
+
+    def check_memory(self, what: str, size: int, advice: str) -> None:
+        """Refuse what asks for more bytes than there may be."""
+        check_memory(what, size, self.max_memory, advice)
 
     def choose(self, what: str, n: int, parts: NDArray[Any] | None = None) -> NDArray[np.intp] | slice:
         """Return the positions wanted of n rows; `parts` names the part of each row, if there are parts."""
@@ -78,7 +100,7 @@ class Rows:
     def check_split(self, what: str, available: Sequence[str]) -> None:
         """Refuse a part that is not there."""
         if self.split is not None and self.split not in available:
-            expected = f"expected one of {', '.join(available)}" if available else "it has no parts"
+            expected = f"expected one of {listed(available)}" if available else "it has no parts"
             raise ValueError(f"split={self.split!r} of {what}: {expected}")
 
     def take(self, data: Dataset, what: str, parts: NDArray[Any] | None = None) -> Dataset:
@@ -101,6 +123,15 @@ def check_array(X: NDArray[Any], what: str) -> NDArray[Any]:
     return X
 
 
+def check_names(names: list[str], path: Path) -> list[str]:
+    """Return the names of a table's columns if all are different."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        text = f"{path} has several columns called {short_repr(twice[0])}"
+        raise ValueError(f"{text}: give each a name of its own")
+    return names
+
+
 def code_labels(
     values: Sequence[Any] | NDArray[Any], what: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
@@ -109,20 +140,28 @@ def code_labels(
     Whole numbers stay what they are, also when they are written as text or as floats. Other text is numbered
     in alphabetical order. None, NaN, empty text and -1 are unlabelled: -1.
     """
-    array = np.asarray(values)
+    if isinstance(values, np.ndarray) or not any(isinstance(value, str | bytes) for value in values):
+        array = np.asarray(values)
+    else:  # an array of texts gives each the room of the longest
+        array = np.array(values, object)
     if array.ndim != 1:
         raise ValueError(f"{what} has shape {array.shape}: expected one label a row")
     if array.dtype.kind in "biu":
         return array.astype(np.int64), None
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), -1, array.astype(float))
+        if not (np.isfinite(array) & (array == np.round(array)) & (np.abs(array) <= 2**53)).all():
+            raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)")
+        return array.astype(np.int64), None
     texts = ["" if _is_missing(value) else _text(value) for value in array.tolist()]
+    kinds = set(texts)
+    names: tuple[str, ...] | None = None
     try:
-        return np.array([_whole(text) if text else -1 for text in texts], np.int64), None
+        number = {text: _whole(text) if text else -1 for text in kinds}
     except ValueError:
-        if array.dtype.kind == "f":
-            raise ValueError(f"{what} holds fractions: expected labels (whole numbers or text)") from None
-    names = sorted(set(texts) - {"", "-1"})
-    number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
-    return np.array([number[text] for text in texts], np.int64), tuple(names)
+        names = tuple(sorted(kinds - {"", "-1"}))
+        number = {"": -1, "-1": -1} | {name: position for position, name in enumerate(names)}
+    return np.array([number[text] for text in texts], np.int64), names
 
 
 def _is_missing(value: Any) -> bool:

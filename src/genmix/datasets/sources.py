@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genmix.base.files import look
-from genmix.datasets import arrays
+from genmix.base.validation import one_line
+from genmix.datasets import arrays, images
 from genmix.datasets.known import Known
 from genmix.datasets.records import Dataset, DatasetNotFound, Rows, code_labels
 
@@ -38,7 +39,7 @@ def read_known(known: Known, rows: Rows, data_dir: PathLike | None) -> Dataset:
     """Read a known set from where it is, check that it is what it should be, and choose the rows."""
     rows.check_split(known.name, known.splits)
     path = _find(known, data_dir)
-    data, parts = _read(known, path)
+    data, parts = _read(known, path, rows)
     where = known.name if path is None else str(path)
     if data.y is None or len(data.X) != known.n or set(data.y.tolist()) != set(range(known.n_classes)):
         raise ValueError(
@@ -53,7 +54,7 @@ def read_known(known: Known, rows: Rows, data_dir: PathLike | None) -> Dataset:
     )  # fmt: skip
 
 
-def _read(known: Known, path: Path | None) -> tuple[Dataset, Parts]:
+def _read(known: Known, path: Path | None, rows: Rows) -> tuple[Dataset, Parts]:
     if known.name == "digits":
         from sklearn.datasets import load_digits
 
@@ -63,9 +64,9 @@ def _read(known: Known, path: Path | None) -> tuple[Dataset, Parts]:
         ), None
     if known.embedded:
         with resources.as_file(resources.files("genmix.datasets.embedded") / known.file) as file:
-            return arrays.open_npz(file)
+            return arrays.open_npz(file, rows)
     if path is not None:
-        return _open_jpegs(path) if known.name == "cifar10" else arrays.open_npz(path)
+        return _open_jpegs(path, known, rows) if known.name == "cifar10" else arrays.open_npz(path, rows)
     if known.openml_id is not None:
         return _fetch(known)
     raise DatasetNotFound(f"{known.name} is not on disk. {known.how} {_where_to_put(known)}")
@@ -93,8 +94,8 @@ def _where_to_put(known: Known) -> str:
 class Jpegs:
     """JPEG images one after the other in an array of bytes, decoded when their rows are asked for."""
 
-    def __init__(self, content: NDArray[np.uint8], offset: NDArray[np.int64]) -> None:
-        self.content, self.offset = content, offset
+    def __init__(self, content: NDArray[np.uint8], offset: NDArray[np.int64], size: tuple[int, ...]) -> None:
+        self.content, self.offset, self.size = content, offset, size
 
     def __len__(self) -> int:
         """Count the images."""
@@ -102,31 +103,36 @@ class Jpegs:
 
     def __getitem__(self, rows: NDArray[np.intp] | slice) -> NDArray[np.uint8]:
         """Decode some."""
-        return np.stack([self._decode(row) for row in np.arange(len(self))[rows]])
+        with images.quiet():
+            return np.stack([self._decode(row) for row in np.arange(len(self))[rows]])
 
     def _decode(self, row: int) -> NDArray[np.uint8]:
-        from PIL import Image
-
         content = self.content[self.offset[row] : self.offset[row + 1]].tobytes()
         try:
-            with Image.open(BytesIO(content), formats=["JPEG"]) as image:
+            with images.opened(BytesIO(content), ("JPEG",)) as image:
+                if image.size != self.size[::-1]:
+                    raise ValueError(f"it has {image.width} x {image.height} pixels (width x height)")
                 return np.asarray(image.convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"image {row} of the JPEG archive is damaged: {error}") from error
+        except Exception as error:  # whatever a damaged image may raise
+            reason = one_line(str(error)) or type(error).__name__
+            raise ValueError(f"image {row} of the JPEG archive is damaged: {reason}") from error
 
 
-def _open_jpegs(path: Path) -> tuple[Dataset, Parts]:
+def _open_jpegs(path: Path, known: Known, rows: Rows) -> tuple[Dataset, Parts]:
     """Open an archive with ``jpeg`` (all bytes), ``offset`` [N + 1], ``y``, ``split`` and ``names``."""
-    archive = arrays.Archive(path)
+    archive = arrays.Archive(path, rows.max_memory)
     missing = {"jpeg", "offset", "y", "split"} - set(archive)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}: expected CIFAR-10 as JPEG images")
-    jpegs: Any = Jpegs(archive["jpeg"], archive["offset"])  # an array once its rows are chosen
+    content, offset = archive["jpeg"], archive["offset"]
+    if content.dtype != np.uint8 or content.ndim != 1 or offset.dtype.kind not in "iu" or offset.ndim != 1:
+        raise ValueError(f"'jpeg' or 'offset' in {path} is no list of bytes or whole numbers")
+    jpegs: Any = Jpegs(content, offset, known.shape[:2])  # an array once its rows are chosen
     y, _ = code_labels(archive["y"], f"'y' in {path}")
     if len(y) != len(jpegs):
         raise ValueError(f"{path} has {len(jpegs)} images and {len(y)} labels: expected one an image")
     lossy = " Read from JPEG copies, not bit-equal to the original."
-    return Dataset(path.stem, jpegs, y, description=lossy), arrays.parts_of(archive, path, len(y))
+    return Dataset(path.stem, jpegs, y, description=lossy), arrays.parts_of(archive, path, len(y), rows)
 
 
 def _fetch(known: Known) -> tuple[Dataset, Parts]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genmix.base.validation import one_line
-from genmix.datasets.arrays import machine_memory
-from genmix.datasets.records import Dataset, Rows, code_labels
+from genmix.base.validation import listed, one_line, short_repr
+from genmix.datasets.memory import check_memory
+from genmix.datasets.parquet import ParquetTable
+from genmix.datasets.records import Dataset, Rows, check_names, code_labels
 
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 _TRUTH = {"true": 1.0, "false": 0.0}
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
+
+#: Bytes that Python takes for a row of a .csv, and for each cell beside its text, until they are numbers.
+_ROW, _CELL = 120, 72
+_SOME = 100  # rows after which memory is looked at
 
 #: How pandas writes row numbers: first in a .csv, in one that was read and written again, in a .parquet.
 _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
@@ -25,31 +30,28 @@ _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 def read_csv(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
     """Read a header and rows, separated by comma, semicolon or tab."""
-    header, cells = read_cells(path)
+    header, cells = read_cells(path, rows.max_memory)
     texts = dict(zip(header, zip(*cells, strict=True), strict=True))
     label = _take_labels(texts, label_column, path)
-    numbers = {name: _numbers(column, f"column {name!r} of {path}") for name, column in texts.items()}
+    numbers = {
+        name: _numbers(column, f"column {short_repr(name)} of {path}") for name, column in texts.items()
+    }
     return _dataset(path, rows, numbers, label)
 
 
 def read_parquet(path: Path, rows: Rows, label_column: str | None = None) -> Dataset:
-    """Read a Parquet file with pyarrow, an optional extra."""
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ValueError(f"{path} needs pyarrow to be read: pip install 'genmix[parquet]'") from error
-    try:
-        told, limit = parquet.read_metadata(path), machine_memory() // 2
-        if told.num_rows * told.num_columns * 8 > limit:
-            text = f"{told.num_rows} rows of {told.num_columns} columns ask for more than {limit} bytes"
-            raise ValueError(f"{text}, half of this machine's memory: leave rows or columns out")
-        table = parquet.read_table(path)
-    except Exception as error:  # whatever a damaged file may raise
-        raise ValueError(f"cannot read {path} as a Parquet file: {one_line(str(error))}") from error
-    names = _unique(table.column_names, path)
-    columns = {name: table[name].to_pylist() if name == label_column else table[name] for name in names}
-    label = _take_labels(columns, label_column, path)
-    numbers = {name: _arrow_numbers(column, f"column {name!r} of {path}") for name, column in columns.items()}
+    """Read the columns of numbers of a Parquet file with pyarrow, an optional extra."""
+    table = ParquetTable(path, rows.max_memory)
+    names = list(table)
+    label = None
+    if label_column is not None:
+        _check_there(names, label_column, path)
+        label = table.labels(label_column)
+    columns = table.numbers([name for name in names if name != label_column])
+    numbers = {
+        name: None if column is None else _arrow_numbers(column, f"column {short_repr(name)} of {path}")
+        for name, column in columns.items()
+    }
     return _dataset(path, rows, numbers, label)
 
 
@@ -64,7 +66,7 @@ def _dataset(
     }
     left_out = tuple(name for name in numbers if name not in features)
     if not features:
-        text = f"{path} has no column of numbers: it has {', '.join(numbers) or 'no columns'}"
+        text = f"{path} has no column of numbers: it has {listed(numbers) or 'no columns'}"
         if path.suffix == ".csv":
             text += "; expected comma, semicolon or tab between columns, and numbers with a decimal point"
         raise ValueError(text)
@@ -73,7 +75,7 @@ def _dataset(
         raise ValueError(f"{path} has a header but no rows")
     y, class_names = label or (None, None)
     texts = [name for name in left_out if numbers[name] is None]
-    notes = [f"Left out, as they are not numbers: {', '.join(texts)}."] if texts else []
+    notes = [f"Left out, as they are not numbers: {listed(texts)}."] if texts else []
     if len(texts) < len(left_out):
         notes.append("Left out, as pandas writes it to number the rows: a column.")
     data = Dataset(
@@ -86,20 +88,26 @@ def _take_labels(columns: dict[str, Any], label_column: str | None, path: Path) 
     """Take the column of labels out of the columns."""
     if label_column is None:
         return None
-    if label_column not in columns:
-        raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {', '.join(columns)}")
+    _check_there(columns, label_column, path)
     return code_labels(columns.pop(label_column), f"column {label_column!r} of {path}")
 
 
-def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+def _check_there(names: Collection[str], label_column: str, path: Path) -> None:
+    if label_column not in names:
+        raise ValueError(f"{path} has no column {label_column!r} for the labels: it has {listed(names)}")
+
+
+def read_cells(path: Path, max_memory: int | None = None) -> tuple[list[str], list[list[str]]]:
     """Read the header, and the cells of each row, of a table separated by comma, semicolon or tab."""
+    taken, advice = path.stat().st_size, "save it as .npy or .parquet, or leave rows or columns out"
+    check_memory(str(path), taken, max_memory, advice)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
             separator = max(",;\t", key=lambda mark: _count_cells(first, mark))
             lines = csv.reader(file, delimiter=separator, strict=True)
-            header = _unique([cell.strip() for cell in next(lines, [])], path)
+            header = check_names([cell.strip() for cell in next(lines, [])], path)
             if header and all(_is_number(cell) for cell in header):
                 raise ValueError(f"the first line of {path} has no names: expected a header, then rows")
             cells = []
@@ -111,8 +119,12 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
                     )
                 if row:
                     cells.append([cell.strip() for cell in row])
+                    taken += _ROW + _CELL * len(row) + sum(map(len, row))
+                    if len(cells) % _SOME == 1:
+                        check_memory(f"{path}, as far as line {lines.line_num},", taken, max_memory, advice)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path} as a table in UTF-8 text: {error}") from error
+        reason = one_line(str(error))
+        raise ValueError(f"cannot read {path} as a table in UTF-8 text: {reason}") from error
     if not cells:
         raise ValueError(f"{path} has a header but no rows" if header else f"{path} is empty")
     return header, cells
@@ -123,13 +135,6 @@ def _count_cells(line: str, separator: str) -> int:
         return len(next(csv.reader([line], delimiter=separator), []))
     except csv.Error:  # a cell of more than 131,072 characters: many cells, and another separator
         return 0
-
-
-def _unique(names: list[str], path: Path) -> list[str]:
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise ValueError(f"{path} has several columns called {twice[0]!r}: give each a name of its own")
-    return names
 
 
 def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
@@ -145,13 +150,13 @@ def _numbers(cells: tuple[str, ...], what: str) -> NDArray[np.float64] | None:
         commas = [cell for cell in cells if _DECIMAL_COMMA.fullmatch(cell)]
         if len(commas) + sum(numbers) == len(cells):  # to leave the column out would lose it unseen
             raise ValueError(
-                f"{what} has decimal commas, as in {commas[0]!r}: write its numbers with a point"
+                f"{what} has decimal commas, as in {short_repr(commas[0])}: write its numbers with a point"
             )
         return None
     if not any(texts):
         _refuse_missing(~np.array(numbers), what)
     row = texts.index(True)  # mostly numbers: leaving the column out would hide a typing error
-    raise ValueError(f"{what} has numbers and, in row {row + 1}, {cells[row]!r}: expected a number")
+    raise ValueError(f"{what} has numbers and, in row {row + 1}, {short_repr(cells[row])}: expected a number")
 
 
 def _finite(values: NDArray[Any], what: str) -> NDArray[Any]:
@@ -175,13 +180,7 @@ def _is_number(cell: str) -> bool:
     return "_" not in cell  # Python's own grouping of digits; in a table it is a code, such as 2024_01
 
 
-def _arrow_numbers(column: Any, what: str) -> NDArray[Any] | None:
-    import pyarrow.types as kinds
-
-    kind = column.type
-    if not any(
-        is_kind(kind) for is_kind in (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_decimal)
-    ):
-        return None
+def _arrow_numbers(column: Any, what: str) -> NDArray[Any]:
     _refuse_missing(np.asarray(column.is_null()), what)
-    return _finite(np.asarray(column.to_numpy()).astype(np.float32 if str(kind) == "float" else float), what)
+    kind = np.float32 if str(column.type) == "float" else float
+    return _finite(np.asarray(column.to_numpy()).astype(kind), what)

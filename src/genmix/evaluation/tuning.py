@@ -22,10 +22,10 @@ from sklearn.model_selection import train_test_split
 
 from genmix.base.estimator import BaseMixture, fingerprint
 from genmix.base.files import check_writable
-from genmix.base.validation import is_whole, short_repr
+from genmix.base.validation import is_whole, one_line, short_repr
 from genmix.dnnmm.model import DNNMixture
 
-_LONGEST_LINE = 2**16
+_LONGEST_LINE = 2**20
 #: Bytes of a study's name: Optuna writes NAME.lock beside it, and then 43 bytes more.
 _LONGEST_NAME = 255 - 5 - 43
 
@@ -178,13 +178,20 @@ def tune(
     settings = [model, choices, ranges, validation, random_state, None if held is None else held.y.tolist()]
     data = fingerprint(clone(model).set_params(n_components=choices[0])._validated(X, reset=True))
     with _quiet(optuna):
-        search = optuna.create_study(
-            study_name=hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest(),
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=random_state),
-            storage=None if study is None else JournalStorage(JournalFileBackend(os.path.abspath(study))),
-            load_if_exists=True,
-        )
+        try:
+            search = optuna.create_study(
+                study_name=hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest(),
+                direction="maximize",
+                sampler=optuna.samplers.TPESampler(seed=random_state),
+                storage=None if study is None else JournalStorage(JournalFileBackend(os.path.abspath(study))),
+                load_if_exists=True,
+            )
+        except Exception as error:  # whatever lines of another make may raise
+            if study is None:
+                raise
+            reason = one_line(f"{type(error).__name__}: {error}", 120)
+            text = f"{study} is a damaged study of genmix tune ({reason})"
+            raise ValueError(f"{text}: choose a new file, or delete that one") from error
         if ranges:
             search.optimize(score, n_trials=max(n_trials - len(_finished(search)), 0))
         else:  # every K once
@@ -263,14 +270,18 @@ def _check_study(path: Path) -> None:
     refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"
     if not path.is_file():
         raise ValueError(refusal)
+    number = 0
     with path.open("rb") as file:
-        line = file.readline(_LONGEST_LINE)
-    try:
-        record = json.loads(line or '{"op_code": 0}')
-    except (ValueError, RecursionError) as error:
-        raise ValueError(refusal) from error
-    if not isinstance(record, dict) or record.get("op_code") != 0:  # a journal begins with its study
-        raise ValueError(refusal)
+        while line := file.readline(_LONGEST_LINE):
+            try:
+                code = json.loads(line)["op_code"]
+            except (ValueError, RecursionError, TypeError, LookupError) as error:
+                if number and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:  # cut short by a kill
+                    return
+                raise ValueError(refusal) from error
+            if not is_whole(code) or (code != 0 and not number):  # a journal begins with its study
+                raise ValueError(refusal)
+            number += 1
 
 
 def _finished(search: Any) -> list[Trial]:
@@ -278,7 +289,7 @@ def _finished(search: Any) -> list[Trial]:
     return [
         Trial(dict(trial.params), float("nan") if trial.value is None else trial.value, seconds)
         for trial in search.trials
-        if (seconds := trial.user_attrs.get("seconds")) is not None
+        if isinstance(seconds := trial.user_attrs.get("seconds"), float) and "n_components" in trial.params
     ]
 
 

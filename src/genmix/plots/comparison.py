@@ -49,7 +49,7 @@ def quality_and_time(rows: Sequence[Mapping[str, Any]], score: str = "accuracy")
     )
     texts = [f"{row[score]:.3f} · {_seconds(row['seconds'])}" for row in scored]
     axis.bar_label(bars, texts, padding=5, fontsize=10, color=INK)
-    axis.set_yticks(range(len(scored)), [row["model"] for row in scored], fontsize=10)
+    axis.set_yticks(range(len(scored)), [shorten(row["model"]) for row in scored], fontsize=10)
     axis.set_xlim(min(0.0, *values), 1.02 * max(np.add(values, deviations)))
     axis.set_xlabel(score, fontsize=10, color=MUTED)
     return figure
@@ -66,7 +66,7 @@ def agreement(table: ArrayLike, names: Sequence[str]) -> Figure:
         The M models.
     """
     values = np.asarray(table, dtype=float)
-    m = len(values)
+    m, names = len(values), [shorten(name) for name in names]
     margins = Margins(left=112, right=60, bottom=6, top=96)
     figure, (axis,) = panels(1, max(640, 40 * m + 172), 26 * m + 102, margins)
     texts = [[f"{value:.2f}" for value in row] for row in values]

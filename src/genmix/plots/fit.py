@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from genmix.plots.axes import INK, MUTED, Margins, draw_range, name_rows, new_figure, panels, plain
+from genmix.plots.axes import INK, MUTED, Margins, draw_range, name_rows, new_figure, panels, plain, shorten
 from genmix.plots.palette import palette, text_on
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ def training_curves(history: Sequence[Mapping[str, Any]], keys: Sequence[str] | 
         for line, color in zip(lines, palette(len(lines)) if len(lines) > 1 else [INK], strict=False):
             mark = "o" if np.isfinite(line).sum() < 25 else None
             axis.plot(iteration, line, color=color, linewidth=1.8, marker=mark, markersize=3.5)
-        axis.set_title(CURVE_TITLES.get(key, key.replace("_", " ")), loc="left", fontsize=10, color=MUTED)
+        axis.set_title(
+            CURVE_TITLES.get(key, shorten(key.replace("_", " "))), loc="left", fontsize=10, color=MUTED
+        )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("iteration", fontsize=10, color=MUTED)

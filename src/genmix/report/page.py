@@ -160,6 +160,9 @@ class Columns:
     kind: ClassVar[str] = "columns"
 
 
+#: What `printable` replaces, but for the line breaks and tabs that a page has itself.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
 Block = Table | Charts | Cards | Tiles | Columns
 
 
@@ -237,7 +240,7 @@ def render_page(
     counter = count()
     environment.globals["draw"] = lambda chart: svg_markup(chart.figure, f"f{next(counter)}")
     day = date or dt.date.today()
-    return environment.get_template("page.html.j2").render(
+    html = environment.get_template("page.html.j2").render(
         title=printable(title),
         subtitle=printable(subtitle),
         date=f"{day.day} {day:%B %Y}",
@@ -245,6 +248,7 @@ def render_page(
         made_by=f"genmix {__version__}",
         sections=list(zip(_anchors(sections), sections, strict=True)),
     )
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", html)  # of columns, classes and histories too
 
 
 def _anchors(sections: Sequence[Section]) -> list[str]:
