@@ -9,16 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from inspect import getattr_static, isfunction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from genmix import load
 from genmix.base import registry
+from genmix.base.calls import own_surroundings
 from genmix.base.preprocessing import Preprocessing
+from surroundings import global_state
 from test_bad_input import MODELS, TWO_CLASSES, TWO_GROUPS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # dead components, no convergence
@@ -166,3 +171,91 @@ def test_a_fit_changes_nothing_of_the_model_before(name: str, fails: bool) -> No
     with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
         assert model.fit(ITEMS[1], CLASSES[1]) is model
     assert pickle.dumps(state) == content and (model.__dict__ is state) == fails
+
+
+# ---------------------------------------------------------------- surroundings
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    yield
+    torch.set_default_dtype(before)
+
+
+@contextmanager
+def default_device(name: str) -> Iterator[None]:
+    torch.set_default_device(name)
+    yield
+    torch.set_default_device(None)
+
+
+#: What somebody may have set for the whole process, or around the call.
+SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "default device": lambda: default_device("meta"),
+    "device": lambda: torch.device("meta"),
+    "default dtype": lambda: default_dtype(torch.float64),
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "errors": lambda: np.errstate(all="raise"),
+}
+
+
+@each
+@pytest.mark.parametrize("around", SURROUNDINGS)
+def test_a_model_is_the_same_in_all_surroundings(name: str, around: str, tmp_path: Path) -> None:
+    expected = answers(name, 0)
+    with SURROUNDINGS[around]():
+        before = global_state()
+        model = fitted(name, 0)
+        loaded = load(model.save(tmp_path / "model"))
+        found = [{verb: QUESTIONS[verb](one) for verb in expected} for one in (model, loaded)]
+        with pytest.raises(ValueError, match="NaN"):
+            model.fit(np.full((20, 2), np.nan), CLASSES[0])
+        assert global_state() == before
+    found.append({verb: QUESTIONS[verb](loaded) for verb in expected})
+    for verb, answer in expected.items():
+        for given in found:
+            np.testing.assert_array_equal(given[verb], answer, err_msg=verb)
+
+
+@pytest.mark.parametrize("name", ["GANMixture", "DNNMixture"])
+def test_networks_of_the_user_are_made_in_surroundings_of_their_own(name: str) -> None:
+    def network(in_shape: tuple[int, ...], out_dim: int) -> torch.nn.Module:
+        return torch.nn.Linear(in_shape[0], out_dim)
+
+    def labels(model: Any) -> np.ndarray:
+        return model.set_params(networks=network).fit(ITEMS[0]).predict_proba(ITEMS[0])
+
+    expected = labels(MODELS[name](2))
+    with default_dtype(torch.float64), default_device("meta"):
+        np.testing.assert_array_equal(labels(MODELS[name](2)), expected)
+
+
+def test_the_default_dtype_is_float32_until_the_last_thread_has_left() -> None:
+    def inside(entered: threading.Barrier, leave: threading.Barrier) -> torch.dtype:
+        with own_surroundings():
+            entered.wait(10)
+            leave.wait(10)
+            return torch.get_default_dtype()
+
+    entered, leave_first, leave_last = (threading.Barrier(n) for n in (3, 2, 2))
+    with default_dtype(torch.float64), ThreadPoolExecutor(2) as pool:
+        first, last = (pool.submit(inside, entered, leave) for leave in (leave_first, leave_last))
+        entered.wait(10)
+        leave_first.wait(10)
+        assert first.result(10) == torch.get_default_dtype() == torch.float32
+        torch.set_default_dtype(torch.bfloat16)  # somebody else does
+        with own_surroundings():
+            assert torch.get_default_dtype() == torch.float32
+        leave_last.wait(10)
+        assert last.result(10) == torch.float32 and torch.get_default_dtype() == torch.bfloat16
+
+
+def test_a_default_dtype_that_is_set_meanwhile_stays() -> None:
+    with default_dtype(torch.float32):
+        with own_surroundings():
+            torch.set_default_dtype(torch.float64)
+        assert torch.get_default_dtype() == torch.float64
