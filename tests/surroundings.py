@@ -19,10 +19,13 @@ def global_state() -> dict[str, Any]:
         "numpy's random state": str(np.random.get_state(legacy=False)),  # noqa: NPY002
         "python's random state": random.getstate(),
         "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
         "threads": torch.get_num_threads(),
         "warning filters": list(warnings.filters),
         "plot settings": dict(matplotlib.rcParams),
         "environment": (dict(os.environ), os.getcwd()),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "gradients": torch.is_grad_enabled(),
+        "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "precision": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        "numpy's errors": np.geterr(),
     }

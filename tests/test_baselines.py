@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import pickle
 import warnings
@@ -17,8 +16,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.exceptions import NotFittedError
 
 import genmix
 from genmix import DeadComponentWarning, metrics
@@ -93,71 +91,7 @@ LEARNERS |= {
 NEED_LABELS = ("FixMatch", "LabelSpreading", "SelfTraining", "SupervisedOnly")
 
 
-class FromKMeans:
-    """Scikit-learn's checks of clusterers give no labels, or any numbers: these come from k-means."""
-
-    def fit(self: Any, X: Any, y: Any = None) -> Any:
-        if len(np.atleast_1d(X)) >= self.n_components and np.ndim(X) == 2 and not hasattr(X, "toarray"):
-            with contextlib.suppress(ValueError):
-                y = KMeans(self.n_components, random_state=0).fit(X).labels_
-        return super().fit(X, y)  # type: ignore[misc]
-
-
-class TaughtFixMatch(FromKMeans, FixMatch): ...
-
-
-class TaughtLabelSpreading(FromKMeans, LabelSpreading): ...
-
-
-class TaughtSelfTraining(FromKMeans, SelfTraining): ...
-
-
-class TaughtSupervisedOnly(FromKMeans, SupervisedOnly): ...
-
-
-class UnlabelledKMeans(SemiSupervisedKMeans):
-    """Ignores y: scikit-learn's checks pass any numbers, which here are classes of components."""
-
-    def fit(self, X: Any, y: Any = None) -> Any:
-        return super().fit(X)
-
-
-class UnlabelledClusterGAN(ClusterGAN):
-    """Ignores y, for the same reason."""
-
-    def fit(self, X: Any, y: Any = None) -> Any:
-        return super().fit(X)
-
-
-class UnlabelledDynAE(DynAE):
-    """Ignores y, for the same reason."""
-
-    def fit(self, X: Any, y: Any = None) -> Any:
-        return super().fit(X)
-
-
-CHECKED = {
-    "ClusterGAN": UnlabelledClusterGAN, "DynAE": UnlabelledDynAE,
-    "FixMatch": TaughtFixMatch, "LabelSpreading": TaughtLabelSpreading, "SelfTraining": TaughtSelfTraining,
-    "SupervisedOnly": TaughtSupervisedOnly, "SemiSupervisedKMeans": UnlabelledKMeans,
-}  # fmt: skip
-
-
-def checked(name: str) -> Any:
-    """The model that scikit-learn's checks are given."""
-    model = TINY_MODELS[name](3)
-    return CHECKED[name](**model.get_params(deep=False)) if name in CHECKED else model
-
-
 each = pytest.mark.parametrize("name", TINY_MODELS)
-
-
-@parametrize_with_checks([checked(name) for name in TINY_MODELS])
-def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadComponentWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import genmix
 from genmix import Affine, DeadComponentWarning, DNNMixture, InfoMaxInit, NeighborSwap, metrics
@@ -119,32 +118,6 @@ def small(k: int = 3, **changes: Any) -> DNNMixture:
 
 def quick(k: int = 3, **changes: Any) -> DNNMixture:
     return DNNMixture(k, **{**QUICK, **changes})
-
-
-class Unlabelled(DNNMixture):
-    """Ignores y: scikit-learn's checks pass any numbers, which here are classes of components."""
-
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Unlabelled:
-        return super().fit(X, None, sample_weight)
-
-
-CHECKED = Unlabelled(
-    3,
-    **{**QUICK, "max_iter": 1, "init": "kmeans", "m_step": replace(STEP, steps=1, encoder_pretrain_steps=40)},
-)
-
-
-@parametrize_with_checks(
-    [CHECKED],
-    expected_failed_checks=lambda estimator: {
-        "check_sample_weight_equivalence_on_dense_data": "items are drawn by weight: equal on average"
-    },
-)
-def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadComponentWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 def test_is_a_transformer_to_scikit_learn(blobs: Any) -> None:

@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import genmix
 from genmix import (
@@ -67,14 +66,6 @@ def small(k: int = 3, **changes: Any) -> GANMixture:
 
 
 QUICK = InfoMaxInit(steps=6, n_heads=1, n_candidates=1, partitions=("kmeans",))
-
-
-@parametrize_with_checks([small(3, max_iter=2, init=QUICK)])
-def test_scikit_learn_common_checks(estimator: Any, check: Any) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeadComponentWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        check(estimator)
 
 
 # ---------------------------------------------------------------- the contract

@@ -9,7 +9,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -22,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from genmix.base import persistence
+from genmix.base.calls import make_whole, whole
 from genmix.base.device import on_host, resolve_device
 from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
@@ -82,23 +82,6 @@ def check_losses(values: Mapping[str, float], iteration: int) -> None:
         )
 
 
-def _restore_on_failure(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave a model as it was where its fit fails or is interrupted."""
-
-    @wraps(fit)
-    def fit_or_restore(self: BaseModel, *args: Any, **kwargs: Any) -> Any:
-        state = self.__dict__
-        before = {name: value.copy() if type(value) is list else value for name, value in state.items()}
-        try:
-            return fit(self, *args, **kwargs)
-        except BaseException:
-            state.clear()
-            state.update(before)
-            raise
-
-    return fit_or_restore
-
-
 class BaseModel(BaseEstimator):
     """What every estimator of genmix does: check its input, and go to a folder and back.
 
@@ -118,9 +101,9 @@ class BaseModel(BaseEstimator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """See to it that a fit happens whole or not at all."""
         super().__init_subclass__(**kwargs)
-        if "fit" in cls.__dict__:
-            cls.fit = _restore_on_failure(cls.fit)  # type: ignore[method-assign]
+        make_whole(cls)
 
+    @whole
     @abstractmethod
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the model."""
@@ -164,6 +147,7 @@ class BaseModel(BaseEstimator):
             setattr(self, name.partition("__")[0], replace_nested(self, name, params[name]))
         return self
 
+    @whole
     def save(self, folder: str | Path) -> Path:
         """Save to a folder of safetensors and JSON; `genmix.load` brings the model back bit for bit."""
         return persistence.save(self, folder)

@@ -29,6 +29,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from genmix.base.calls import own_surroundings
 from genmix.base.device import resolve_device
 from genmix.base.files import (
     MissingFileError,
@@ -140,7 +141,8 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         resolve_device(own["device"])
     try:
         meta = document["meta"] if document["schema"] > 1 else kind._upgrade(document["meta"])
-        return kind._restore(safetensors.torch.load(content), meta, **own)
+        with own_surroundings():
+            return kind._restore(safetensors.torch.load(content), meta, **own)
     except MemoryError:
         raise
     except ModelFileError as error:

@@ -218,7 +218,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         players = self._begin(preprocessing.item_shape, run)
         before = len(self.history_)
         history, _ = kept.resume({"players": players}, None)
-        self.history_: list[dict[str, Any]] = history or self.history_
+        self.history_: list[dict[str, Any]] = history or self.history_.copy()
         begun -= self.history_[-1]["seconds"] if self.history_ else 0.0
         for _ in run.progress(self.max_iter, "ClusterGAN", len(self.history_) - before):
             losses = torch.zeros(5, device=run.device)

@@ -45,8 +45,8 @@ def encode_labels(y: Any, n_items: int, n_components: int) -> tuple[np.ndarray, 
         y = y.astype(np.int64)
     if y.dtype.kind not in "ib":
         raise ValueError(
-            f"y has dtype {y.dtype}; expected whole numbers of 64 bits, with -1 for unknown (sklearn's "
-            "LabelEncoder turns names into numbers)"
+            f"Unknown label type: y has dtype {y.dtype}; expected whole numbers of 64 bits, with -1 for "
+            "unknown (sklearn's LabelEncoder turns names into numbers)"
         )
     y = y.astype(np.int64)
     classes = np.unique(y[y != -1])
