@@ -26,6 +26,7 @@ from torch import Tensor
 
 from genmix.base.device import resolve_device
 from genmix.base.registry import MODELS
+from genmix.base.validation import one_line, printable
 from genmix.base.version import __version__
 
 FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
@@ -122,7 +123,8 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
     except Exception as error:  # both files may be forged: whatever they provoke is the files' fault
-        raise ModelFileError(f"{path} does not hold a usable {document['class']}: {error}") from error
+        reason = one_line(printable(str(error) or type(error).__name__))
+        raise ModelFileError(f"{path} does not hold a usable {document['class']}: {reason}") from error
 
 
 # -------------------------------------------------- what the two files hold

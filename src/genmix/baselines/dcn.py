@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.validation import PositiveInt
+from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
@@ -166,7 +166,8 @@ class DCN(CodeClusterer):
 
     _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
-    _fitted_names = (*CodeClusterer._fitted_names, "spread_")
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "spread_": PositiveFloat}
 
     def __init__(
         self,
