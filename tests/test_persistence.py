@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import random
 import shutil
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 import genmix
-from genmix.base import persistence, registry
+from genmix.base import files, persistence, registry
 from genmix.base.persistence import ModelFileError, load, save
 
 
@@ -63,6 +65,11 @@ def folder(tmp_path: Path, model: FakeModel) -> Path:
     return save(model, tmp_path / "model")
 
 
+def tensors(folder: Path) -> Path:
+    """The file of tensors that model.json names."""
+    return folder / json.loads((folder / "model.json").read_text())["tensors"]
+
+
 def edit(folder: Path, **changes: Any) -> None:
     """Forge a model.json whose checksum is right."""
     path = folder / "model.json"
@@ -76,7 +83,9 @@ def test_round_trip_is_exact(folder: Path, model: FakeModel) -> None:
     assert type(again) is FakeModel
     assert torch.equal(again.weight, model.weight) and again.weight.dtype == model.weight.dtype
     assert again.meta == META
-    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
+    checksum = hashlib.sha256(tensors(folder).read_bytes()).hexdigest()
+    names = [f"model-{checksum[:16]}.safetensors", "model.json"]
+    assert sorted(os.listdir(folder)) == names
     assert load(str(folder)).meta == META
 
 
@@ -126,56 +135,156 @@ def test_relative_paths(tmp_path: Path, model: FakeModel, monkeypatch: pytest.Mo
 # ---------------------------------------------------------------- whole or not at all
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
-@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_save_leaves_the_old_model(
+@pytest.mark.parametrize("first", [True, False])
+def test_a_failed_save_leaves_the_old_model_or_the_new_one(
     folder: Path,
     model: FakeModel,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
     nth: int,
     failure: BaseException,
+    first: bool,
 ) -> None:
-    calls = iter(range(1, 100))
-    original = getattr(os, call)
+    """Until the document is replaced, by the second `os.replace`, it is the old one."""
+    if first:
+        shutil.rmtree(folder)
+    calls, replaced = iter(range(1, 100)), []
+    original, replace = getattr(os, call), os.replace
 
-    def fail_once(*args: Any) -> Any:
+    def fail_once(*args: Any, **more: Any) -> Any:
         if next(calls) == nth:
             raise failure
-        return original(*args)
+        return original(*args, **more)
 
-    model.meta = {"n_components": 9}
-    monkeypatch.setattr(os, call, fail_once)
-    if (call, nth) == ("rename", 3):  # replacing takes two renames: this one is never reached
-        save(model, folder)
-        assert load(folder).meta == model.meta
-    else:
-        with pytest.raises(type(failure)):
+    def spied(*args: Any) -> None:
+        (fail_once if call == "replace" else replace)(*args)
+        replaced.append(args)
+
+    model.meta, model.weight = {"n_components": 9}, model.weight + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail_once)
+        patched.setattr(os, "replace", spied)
+        try:
             save(model, folder)
-        assert load(folder).meta == META
+        except type(failure):
+            pass
+        else:
+            assert next(calls) <= nth or call == "unlink"  # what cannot be deleted is left for the next save
+    if len(replaced) < 2 and first:
+        assert os.listdir(folder.parent) == []
+        return
+    assert load(folder).meta == (META if len(replaced) < 2 else model.meta)
+    assert sorted(os.listdir(folder)) == sorted([tensors(folder).name, "model.json"])
     assert os.listdir(folder.parent) == ["model"]
 
 
-def test_a_failed_first_save_leaves_nothing(
-    tmp_path: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(model, tmp_path / "model")
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_save_killed_between_its_two_renames_loses_nothing(folder: Path, model: FakeModel) -> None:
-    folder.rename(folder.with_name(".model.previous"))
-    assert load(folder).meta == META
-    model.meta = {"n_components": 9}
+def test_a_deleted_model_stays_deleted(folder: Path, model: FakeModel) -> None:
+    """Genmix 0.1 left the model before it in a hidden folder, where it was killed at a bad moment."""
+    for name in (".model.previous", f".model.{'0' * 32}"):
+        shutil.copytree(folder, folder.with_name(name))
+        tensors(folder.with_name(name)).rename(folder.with_name(name) / "model.safetensors")
+    shutil.copytree(folder.with_name(".model.previous"), folder.with_name(".model.old"))
+    (folder.with_name(".model.previous") / "notes.txt").write_text("keep me")
+    shutil.rmtree(folder)
+    with pytest.raises(ModelFileError, match="does not exist"):
+        load(folder)
     save(model, folder)
+    assert sorted(os.listdir(folder.parent)) == [".model.old", ".model.previous", "model"]
+    (folder.with_name(".model.previous") / "notes.txt").unlink()
+    save(model, folder)
+    assert sorted(os.listdir(folder.parent)) == [".model.old", "model"]
+
+
+def leave(folder: Path) -> None:
+    """Make what a killed save leaves, and what it does not."""
+    for name in ("model-0123456789abcdef.safetensors", f".model-{'0' * 32}"):
+        (folder / name).write_bytes(b"half")
+
+
+def test_what_a_killed_save_left_is_deleted_by_the_next_save_and_by_load(
+    folder: Path, model: FakeModel
+) -> None:
+    names = sorted(os.listdir(folder))
+    for use in (load, lambda folder: save(model, folder)):
+        leave(folder)
+        use(folder)
+        assert sorted(os.listdir(folder)) == names
+    leave(folder)
+    with files.alone_in(folder) as held:  # somebody is saving: it may be his
+        assert held and load(folder).meta == META
+    assert len(os.listdir(folder)) == 4
+    (folder / "model.json").unlink()
+    with pytest.raises(ModelFileError, match=r"model.json is missing: the model folder is incomplete"):
+        load(folder)
+    save(model, folder)
+    assert sorted(os.listdir(folder)) == names
+
+
+def test_where_locks_do_not_work_only_what_is_old_is_deleted(
+    folder: Path, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    old, model.weight = tensors(folder), model.weight + 1
+    leave(folder)
+    os.utime(folder / "model-0123456789abcdef.safetensors", (0, 0))
+    save(model, folder)
+    assert torch.equal(load(folder).weight, model.weight)
+    assert set(os.listdir(folder)) == {old.name, tensors(folder).name, "model.json", f".model-{'0' * 32}"}
+
+
+def test_who_saves_waits_for_another(folder: Path, model: FakeModel) -> None:
+    model.meta = {"n_components": 9}
+    other = threading.Thread(target=save, args=(model, folder))
+    with files.alone_in(folder):
+        other.start()
+        other.join(0.2)
+        assert other.is_alive() and load(folder).meta == META
+    other.join()
     assert load(folder).meta == {"n_components": 9}
-    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_a_folder_that_is_removed_while_a_save_waits_is_made_again(folder: Path, model: FakeModel) -> None:
+    other = threading.Thread(target=save, args=(model, folder))
+    with files.alone_in(folder):
+        other.start()
+        other.join(0.2)
+        shutil.rmtree(folder)
+    other.join()
+    assert load(folder).meta == META and os.listdir(folder.parent) == ["model"]
+
+
+def test_half_a_model_is_removed_unless_somebody_saves_it(folder: Path) -> None:
+    persistence.remove_half(folder)
+    assert load(folder).meta == META
+    leave(folder)
+    (folder / "model.json").rename(folder.parent / "model.json")
+    with files.alone_in(folder):
+        persistence.remove_half(folder)
+    (folder / "notes.txt").write_text("keep me")
+    persistence.remove_half(folder)
+    assert len(os.listdir(folder)) == 4
+    (folder / "notes.txt").unlink()
+    persistence.remove_half(folder)
+    assert os.listdir(folder.parent) == ["model.json"]
+
+
+def test_over_a_model_of_genmix_0_1_nothing_of_it_is_left(folder: Path, model: FakeModel) -> None:
+    name = tensors(folder).name
+    tensors(folder).rename(folder / "model.safetensors")
+    document = json.loads((folder / "model.json").read_text())
+    del document["tensors"]
+    (folder / "model.json").write_text(json.dumps(document))
+    edit(folder, schema=1, meta={"components": 7})
+    assert load(folder).meta == {"components": 7, "n_components": 7}
+    assert sorted(os.listdir(folder)) == ["model.json", "model.safetensors"]
+    save(model, folder)
+    assert sorted(os.listdir(folder)) == [name, "model.json"] and load(folder).meta == META
 
 
 def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, folder: Path, model: FakeModel) -> None:
@@ -190,6 +299,13 @@ def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, folder: Pat
     assert (other / "model.json").read_text() == "years of work"
     (other / "model.json").rename(other / "model.safetensors")
     with pytest.raises(ValueError, match="not a genmix model folder"):
+        save(model, other)
+    (other / "model.safetensors").rename(other / "model-00001-of-00002.safetensors")
+    with pytest.raises(ValueError, match=r"also holds 'model-00001-of-00002.safetensors'"):
+        save(model, other)
+    (other / "model-00001-of-00002.safetensors").unlink()
+    (other / "model-0123456789abcdef.safetensors").symlink_to(folder / "model.json")
+    with pytest.raises(ValueError, match=r"also holds 'model-0123456789abcdef.safetensors'"):
         save(model, other)
     (folder / "notes.txt").write_text("keep me")
     with pytest.raises(ValueError, match=r"also holds 'notes.txt'"):
@@ -233,9 +349,14 @@ def test_a_document_too_large_to_load_is_not_written(tmp_path: Path, model: Fake
 # ---------------------------------------------------------------- what is refused on loading
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_missing_files(folder: Path, name: str) -> None:
-    (folder / name).unlink()
+FILES = pytest.mark.parametrize("path_of", [tensors, lambda folder: folder / "model.json"])
+
+
+@FILES
+def test_missing_files(folder: Path, path_of: Callable[[Path], Path]) -> None:
+    path = path_of(folder)
+    name = path.name
+    path.unlink()
     with pytest.raises(ModelFileError, match=rf"{name} is missing"):
         load(folder)
 
@@ -248,9 +369,12 @@ def test_missing_folder_and_file_instead(tmp_path: Path) -> None:
         load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_links_pipes_and_folders_are_refused(folder: Path, name: str, tmp_path: Path) -> None:
-    path = folder / name
+@FILES
+def test_links_pipes_and_folders_are_refused(
+    folder: Path, path_of: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = path_of(folder)
+    name = path.name
     path.rename(tmp_path / "real")
     path.symlink_to(tmp_path / "real")
     with pytest.raises(ModelFileError, match=rf"{name} is a link"):
@@ -265,11 +389,12 @@ def test_links_pipes_and_folders_are_refused(folder: Path, name: str, tmp_path: 
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_truncated_files(folder: Path, name: str) -> None:
-    content = (folder / name).read_bytes()
+@FILES
+def test_truncated_files(folder: Path, path_of: Callable[[Path], Path]) -> None:
+    path = path_of(folder)
+    content = path.read_bytes()
     for length in (0, 1, 8, len(content) // 2, len(content) - 1):
-        (folder / name).write_bytes(content[:length])
+        path.write_bytes(content[:length])
         with pytest.raises(ModelFileError):
             load(folder)
 
@@ -278,7 +403,7 @@ def test_200_byte_flips_are_all_noticed(folder: Path, model: FakeModel) -> None:
     chance = random.Random(0)  # noqa: S311
     noticed = 0
     for _ in range(200):
-        path = folder / chance.choice(["model.json", "model.safetensors"])
+        path = chance.choice([folder / "model.json", tensors(folder)])
         good = path.read_bytes()
         bad = bytearray(good)
         bad[chance.randrange(len(bad))] ^= chance.randrange(1, 256)
@@ -297,14 +422,12 @@ def test_200_byte_flips_are_all_noticed(folder: Path, model: FakeModel) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_forged_tensor_files_with_a_right_checksum(folder: Path, seed: int) -> None:
     """The checksum stops accidents, not forgers: flips behind it still raise nothing but ModelFileError."""
-    import hashlib
-
     chance = random.Random(seed)  # noqa: S311
-    good = (folder / "model.safetensors").read_bytes()
+    good = tensors(folder).read_bytes()
     for _ in range(25):
         bad = bytearray(good)
         bad[chance.randrange(150)] ^= chance.randrange(1, 256)
-        (folder / "model.safetensors").write_bytes(bytes(bad))
+        tensors(folder).write_bytes(bytes(bad))
         edit(folder, sha256=hashlib.sha256(bad).hexdigest())
         try:
             assert load(folder).weight.shape == (3, 4)
@@ -324,6 +447,11 @@ def test_forged_tensor_files_with_a_right_checksum(folder: Path, seed: int) -> N
         ({"class": ["FakeModel"]}, "names the class"),
         ({"meta": []}, 'no "meta"'),
         ({"sha256": None}, "checksum differs"),
+        ({"tensors": None}, "names the tensors None: expected model-CHECKSUM"),
+        ({"tensors": ["model.safetensors"]}, "names the tensors"),
+        ({"tensors": "model-0123456789abcdef.safetensors\n"}, "names the tensors"),
+        ({"tensors": "../model/model-0123456789abcdef.safetensors"}, "names the tensors"),
+        ({"tensors": "/dev/zero"}, "names the tensors"),
     ],
 )
 def test_forged_documents(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -395,8 +523,6 @@ def test_running_out_of_memory_is_not_the_files_fault(folder: Path, monkeypatch:
 
 
 def test_nothing_is_ever_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     def refuse(*args: Any, **kwargs: Any) -> None:
         pytest.fail("unpickled")
 
@@ -407,7 +533,7 @@ def test_nothing_is_ever_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, name, refuse)
     assert load(folder).meta == META
     for content in (payload, archive.read_bytes()):
-        (folder / "model.safetensors").write_bytes(content)
+        tensors(folder).write_bytes(content)
         edit(folder, sha256=hashlib.sha256(content).hexdigest())
         with pytest.raises(ModelFileError, match="usable FakeModel"):
             load(folder)
@@ -417,8 +543,8 @@ def test_shared_and_strided_tensors_are_saved(tmp_path: Path, model: FakeModel) 
     save(model, tmp_path / "model")
     import safetensors.torch
 
-    tensors = safetensors.torch.load_file(tmp_path / "model" / "model.safetensors")
-    assert torch.equal(tensors["turned"], model.weight.T)
+    found = safetensors.torch.load_file(tensors(tmp_path / "model"))
+    assert torch.equal(found["turned"], model.weight.T)
 
 
 def test_folders_follow_the_users_permissions(folder: Path) -> None:

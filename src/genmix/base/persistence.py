@@ -1,7 +1,11 @@
-"""Models on disk: a folder with ``model.safetensors`` (tensors) and ``model.json`` (everything else).
+"""Models on disk: a folder with ``model.json`` and the file of tensors that it names, by its checksum.
 
-Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry. A folder is
-written whole or not at all, and both files carry a checksum: a damaged model is told before it is used.
+Nothing is ever unpickled and no code is named by the files: a class is looked up in the registry. Both files
+carry a checksum: a damaged model is told before it is used.
+
+A save writes the tensors beside those in use, ``model-CHECKSUM.safetensors``, then the document, which takes
+the place of the one before in one step, and deletes what no document names: whoever reads meanwhile, and
+whatever is killed, there is the old model or the new one. Savers wait for each other; readers do not.
 
 A model takes part by a method ``_export() -> (tensors, meta)``, with `meta` made of what JSON can hold, and
 two class methods: ``_restore(tensors, meta) -> model``, and ``_upgrade(meta) -> meta`` for genmix 0.1.
@@ -14,9 +18,10 @@ import inspect
 import json
 import os
 import platform
-import shutil
-import stat
+import re
+import time
 import uuid
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,23 +30,43 @@ import safetensors.torch
 from torch import Tensor
 
 from genmix.base.device import resolve_device
+from genmix.base.files import (
+    MissingFileError,
+    ModelFileError,
+    alone_in,
+    check_names,
+    look,
+    read_file,
+    readable,
+    replace_file,
+    sync_folder,
+)
 from genmix.base.registry import MODELS
-from genmix.base.validation import one_line, printable
+from genmix.base.validation import one_line, printable, short_repr
 from genmix.base.version import __version__
 
+__all__ = ["ModelFileError", "check_target", "load", "own_copy", "read_model", "remove_half", "save"]
+
 FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
-TENSORS, DOCUMENT = "model.safetensors", "model.json"
+DOCUMENT = "model.json"
 MAX_DOCUMENT_BYTES = 16 * 2**20  # a history of 100,000 EM iterations fits; a JSON bomb does not
 
-
-class ModelFileError(ValueError):
-    """A model folder is missing, damaged, unsafe, or made by a newer genmix."""
+#: The tensors of a document that names none, as genmix 0.1 wrote them.
+_UNNAMED = "model.safetensors"
+_TENSORS = re.compile(r"model-[0-9a-f]{16}\.safetensors")
+#: A file that a save is writing, or was when it was killed.
+_PART = re.compile(r"\.model-[0-9a-f]{32}")
+#: Where locks do not work, nothing younger than so many seconds is deleted: another save may be at work.
+_OLD = 3600.0
+#: How often a folder in which another model takes its place is read again, and the seconds in between.
+_TRIES, _PAUSE = 20, 0.005
 
 
 def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     """Write a fitted model to a folder, whole or not at all.
 
-    A model already there is replaced; if anything goes wrong it stays, or is found again by :func:`load`.
+    A model already there is replaced in one step: if anything goes wrong, or the process is killed, it stays.
+    Who loads it meanwhile gets the old one or the new one; of two who save, one waits for the other.
 
     Parameters
     ----------
@@ -59,23 +84,24 @@ def save(model: Any, folder: str | os.PathLike[str]) -> Path:
     ------
     ValueError
         If the class is not a genmix model, its parameters cannot be written as JSON (not finite, or of a
-        type JSON lacks), or `folder` holds something else than a model.
+        type JSON lacks), or `folder` holds something else than a model or cannot be called so.
     OSError
         If the disk refuses (full, read-only).
     """
     target = Path(os.path.abspath(folder))
     check_target(target)
-    files = _encode(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        new.mkdir()
-        for name, content in files.items():
-            write_file(new / name, content)
-        sync_folder(new)
-        _swap(new, target)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    name, content, document = _encode(model)
+    for left in reversed(range(_TRIES)):
+        made = not target.exists()
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            with alone_in(target) as held:
+                _put(target, name, content, document, made=made, held=held)
+            break
+        except FileNotFoundError:  # somebody has removed the folder
+            if not left:
+                raise
+    _remove_hidden(target)
     return Path(folder)
 
 
@@ -105,11 +131,8 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     ValueError
         If the model has no argument of a name in `own`, or the machine no such `device`.
     """
-    path = _existing(Path(folder))
-    document = _read_document(path / DOCUMENT)
-    content = read_file(path / TENSORS)
-    if hashlib.sha256(content).hexdigest() != document.get("sha256"):
-        raise ModelFileError(f"{path / TENSORS} is damaged or belongs to another model: its checksum differs")
+    path = Path(folder)
+    document, content = read_model(path)
     kind = MODELS[document["class"]].load_class()
     if unknown := sorted(set(own) - set(inspect.signature(kind).parameters)):
         raise ValueError(f"{unknown[0]!r} is no argument of a {document['class']}, which {path} holds")
@@ -127,10 +150,52 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
         raise ModelFileError(f"{path} does not hold a usable {document['class']}: {reason}") from error
 
 
+def read_model(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read the two files of a model, of the same one even while another takes its place.
+
+    Parameters
+    ----------
+    folder : Path
+        A model folder. What killed saves have left in it is deleted, where that can be.
+
+    Returns
+    -------
+    document : dict
+        What ``model.json`` holds: of a known format, schema and class, with its checksum right.
+    content : bytes
+        The tensors, of the checksum that the document names.
+
+    Raises
+    ------
+    ModelFileError
+        As `load`.
+    """
+    _check_folder(folder)
+    for left in reversed(range(_TRIES)):
+        document = _read_document(folder / DOCUMENT)
+        tensors = folder / _name_in(document)
+        try:
+            content = read_file(tensors)
+            break
+        except MissingFileError:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
+    if hashlib.sha256(content).hexdigest() != document.get("sha256"):
+        raise ModelFileError(f"{tensors} is damaged or belongs to another model: its checksum differs")
+    with suppress(OSError, ValueError):  # the folder may be somebody else's
+        if _left(folder, tensors.name):
+            with alone_in(folder, wait=False) as held:
+                if held:  # another model may have taken the place
+                    _tidy(folder, _name_in(_read_document(folder / DOCUMENT)), held=True)
+    return document, content
+
+
 # -------------------------------------------------- what the two files hold
 
 
-def _encode(model: Any) -> dict[str, bytes]:
+def _encode(model: Any) -> tuple[str, bytes, bytes]:
+    """Make the name and content of the file of tensors, and the document."""
     cls = type(model)
     if cls.__name__ not in MODELS or MODELS[cls.__name__].module != cls.__module__:
         raise ValueError(f"cannot save a {cls.__qualname__}: expected one of {', '.join(sorted(MODELS))}")
@@ -138,13 +203,16 @@ def _encode(model: Any) -> dict[str, bytes]:
     content = safetensors.torch.save({name: own_copy(tensor) for name, tensor in tensors.items()})
     versions = {package: metadata.version(package) for package in ("torch", "scikit-learn", "numpy")}
     versions |= {"python": platform.python_version(), "genmix": __version__}
+    checksum = hashlib.sha256(content).hexdigest()
+    name = f"model-{checksum[:16]}.safetensors"
     document = {
         "format": FORMAT,
         "schema": SCHEMA,
         "class": cls.__name__,
         "meta": meta,
         "versions": versions,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "tensors": name,
+        "sha256": checksum,
     }
     try:
         document["document_sha256"] = _checksum(document)
@@ -156,7 +224,7 @@ def _encode(model: Any) -> dict[str, bytes]:
     if len(text) > MAX_DOCUMENT_BYTES:
         limit = f"at most {MAX_DOCUMENT_BYTES} can be loaded again"
         raise ValueError(f"cannot save this {cls.__name__}: it takes {len(text)} bytes of JSON, {limit}")
-    return {TENSORS: content, DOCUMENT: text}
+    return name, content, text
 
 
 def own_copy(tensor: Tensor) -> Tensor:
@@ -194,41 +262,47 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} names the class {document.get('class')!r}: known are {sorted(MODELS)}")
     if not isinstance(document.get("meta"), dict):
         raise ModelFileError(f'{path} has no "meta" object')
+    name = _name_in(document)
+    if not isinstance(name, str) or not (name == _UNNAMED or _TENSORS.fullmatch(name)):
+        given = short_repr(name)
+        raise ModelFileError(f"{path} names the tensors {given}: expected model-CHECKSUM.safetensors")
     return document
+
+
+def _name_in(document: dict[str, Any]) -> Any:
+    """Name of the file of tensors."""
+    return document.get("tensors", _UNNAMED)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number JSON allows")
 
 
-# -------------------------------------------------- files: whole, synced, and no links
+# -------------------------------------------------- the folder, and what killed saves leave in it
 
 
-def _previous(folder: Path) -> Path:
-    """Where a model waits while another takes its place."""
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _existing(folder: Path) -> Path:
-    """Return the model folder, or the one being replaced if a save was killed between its two renames."""
-    if folder.is_dir():
-        return folder
-    previous = _previous(Path(os.path.abspath(folder)))
-    if not folder.exists() and previous.is_dir():
-        return previous
-    problem = "is not a folder" if folder.exists() else "does not exist"
-    raise ModelFileError(f"{folder} {problem}: expected a model folder written by save")
+def _check_folder(folder: Path) -> None:
+    try:
+        found = look(folder)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from error
+    if found is None or not folder.is_dir():
+        problem = "does not exist" if found is None else "is not a folder"
+        raise ModelFileError(f"{folder} {problem}: expected a model folder written by save")
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
     """Raise ValueError for a folder that :func:`save` would not write to; to be asked before a long fit."""
     target = Path(os.path.abspath(folder))
+    check_names(target / f".model-{uuid.uuid4().hex}")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ValueError(f"{target} is a file or a link: choose a new folder")
-    names = {entry.name for entry in target.iterdir()} if target.exists() else set()
-    if others := sorted(names - {TENSORS, DOCUMENT}):
+    with readable(target):
+        names = set(os.listdir(target)) if target.exists() else set()
+        ours = {DOCUMENT, _UNNAMED, *_left(target, "")} if names else set()
+    if others := sorted(name for name in names - ours if os.path.lexists(target / name)):
         raise ValueError(f"{target} also holds {others[0]!r}, which saving would delete: choose a new folder")
-    if names:
+    if names & {DOCUMENT, _UNNAMED}:
         document = target / DOCUMENT
         if not document.is_file() or f'"{FORMAT}"'.encode() not in read_file(document, MAX_DOCUMENT_BYTES):
             raise ValueError(
@@ -236,56 +310,68 @@ def check_target(folder: str | os.PathLike[str]) -> None:
             )
 
 
-def _swap(new: Path, target: Path) -> None:
-    """Put a complete new folder in the place of the old one; the old one is deleted last."""
-    previous = _previous(target)
-    if not target.exists():
-        os.rename(new, target)
-    else:
-        shutil.rmtree(previous, ignore_errors=True)
-        os.rename(target, previous)
-        try:
-            os.rename(new, target)
-        except BaseException:
-            os.rename(previous, target)
-            raise
-    sync_folder(target.parent)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a new file, and wait until it is on the disk."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def read_file(path: Path, limit: int | None = None) -> bytes:
-    """Read a regular file, at most `limit` bytes. Links and devices may lead anywhere: refused."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a named pipe would wait for ever
+def _put(folder: Path, name: str, content: bytes, document: bytes, *, made: bool, held: bool) -> None:
+    """Write both files, the document last; nothing is left of what fails."""
     try:
-        if path.is_symlink():
-            raise ModelFileError(f"{path} is a link: expected the file itself")
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise ModelFileError(f"{path} is not a regular file")
-            if limit is not None and info.st_size > limit:
-                raise ModelFileError(f"{path} has {info.st_size} bytes: expected at most {limit}")
-            return file.read() if limit is None else file.read(limit)
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{path} is missing: the model folder is incomplete") from error
-    except OSError as error:
-        raise ModelFileError(f"{path} cannot be read: {error.strerror}") from error
+        part = folder / f".model-{uuid.uuid4().hex}"
+        replace_file(part, folder / name, content)
+        sync_folder(folder)
+        replace_file(part, folder / DOCUMENT, document)
+        sync_folder(folder)
+        if made:
+            sync_folder(folder.parent)
+    except BaseException:
+        with suppress(OSError, ValueError):  # of a document that is damaged nothing is known
+            first = not os.path.lexists(folder / DOCUMENT)
+            _tidy(folder, "" if first else _name_in(_read_document(folder / DOCUMENT)), held=held)
+            if first and made:
+                folder.rmdir()
+        raise
+    _tidy(folder, name, held=held)
+
+
+def _left(folder: Path, used: str) -> list[str]:
+    """Names of regular files that saves write and that are not in use."""
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name != used
+            and (entry.name == _UNNAMED or _TENSORS.fullmatch(entry.name) or _PART.fullmatch(entry.name))
+            and entry.is_file(follow_symlinks=False)
+        ]
+
+
+def _tidy(folder: Path, used: str, *, held: bool) -> None:
+    """Delete what is not in use; to be called by the only one at work in a folder."""
+    for name in _left(folder, used):
+        with suppress(OSError):  # Windows deletes no file that somebody reads
+            if held or time.time() - (folder / name).stat().st_mtime > _OLD:
+                (folder / name).unlink()
+
+
+def remove_half(folder: Path) -> None:
+    """Delete a folder in which a first save was killed, unless a save is at work in it."""
+    with suppress(OSError, ValueError):
+        with alone_in(folder, wait=False) as held:
+            if held and not os.path.lexists(folder / DOCUMENT):
+                check_target(folder)
+                _tidy(folder, "", held=True)
+                folder.rmdir()
+
+
+def _remove_hidden(target: Path) -> None:
+    """Delete what killed saves of genmix 0.1 left beside a model that is now replaced."""
+    hidden = re.compile(rf"\.{re.escape(target.name)}\.(previous|[0-9a-f]{{32}})")
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if hidden.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                _remove_model(Path(entry.path))
+
+
+def _remove_model(folder: Path) -> None:
+    with suppress(OSError):
+        if set(os.listdir(folder)) <= {DOCUMENT, _UNNAMED}:
+            for name in os.listdir(folder):
+                (folder / name).unlink()
+            folder.rmdir()

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import csv
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmix.base import files
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Bytes of a file's name, with which the hidden one beside it (a dot, a dot, 32 digits) has at most 255.
-_LONGEST_NAME = 220
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
@@ -45,21 +44,7 @@ def check_writable(path: Path, allowed: tuple[str, ...] = ()) -> None:
     """
     if allowed:
         check_suffix(path, allowed)
-    for name, most in ((path.name, _LONGEST_NAME), *((name, 255) for name in path.parent.parts)):
-        if len(os.fsencode(name)) > most:
-            raise ValueError(
-                f"cannot write to {name[:20]}...: that name has {len(os.fsencode(name))} bytes, expected at "
-                f"most {most}"
-            )
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(f"cannot write {str(path)!r}: {reason} ({str(folder)!r})") from error
+    files.check_writable(path)
 
 
 @contextmanager
@@ -79,7 +64,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise ValueError(f"cannot write {str(path)!r}: a folder of that name is in the way")
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield part
         os.replace(part, path)

@@ -92,7 +92,7 @@ def fit(
     from genmix.base import persistence
 
     persistence.check_target(out)
-    files.check_writable(out)
+    files.check_writable(out / persistence.DOCUMENT)
     chosen: dict[str, Any] = {"random_state": seed, "max_iter": max_iter, "n_init": n_init, "device": device}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     if "verbose" in models.parameters(model):
@@ -111,7 +111,7 @@ def fit(
             raise ValueError(f"--checkpoint: {model} keeps none; these do: {', '.join(able)}")
         if out.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
             raise ValueError(f"--checkpoint {checkpoint} lies in --out, which holds nothing but the model")
-        files.check_writable(checkpoint)
+        files.check_writable(checkpoint / "iteration")
         resume["checkpoint"] = checkpoint
     dataset, known = (load_data(data, rows), None) if labels is None else load_labelled(data, rows, labels)
     start = time.perf_counter()
@@ -308,7 +308,7 @@ def tune(
 
     if out is not None:
         persistence.check_target(out)
-        files.check_writable(out)
+        files.check_writable(out / persistence.DOCUMENT)
     if study is not None:
         files.check_writable(study)
     mixture = models.build(model, components[0], None, settings.read_settings(set_) | {"random_state": seed})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import RawIOBase
 from pathlib import Path
 from typing import Any
+
+from genmix.base.files import alone
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
@@ -23,7 +22,7 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     """
     line = (json.dumps(record) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file, _alone(file):
+    with path.open("ab+", buffering=0) as file, alone(file):
         end = file.seek(0, os.SEEK_END)
         if end:
             file.seek(-1, os.SEEK_END)
@@ -44,18 +43,3 @@ def read_lines(path: Path, kinds: dict[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict) and all(isinstance(record.get(name), kinds[name]) for name in kinds):
             yield record
-
-
-@contextmanager
-def _alone(file: RawIOBase) -> Iterator[None]:
-    """Keep other processes from writing until the block ends, where the system can (not on Windows)."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import train_test_split
 
 from genmix.base.estimator import BaseMixture, fingerprint
+from genmix.base.files import check_writable
 from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm.model import DNNMixture
 
@@ -178,7 +181,7 @@ def tune(
             study_name=hashlib.sha256(f"{data}{settings!r}".encode()).hexdigest(),
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=random_state),
-            storage=None if study is None else JournalStorage(JournalFileBackend(str(study))),
+            storage=None if study is None else JournalStorage(JournalFileBackend(os.path.abspath(study))),
             load_if_exists=True,
         )
         if ranges:
@@ -251,6 +254,8 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
 
 def _check_study(path: Path) -> None:
     """Refuse a file that Optuna would write into though it is no journal of its own."""
+    longest = f"{path.name}.lock{uuid.UUID(int=0)}.rename"  # of the names that Optuna gives beside it
+    check_writable(path.with_name(longest))
     if not path.exists():
         return
     refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from genmix.base.files import check_writable
 from genmix.report.comparison import comparison_cells, comparison_section, write_comparison
 from genmix.report.facts import apply, cluster_table, headline, settings_table
 from genmix.report.page import Block, Chart, Charts, Columns, Fact, Section, Table, render_page, write_page
@@ -130,7 +131,8 @@ def write_report(
     ValueError
         As `model_section` and `write_page`.
     OSError
-        If the file cannot be written.
+        If the disk refuses.
     """
+    check_writable(Path(path))
     section = model_section(model, X, title="The model at a glance", **content)
     return write_page(path, title or f"Clusters found by {type(model).__name__}", [section])

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from genmix.base.persistence import write_file
+from genmix.base.files import check_writable, replace_file
 from genmix.base.validation import printable
 from genmix.base.version import __version__
 
@@ -205,23 +205,20 @@ def write_page(
     Raises
     ------
     ValueError
-        If there is no section, or ``path`` is a folder.
+        If there is no section, or ``path`` is a folder or cannot be written.
     OSError
-        If the file cannot be written.
+        If the disk refuses.
     """
     target = Path(path)
+    check_writable(target)
     if not sections:
         raise ValueError("sections is empty; give at least one Section.")
     if target.is_dir():
         raise ValueError(f"{target} is a folder; give the name of a file, such as {target / 'report.html'}.")
     html = render_page(title, sections, subtitle=subtitle, date=date)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        write_file(part, html.encode("utf-8", errors="replace"))
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    part = target.with_name(f".{secrets.token_hex(16)}.part")
+    replace_file(part, target, html.encode("utf-8", errors="replace"))
     return target
 
 

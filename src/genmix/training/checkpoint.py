@@ -25,7 +25,16 @@ from torch import Tensor, nn
 
 from genmix.base.encoding import encode
 from genmix.base.estimator import fingerprint
-from genmix.base.persistence import ModelFileError, own_copy, read_file, sync_folder, write_file
+from genmix.base.files import (
+    ModelFileError,
+    check_writable,
+    look,
+    read_file,
+    readable,
+    replace_file,
+    sync_folder,
+)
+from genmix.base.persistence import own_copy
 from genmix.base.preprocessing import as_array
 from genmix.base.validation import one_line, short_repr
 from genmix.training.engine import Engine, Stateful
@@ -76,7 +85,7 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        A folder of something else, or of a fit of other data or with other arguments.
+        A folder of something else, of a fit of other data or with other arguments, or that cannot be written.
     ModelFileError
         The last checkpoint is damaged.
     """
@@ -102,6 +111,8 @@ class Checkpoint:
             _compare(self.folder, self._found["identity"], self._identity)
             with _fault_of(self._file):
                 run.load_state_dict(self._found["beginning"])
+        else:
+            check_writable(self.folder / f".iteration-{uuid.uuid4().hex}")
         self._beginning = run.state_dict()
 
     def child(self, model: BaseModel, data: tuple[Any, ...]) -> Checkpoint:
@@ -273,12 +284,14 @@ def _compare(folder: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None
 
 def _files(folder: Path) -> list[Path]:
     """Checkpoints in a folder, the oldest first; what a killed write left behind is deleted."""
-    if not folder.exists():
+    if look(folder) is None:
         return []
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: choose a new one for the checkpoints")
     found = []
-    for path in sorted(folder.iterdir()):
+    with readable(folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
         if path.name.startswith(".iteration-"):
             path.unlink()
         elif path.name.startswith("iteration-") and path.suffix == ".safetensors":
@@ -297,11 +310,7 @@ def _write(folder: Path, number: int, state: dict[str, Any]) -> None:
     checksum = hashlib.sha256(content).hexdigest()[:32]
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".iteration-{uuid.uuid4().hex}"
-    try:
-        write_file(part, content)
-        os.replace(part, folder / f"iteration-{number:06}-{checksum}.safetensors")
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(part, folder / f"iteration-{number:06}-{checksum}.safetensors", content)
     sync_folder(folder)
     for path in _files(folder)[:-_KEEP]:
         path.unlink()
