@@ -61,14 +61,20 @@ def decode(value: Any, settings: dict[str, type], depth: int = 0) -> Any:
     ValueError
         What `encode` does not write.
     """
+    if isinstance(value, str) and len(value) > MAX_LENGTH:
+        raise ValueError(f"a text of {len(value)} characters: expected at most {MAX_LENGTH}")
     if not isinstance(value, dict | list):
         return value
     if depth > MAX_DEPTH:
         raise ValueError(f"lists or dictionaries are nested more than {MAX_DEPTH} deep")
-    if depth and len(value) > MAX_LENGTH:
+    of_numbers = isinstance(value, list) and not depth and not any(isinstance(one, str) for one in value[:1])
+    if len(value) > MAX_LENGTH and not of_numbers:
         raise ValueError(f"a list or dictionary of {len(value)} entries: expected at most {MAX_LENGTH}")
     if isinstance(value, list):
-        return [decode(item, settings, depth + 1) for item in value]
+        return [
+            decode(item, settings, depth + 1) if isinstance(item, dict | list | str) else item
+            for item in value
+        ]
     if "$tuple" in value:
         return tuple(decode(_listed(value["$tuple"]), settings, depth + 1))
     if "$number" in value:

@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -27,7 +27,7 @@ from genmix.base.device import on_host, resolve_device
 from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
 from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, finite, is_images
-from genmix.base.restoring import History, array, at_most
+from genmix.base.restoring import History, array, at_most, indices
 from genmix.base.validation import (
     Finite,
     Interval,
@@ -342,13 +342,12 @@ class BaseClusterer(ClusterMixin, BaseModel):
 
     def _fitted(self) -> dict[str, Any]:
         last = self.n_components - 1
-        component = Annotated[int, Interval(f"[0, {last}]")]
         return {
             **super()._fitted(),
             "labels_": array(None, within=f"[0, {last}]", dtype="int64"),
             "weights_": array(self.n_components, within="[0, 1]", total=1.0),
-            "dead_components_": Sequence[component],
-            "duplicate_components_": Sequence[tuple[component, component]],
+            "dead_components_": indices(self.n_components),
+            "duplicate_components_": indices(self.n_components, pairs=True),
             "selection_score_": Finite,
             "classes_": array(None, dtype="int64"),
         }

@@ -197,8 +197,10 @@ class Preprocessing:
         if odd := sorted({*names, "held"} ^ {*record, "held"}):
             raise ValueError(f"{short_repr(odd[0])} is {'missing' if odd[0] in names else 'unknown'}")
         check_values(record, _KINDS)
+        numbers = {name: [float(one) for one in record[name]] for name in ("center", "scale")}
         columns = [int(column) for column in record["constant"]]
-        preprocessing = cls(**{**record, "shape": tuple(record["shape"]), "constant": columns})
+        shape = tuple(record["shape"])
+        preprocessing = cls(**{**record, **numbers, "shape": shape, "constant": columns})
         preprocessing._check_lengths()
         values = (
             preprocessing.held

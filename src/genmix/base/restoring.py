@@ -82,6 +82,33 @@ class _Records(Contents):
         return "a list of records with finite numbers"
 
 
+@dataclass(frozen=True)
+class _Indices(Contents):
+    """Indices of components, or pairs of them; each at most once, so that there are not too many."""
+
+    n: int
+    pairs: bool
+
+    def __contains__(self, value: Any) -> bool:
+        if len(value) > (self.n * (self.n - 1) // 2 if self.pairs else self.n):
+            return False
+        if self.pairs:
+            return all(type(one) is list and len(one) == 2 and self._are_indices(one) for one in value)
+        return self._are_indices(value)
+
+    def _are_indices(self, values: list[Any]) -> bool:
+        return all(type(one) is int and 0 <= one < self.n for one in values)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return f"a list of {'pairs of ' if self.pairs else ''}whole numbers from 0 to {self.n - 1}"
+
+
+def indices(n: int, *, pairs: bool = False) -> Any:
+    """Annotate a list of components, or of pairs of them, of so many."""
+    return Annotated[list, _Indices(n, pairs)]
+
+
 def _is_recorded(value: Any) -> bool:
     if type(value) is list:
         return all(type(one) is int and 0 <= one < 2**63 for one in value)

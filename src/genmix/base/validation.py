@@ -29,7 +29,7 @@ class Interval:
     def __contains__(self, value: Any) -> bool:
         """Whether a number lies in it; True does not, but where 0 does (verbose=True)."""
         largest = 2.0**63 if isinstance(value, Integral) else 1e38  # what tensors can hold
-        least, most = (min(float(bound), largest) for bound in self.text[1:-1].split(","))
+        least, most = (min(bound, largest) for bound in _bounds(self.text))
         above = value >= least if self.text[0] == "[" else value > least
         below = value <= most if self.text[-1] == "]" else value < most
         return bool(above and below) and not (isinstance(value, bool) and self != NOT_NEGATIVE)
@@ -42,6 +42,11 @@ class Interval:
         low = f"of at least {least}" if self.text[0] == "[" else f"above {least}"
         high = "at most" if self.text[-1] == "]" else "below"
         return low if most == "inf" else f"{low} and {high} {most}"
+
+
+@cache
+def _bounds(text: str) -> tuple[float, ...]:
+    return tuple(float(bound) for bound in text[1:-1].split(","))
 
 
 class Contents:
@@ -95,6 +100,8 @@ def argument_kinds(kind: Any) -> dict[str, Any]:
 
 def short_repr(value: Any, longest: int = 80) -> str:
     """Write a value on one line, for a message."""
+    if isinstance(value, list | tuple) and len(value) > longest:
+        value = value[:longest]  # the rest would be cut off
     return one_line(repr(value), longest)
 
 

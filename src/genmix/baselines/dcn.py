@@ -81,6 +81,12 @@ class Clusters(Stateful):
         self.centers, self.assigned, self.engine = centers, assigned, run
         self.counts = torch.full((len(centers),), float(START_COUNT), device=run.device)
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        super().load_state_dict(state)
+        if not 0 <= self.assigned.min() <= self.assigned.max() < len(self.centers):
+            raise ValueError("assigned: expected clusters")
+
     def follow(self, z: Tensor, index: Tensor) -> Tensor:
         """Assign items by their codes ``[B, L]``, then move the centres; squared distances ``[B]``."""
         distance, nearest = squared_distance(z, self.centers).min(1)

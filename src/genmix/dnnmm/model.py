@@ -241,7 +241,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
         X, step = data.items, encoder.step
         known, expected = (None, None) if labels is None else (labels.component, labels.shares())
-        gamma = run.resume({"encoder": encoder} | ({} if decoder is None else {"decoder": decoder}))
+        learners = {"encoder": encoder} | ({} if decoder is None else {"decoder": decoder})
+        gamma = run.resume(learners, like=torch.empty(self.n_init, len(X), self.n_components, device="meta"))
         for t in run.iterations("MinMax+EM", self.max_iter, self.tol, step.min_iter):
             # E-step (eq. 3) for all data; known components are clamped (the indicator of eq. 13)
             before, joint = gamma, encoder.all_joint(X)

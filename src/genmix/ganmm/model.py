@@ -310,6 +310,7 @@ class GANMixture(BaseMixture):
         """Line 1: h_q and a first assignment ``[R, N]``, by `init` or by the networks fitted before."""
         init, e_step, engine = settings.init, settings.e_step, data.engine
         K, R = self.n_components, self.n_init
+        replaced = torch.empty(R, len(data.items), dtype=torch.long)  # by the assignment that `kept` has
         if fitted is not None:
             for role, network in (
                 ("generator", gans.generator),
@@ -320,7 +321,7 @@ class GANMixture(BaseMixture):
         if isinstance(e_step, CriticEStep):
             critics = CriticAssigner(gans, K, e_step)
             if kept.exists:
-                return critics, torch.empty(0)
+                return critics, replaced
             if fitted is not None:
                 return critics, critics.log_posterior(data.items).argmax(-1)
             return critics, initial_components(init, data, K, R)  # type: ignore[arg-type]
@@ -344,7 +345,7 @@ class GANMixture(BaseMixture):
                 take_weights(net.network, fitted["classifier"])
         h_q = kind(net, K, e_step, data_statistics=learned or e_step.real_weight > 0)
         if kept.exists:
-            return h_q, torch.empty(0)
+            return h_q, replaced
         if fitted is not None or isinstance(init, ResolvedInfoMax):
             return h_q, h_q.log_posterior(data.items).argmax(-1)
         labels = initial_components(init, data, K, R)
@@ -408,7 +409,7 @@ class GANMixture(BaseMixture):
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
         self._warn_of_components("stand for no data or generate one item only")
-        epsilon, last_change = self.history_[-1]["epsilon"], gans.step.last_change
+        epsilon, last_change = self.history_[-1].get("epsilon", 0.0), gans.step.last_change
         self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", last_change)
 
     # ------------------------------------------------------------------ the fitted model
