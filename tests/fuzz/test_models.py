@@ -288,7 +288,9 @@ def record_of(document: dict[str, Any], **changes: Any) -> None:
 
 HUGE: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "a wide layer": (
-        "GANMixture", lambda d: ask_for(d, networks={"critic": {"kind": "mlp", "hidden": [10**8]}}), "more weights",
+        "GANMixture",
+        lambda d: ask_for(d, networks={"critic": {"kind": "mlp", "hidden": [10**8]}}),
+        "more weights",
     ),
     "many layers": (
         "DNNMixture", lambda d: ask_for(d, networks={"encoder": {"kind": "mlp", "hidden": [1] * 9000}}),

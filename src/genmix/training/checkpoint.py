@@ -370,7 +370,8 @@ def _read(path: Path) -> dict[str, Any]:
         length = int.from_bytes(content[:8], "little")
         document = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
         tensors = safetensors.torch.load(content)
-        found = give_tensors(json.loads(document), tensors)
+        parsed = json.loads(document)
+        found = {**give_tensors(parsed, tensors), "identity": parsed["identity"]}  # which has no tensors
         dictionaries = (found, *(found[name] for name in ("identity", "beginning", "learners")))
         if not all(isinstance(part, dict) for part in (*dictionaries, found["identity"]["arguments"])):
             raise TypeError("it has lists where dictionaries belong")
