@@ -177,13 +177,21 @@ def check_tensor(name: str, given: Tensor, own: Tensor) -> None:
             f"the tensor {name} is {given.dtype} of shape {tuple(given.shape)}: expected {own.dtype} of "
             f"shape {tuple(own.shape)}"
         )
-    finite = given.isfinite()
-    if not finite.all() and (own.is_meta or not torch.equal(given[~finite], own[~finite])):  # as masks have
+    if given.is_floating_point() and not _is_finite(given, own):
         raise ValueError(f"the tensor {name} has NaN or infinity: expected finite numbers")
-    kept = name.rpartition(".")[2]
-    not_negative = kept in ("running_var", "num_batches_tracked", "_extra_state")
-    if not_negative and given.numel() and not 0 <= given.min() <= given.max() < 2**31:
+    counts = not given.is_floating_point() and name.endswith(("num_batches_tracked", "_extra_state"))
+    if given.numel() and (name.endswith("running_var") or counts) and given.min() < 0:
         raise ValueError(f"the tensor {name} has {given.min():g}: expected numbers of at least 0")
+    if counts and given.numel() and given.max() >= 2**31:
+        raise ValueError(f"the tensor {name} has {given.max():g}: expected numbers below 2^31")
+
+
+def _is_finite(given: Tensor, own: Tensor) -> bool:
+    """Whether all numbers are finite, but where our own are not: masks have infinities."""
+    if given.sum().isfinite():  # NaN and infinity stay in a sum, which takes a fifth of the time
+        return True
+    odd = ~given.isfinite()
+    return not odd.any() or (not own.is_meta and torch.equal(given[odd], own[odd]))
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], kinds: Mapping[str, Any]) -> None:
