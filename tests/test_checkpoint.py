@@ -329,6 +329,10 @@ def test_a_folder_of_something_else_is_left_alone(blobs: Any, tmp_path: Path) ->
         make().fit(blobs[0], checkpoint=tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
         make().fit(blobs[0], checkpoint=tmp_path / "thesis.tex")
+    (tmp_path / "thesis.tex").unlink()
+    (tmp_path / ".iteration-0").mkdir()
+    with pytest.raises(ValueError, match=r"also holds '.iteration-0': choose a new folder"):
+        make().fit(blobs[0], checkpoint=tmp_path)
 
 
 def test_a_full_disk_is_said_and_the_fit_goes_on(
@@ -338,7 +342,7 @@ def test_a_full_disk_is_said_and_the_fit_goes_on(
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_file", full)
+    monkeypatch.setattr("genmix.base.files.write_file", full)
     with pytest.warns(CheckpointWarning, match=r"not written to .*: No space left on device"):
         model = make().fit(blobs[0], checkpoint=tmp_path)
     assert model.n_iter_ == 4

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from sklearn.datasets import make_blobs
 
 import genmix
 from genmix import metrics, plots
+from genmix.base import files
 from genmix.base import registry as models
 from genmix.cli import main
 from genmix.cli.comparing import read_model_settings
@@ -163,6 +169,72 @@ def test_a_failed_or_slow_model_does_not_stop_the_others(compared: Any, groups: 
     assert rows[0]["model"] == "kmeans" and rows[1]["seconds"] is None
     late = compare(groups[0], 3, out=tmp_path / "late", names=["kmeans"], limit=0.05)
     assert "longer than 0.05 s" in late.runs[0].error
+
+
+ENDLESS = """
+import sys
+from genmix.evaluation.compare import compare
+import numpy as np
+own = {"init": "kmeans", "max_iter": 10**6, "tol": None}
+X = np.random.default_rng(0).normal(size=(300, 2))
+compare(X, 2, out=sys.argv[1], names=["dnnmm"], settings={"dnnmm": own})
+"""
+
+
+def children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def runs(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    until = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
+def test_the_fit_of_a_killed_comparison_ends_and_the_next_one_tidies_up(groups: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(out)])
+    try:
+        (child,) = wait_for(lambda: children(process.pid))
+        assert runs(child)
+    finally:
+        process.kill()
+        process.wait()
+    assert wait_for(lambda: not runs(child))
+    assert len(list(out.glob(".data-*"))) == 1
+    half = out / "models" / "dnnmm-seed-0-01234567"
+    half.mkdir(parents=True)
+    (half / "model-0123456789abcdef.safetensors").write_bytes(b"half")
+    compare(groups[0], 3, out=out, names=["kmeans"])
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    assert [path.name[:13] for path in (out / "models").iterdir()] == ["kmeans-seed-0"]
+
+
+def test_comparisons_beside_one_another_and_files_of_others_stay(
+    groups: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_fit", lambda *_: {"error": "left out", "seconds": 0.0, "megabytes": None})
+    (tmp_path / ".data-mine").mkdir()
+    (tmp_path / ".data-mine" / "notes.txt").write_text("keep me")
+    (tmp_path / ".data-link").symlink_to(tmp_path / "models")
+    half, saved = (tmp_path / "models" / f"{name}-seed-0-01234567" for name in ("gmm", "dec"))
+    half.mkdir(parents=True)
+    saved.mkdir()
+    with files.alone_in(saved), module._own_folder(tmp_path) as other:
+        (other / "X.npy").write_bytes(b"in use")
+        compare(groups[0], 3, out=tmp_path, names=["kmeans"])
+        assert (other / "X.npy").exists()
+        names = {other.name, ".data-mine", ".data-link", "models", "runs.jsonl"}
+        assert set(os.listdir(tmp_path)) == names and os.listdir(tmp_path / "models") == [saved.name]
+    assert not other.exists()
 
 
 def test_without_labels_nothing_is_scored(groups: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -73,6 +73,7 @@ def check_names(path: Path) -> Path:
             raise ValueError(
                 f"cannot write to {name[:20]}...: that name has {size} bytes, expected at most {longest}"
             )
+    look(path.parent)
     look(path)
     return folder
 

@@ -301,10 +301,11 @@ def check_target(folder: str | os.PathLike[str]) -> None:
     """Raise ValueError for a folder that :func:`save` would not write to; to be asked before a long fit."""
     target = Path(os.path.abspath(folder))
     check_names(target / f".model-{uuid.uuid4().hex}")
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
+    found = look(target)
+    if target.is_symlink() or (found is not None and not target.is_dir()):
         raise ValueError(f"{target} is a file or a link: choose a new folder")
     with readable(target):
-        names = set(os.listdir(target)) if target.exists() else set()
+        names = set[str]() if found is None else set(os.listdir(target))
         ours = {DOCUMENT, _UNNAMED, *_left(target, "")} if names else set()
     if others := sorted(name for name in names - ours if os.path.lexists(target / name)):
         raise ValueError(f"{target} also holds {others[0]!r}, which saving would delete: choose a new folder")

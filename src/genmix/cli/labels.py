@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import genmix
+from genmix.base.files import look
 from genmix.cli.files import check_suffix, pyarrow_modules
 from genmix.cli.inputs import DataOptions, leave_out, load_data, match_columns
 
@@ -53,7 +55,7 @@ def load_labelled(data: str, rows: DataOptions, labels: Path | None) -> tuple[Da
         return dataset, None if dataset.y is None else Known(dataset.y, dataset.class_names)
     known = read_labels(labels, rows.labels_column)
     dataset = load_data(data, replace(rows, labels_column=None))
-    if rows.labels_column is not None or (Path(data).is_file() and labels.samefile(data)):
+    if rows.labels_column is not None or (os.path.isfile(data) and labels.samefile(data)):
         dataset = leave_out(dataset, known.column)  # nobody is to learn from the answers
     if len(known.y) != len(dataset.X):
         raise ValueError(f"{len(known.y)} labels for {len(dataset.X)} rows: they have to be of the same rows")
@@ -94,7 +96,7 @@ def read_labels(path: Path, column: str | None = None) -> Known:
         If the file is missing or broken, or the column is not there or cannot be told.
     """
     check_suffix(path, LABEL_FILES)
-    if not path.is_file():
+    if look(path) is None or not path.is_file():
         raise ValueError(f"no file {str(path)!r}: give a .csv, .npy, .npz or .parquet file of labels")
     from genmix.datasets.records import code_labels
 

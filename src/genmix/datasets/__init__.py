@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from genmix.base.files import look, readable
 from genmix.datasets import arrays, images, tables
 from genmix.datasets.known import KNOWN
 from genmix.datasets.records import Dataset, DatasetNotFound, Rows
@@ -83,18 +84,19 @@ def load(
     """
     rows = Rows(split, n_samples, random_state)
     text = os.fspath(name_or_path)
-    if text in KNOWN:
-        _refuse(f"data set {text!r}", label_column=label_column, image_size=image_size)
-        return read_known(KNOWN[text], rows, data_dir)
-    path = Path(text)
-    if not path.exists():
-        close = get_close_matches(text, KNOWN, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise DatasetNotFound(
-            f"no file, folder or data set {text!r}: {hint}known data sets are {', '.join(KNOWN)}; "
-            f"else give {FORMATS}"
-        )
-    return _read(path, rows, label_column, image_size)
+    with readable(text):
+        if text in KNOWN:
+            _refuse(f"data set {text!r}", label_column=label_column, image_size=image_size)
+            return read_known(KNOWN[text], rows, data_dir)
+        path = Path(text)
+        if look(path) is None:
+            close = get_close_matches(text, KNOWN, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise DatasetNotFound(
+                f"no file, folder or data set {text!r}: {hint}known data sets are {', '.join(KNOWN)}; "
+                f"else give {FORMATS}"
+            )
+        return _read(path, rows, label_column, image_size)
 
 
 def catalogue(data_dir: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:

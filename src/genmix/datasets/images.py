@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ Size = tuple[int, int]
 def read_folder(folder: Path, rows: Rows, image_size: int | Size | None = None) -> Dataset:
     """Read all images in a folder, and their classes where they lie in sub-folders."""
     size = _checked_size(image_size)
-    files = sorted(path for path in folder.rglob("*") if _is_image(path, folder))
+    files = sorted(path for path in _below(folder) if _is_image(path, folder))
     if not files:
         raise ValueError(f"{folder} holds no images: expected files ending in {', '.join(sorted(SUFFIXES))}")
     below = [path.relative_to(folder).parts for path in files]
@@ -39,6 +40,16 @@ def read_folder(folder: Path, rows: Rows, image_size: int | Size | None = None) 
     y = np.array([names.index(name) if name else -1 for name in classes], np.int64)[wanted]
     X = _stack([_pixels(path, size) for path in files], files)
     return Dataset(folder.resolve().name, X, y if names else None, class_names=names or None)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Go through all files; a folder that may not be entered is an error, and not left out."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names)
 
 
 def _is_image(path: Path, folder: Path) -> bool:

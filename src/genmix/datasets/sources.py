@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genmix.base.files import look
 from genmix.datasets import arrays
 from genmix.datasets.known import Known
 from genmix.datasets.records import Dataset, DatasetNotFound, Rows, code_labels
@@ -75,7 +76,7 @@ def _find(known: Known, data_dir: PathLike | None) -> Path | None:
     for name, folder in (("data_dir", data_dir), ("GENMIX_DATA", os.environ.get("GENMIX_DATA"))):
         if not folder:
             continue
-        if not Path(folder).is_dir():
+        if look(Path(folder)) is None or not Path(folder).is_dir():
             raise ValueError(
                 f"{name}={os.fspath(folder)!r} is not a folder: expected one that holds data sets"
             )

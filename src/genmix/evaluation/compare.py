@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -27,6 +30,7 @@ from genmix.base import persistence
 from genmix.base import registry as models
 from genmix.base.encoding import decode, encode
 from genmix.base.estimator import fingerprint
+from genmix.base.files import alone_in, check_writable
 from genmix.base.preprocessing import as_array
 from genmix.base.validation import PositiveFloat, Seed, check_arguments, check_values
 from genmix.evaluation import metrics
@@ -39,6 +43,8 @@ _KINDS: dict[str, Any] = {
     "model": str, "seed": int, "learned": str, "key": str, "seconds": _NUMBER,
     "megabytes": (*_NUMBER, type(None)), "clusters": int, "scores": dict, "error": str,
 }  # fmt: skip
+#: Files of a run, in the folder that a comparison keeps while it goes on.
+_DATA, _LABELS, _JOB, _OUTCOME = "X.npy", "y.npy", "job.json", "outcome.json"
 _SCORES = {"purity", "accuracy", "ari", "nmi"}
 
 
@@ -167,7 +173,7 @@ def compare(
     ValueError
         Data or labels of the wrong kind or number, an unknown model or setting, a model that needs labels
         where there are none, too few labels to hide some, fewer components than classes, a model or seed
-        named twice, or nothing to do.
+        named twice, nothing to do, or a folder that cannot be written.
     """
     X = check_array(as_array(X), allow_nd=True, ensure_2d=False, input_name="X")
     folder, settings = Path(out), settings or {}
@@ -176,14 +182,15 @@ def compare(
     check_values({"limit": limit}, {"limit": PositiveFloat | None})
     _check(names, seeds, settings, None if y is None else np.asarray(y), len(X), n_components, shown)
     held = None if y is None else hold_out(y, 1 - shown, 0)
+    check_writable(folder / "runs.jsonl")
     folder.mkdir(parents=True, exist_ok=True)
     finished, labels = _finished(folder), "" if held is None else str(held.y.tolist())
     data = hashlib.sha256(f"{fingerprint(X)}{labels}{n_components}".encode()).hexdigest()
     runs, first = [], dict[str, Run]()
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".data-") as temporary:
-        np.save(Path(temporary, "X.npy"), X, allow_pickle=False)
+    with _own_folder(folder) as temporary:
+        np.save(temporary / _DATA, X, allow_pickle=False)
         if held is not None:
-            np.save(Path(temporary, "y.npy"), held.y, allow_pickle=False)
+            np.save(temporary / _LABELS, held.y, allow_pickle=False)
         for seed, name in product(seeds, names):
             own = dict(settings.get(name, {}))
             key = hashlib.sha256(f"{data}{name}{seed}{sorted(own.items())!r}".encode()).hexdigest()
@@ -193,7 +200,7 @@ def compare(
                 run = Run(name, seed, learned, key)
                 job = {"model": name, "components": n_components, "seed": seed}
                 job |= {"settings": encode(own), "columns": feature_names and list(feature_names)}
-                outcome = _fit(job, Path(temporary), folder / run.folder, limit)
+                outcome = _fit(job, temporary, folder / run.folder, limit)
                 run = _judged(replace(run, **outcome), folder, held)
                 append_line(folder / "runs.jsonl", asdict(run))
                 if echo is not None:
@@ -244,9 +251,32 @@ def _check(
         raise ValueError(f"n_components={n_components} is fewer than the {len(classes)} classes")
 
 
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder for the data, others' leave alone; what comparisons left that were killed is deleted."""
+    with ExitStack() as stack:
+        with alone_in(folder):
+            _remove_left(folder)
+            name = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".data-"))
+            stack.enter_context(alone_in(Path(name)))
+        yield Path(name)
+
+
+def _remove_left(folder: Path) -> None:
+    """Delete data and half models of nobody who is at work; where locks do not work, they stay."""
+    for path in folder.glob(".data-*"):
+        with suppress(OSError):
+            ours = not path.is_symlink() and set(os.listdir(path)) <= {_DATA, _LABELS, _JOB, _OUTCOME}
+            with alone_in(path, wait=False) as held:
+                if ours and held:
+                    shutil.rmtree(path, ignore_errors=True)
+    for path in (folder / "models").glob("*-seed-*"):
+        persistence.remove_half(path)
+
+
 def _fit(job: dict[str, Any], data: Path, target: Path, limit: float | None) -> dict[str, Any]:
     """Fit in a child process, whose memory is its own and whose failure is not ours."""
-    job_file, outcome_file = data / "job.json", data / "outcome.json"
+    job_file, outcome_file = data / _JOB, data / _OUTCOME
     outcome_file.unlink(missing_ok=True)
     paths = {"data": str(data), "target": str(target), "outcome": str(outcome_file)}
     job_file.write_text(json.dumps(job | paths))
@@ -257,10 +287,16 @@ def _fit(job: dict[str, Any], data: Path, target: Path, limit: float | None) -> 
         "genmix.evaluation.compare",
         str(job_file),
     ]  # -P: no modules of cwd
+    theirs, ours = os.pipe()  # theirs ends when this process does, whatever ends it
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)  # noqa: S603
+        child = subprocess.run(  # noqa: S603
+            command, stdin=theirs, capture_output=True, text=True, timeout=limit, check=False
+        )
     except subprocess.TimeoutExpired:
         return {"error": f"took longer than {limit:g} s", "seconds": float(limit or 0)}
+    finally:
+        os.close(theirs)
+        os.close(ours)
     if outcome_file.exists():
         return dict(json.loads(outcome_file.read_text()))
     words = (child.stderr or "").strip().splitlines() or [f"the process ended with {child.returncode}"]
@@ -270,7 +306,7 @@ def _fit(job: dict[str, Any], data: Path, target: Path, limit: float | None) -> 
 def _run_job(path: str) -> None:
     """Do what the child process is there for."""
     job = json.loads(Path(path).read_text())
-    X, labels = np.load(Path(job["data"], "X.npy"), allow_pickle=False), Path(job["data"], "y.npy")
+    X, labels = np.load(Path(job["data"], _DATA), allow_pickle=False), Path(job["data"], _LABELS)
     learns = labels.exists() and models.NAMED[job["model"]].labels != "none"
     y = np.load(labels, allow_pickle=False) if learns else None
     own = decode(job["settings"], models.find_class(job["model"])._settings)
@@ -342,5 +378,12 @@ def _summary(runs: Sequence[Run]) -> dict[str, Any]:
     return row | {"error": next((run.error for run in runs if run.error), "")}
 
 
+def _end_with_parent() -> None:
+    """Wait until the process is gone that would read the outcome."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _run_job(sys.argv[1])

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from genmix.base.validation import is_whole, short_repr
 from genmix.dnnmm.model import DNNMixture
 
 _LONGEST_LINE = 2**16
+#: Bytes of a study's name: Optuna writes NAME.lock beside it, and then 43 bytes more.
+_LONGEST_NAME = 255 - 5 - 43
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,9 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
 
 def _check_study(path: Path) -> None:
     """Refuse a file that Optuna would write into though it is no journal of its own."""
-    longest = f"{path.name}.lock{uuid.UUID(int=0)}.rename"  # of the names that Optuna gives beside it
-    check_writable(path.with_name(longest))
+    check_writable(path)
+    if (size := len(os.fsencode(path.name))) > _LONGEST_NAME:
+        raise ValueError(f"the name of the study has {size} bytes: expected at most {_LONGEST_NAME}")
     if not path.exists():
         return
     refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"

@@ -334,8 +334,8 @@ def _files(folder: Path) -> list[Path]:
     with readable(folder):
         paths = sorted(folder.iterdir())
     for path in paths:
-        if path.name.startswith(".iteration-"):
-            path.unlink()
+        if path.name.startswith(".iteration-") and path.is_file():
+            path.unlink(missing_ok=True)
         elif path.name.startswith("iteration-") and path.suffix == ".safetensors":
             found.append(path)
         elif not (path.name.startswith(_INSIDE) and path.is_dir()):
