@@ -100,7 +100,8 @@ def change_document(document: Any, chance: random.Random) -> str:
         )
     elif what == "swap":
         other, place = chance.choice(found)
-        inside[key], other[place] = copy.deepcopy(other[place]), copy.deepcopy(old)
+        taken, given = json.dumps(other[place]), json.dumps(old)  # text, lest something is put inside itself
+        inside[key], other[place] = json.loads(taken), json.loads(given)
     else:
         inside[key] = chance.choice(HOSTILE)(chance)
     return f"{what} {key!r}, which was {str(old)[:60]}"
