@@ -225,7 +225,7 @@ class Checkpoint:
         check_tensor("carried", carried, torch.empty_like(like, device="meta"))
         whole = not carried.is_floating_point()  # components
         if whole and carried.numel() and not 0 <= carried.min() <= carried.max() < self._n_components:
-            raise ValueError("the tensor carried has no components")
+            raise ValueError(f"the tensor carried: expected components below {self._n_components}")
 
     def steps(self, total: int, description: str, learners: Mapping[str, Learner]) -> Iterator[int]:
         """Count steps to `total`, from where the fit was stopped, with a bar; the state is kept in between.
