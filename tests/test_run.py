@@ -20,7 +20,7 @@ from genmix.training.run import Run
 
 def make(folder: Path | None = None, seed: int = 0) -> Run:
     engine = Engine("cpu", seed)
-    return Run(Checkpoint(folder, GANMixture(random_state=seed), (), engine), engine, time.perf_counter())
+    return Run(Checkpoint(folder, GANMixture(4, random_state=seed), (), engine), engine, time.perf_counter())
 
 
 def tensors(**values: Any) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ def test_a_fit_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
     second, other = make(tmp_path / "kept"), nn.Linear(2, 2)
     assert second.resumed
-    labels = second.resume({"net": other}, None)
+    labels = second.resume({"net": other}, torch.zeros(4, dtype=torch.long))
     assert labels.tolist() == [3] * 4 and labels.dtype == torch.long
     assert torch.equal(other.weight, net.weight) and torch.equal(other.bias, net.bias)
     assert second.history == first.history
@@ -190,4 +190,4 @@ def test_the_last_iteration_is_kept_in_any_case(tmp_path: Path) -> None:
     run_through(run, [0.5] * 4, None, state=torch.arange(3))
     assert len(list((tmp_path / "kept").iterdir())) == 1
     again = make(tmp_path / "kept")
-    assert again.resume({}).tolist() == [0, 1, 2] and len(again.history) == 4
+    assert again.resume({}, like=torch.arange(3)).tolist() == [0, 1, 2] and len(again.history) == 4

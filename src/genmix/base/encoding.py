@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from genmix.base.persistence import ModelFileError
+from genmix.base.validation import one_line, short_repr
 
 
 def encode(value: Any) -> Any:
@@ -44,22 +45,80 @@ def encode(value: Any) -> Any:
     raise ValueError(f"cannot save {value!r} of type {type(value).__name__}")
 
 
-def decode(value: Any, settings: dict[str, type]) -> Any:
-    """Undo `encode`; only the classes in `settings` can be made."""
-    if isinstance(value, list):
-        return [decode(item, settings) for item in value]
-    if not isinstance(value, dict):
+#: So deep may lists and dictionaries be nested in what is decoded, and so long a list inside another may be.
+MAX_DEPTH, MAX_LENGTH = 12, 10_000
+#: So many bytes of text an array may take: a dtype alone can ask for gigabytes.
+MAX_TEXT = 2**26
+
+
+def decode(value: Any, settings: dict[str, type], depth: int = 0) -> Any:
+    """Undo `encode`; only the classes in `settings` can be made.
+
+    Raises
+    ------
+    ModelFileError
+        A function of the user's, which has to be given again.
+    ValueError
+        What `encode` does not write.
+    """
+    if isinstance(value, str) and len(value) > MAX_LENGTH:
+        raise ValueError(f"a text of {len(value)} characters: expected at most {MAX_LENGTH}")
+    if not isinstance(value, dict | list):
         return value
+    if depth > MAX_DEPTH:
+        raise ValueError(f"lists or dictionaries are nested more than {MAX_DEPTH} deep")
+    of_numbers = isinstance(value, list) and not depth and not any(isinstance(one, str) for one in value[:1])
+    if len(value) > MAX_LENGTH and not of_numbers:
+        raise ValueError(f"a list or dictionary of {len(value)} entries: expected at most {MAX_LENGTH}")
+    if isinstance(value, list):
+        return [
+            decode(item, settings, depth + 1) if isinstance(item, dict | list | str) else item
+            for item in value
+        ]
     if "$tuple" in value:
-        return tuple(decode(item, settings) for item in value["$tuple"])
+        return tuple(decode(_listed(value["$tuple"]), settings, depth + 1))
     if "$number" in value:
+        if value["$number"] not in ("nan", "inf", "-inf"):
+            raise ValueError(f"$number is {short_repr(value['$number'])}: expected nan, inf or -inf")
         return float(value["$number"])
     if "$array" in value:
-        return np.asarray(value["$array"], dtype=value["dtype"])
+        return _array(_listed(value["$array"]), value.get("dtype"))
     if "$callable" in value:
-        raise ModelFileError(f"a function of your own, {value['$callable']}")
-    items = {key: decode(item, settings) for key, item in value.items() if key != "$type"}
-    return settings[value["$type"]](**items) if "$type" in value else items
+        raise ModelFileError(f"a function of your own, {one_line(str(value['$callable']), 80)}")
+    items = {key: decode(item, settings, depth + 1) for key, item in value.items() if key != "$type"}
+    if "$type" not in value:
+        return items
+    if value["$type"] not in list(settings):  # a list, as a forged name may be unhashable
+        raise ValueError(f"$type is {short_repr(value['$type'])}: expected one of {', '.join(settings)}")
+    kind = settings[value["$type"]]
+    if unknown := sorted(items.keys() - {field.name for field in fields(kind)}):
+        raise ValueError(f"{value['$type']} has no {short_repr(unknown[0])}")
+    return kind(**items)
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{short_repr(value)}: expected a list")
+    return value
+
+
+def _array(values: list[Any], dtype: Any) -> np.ndarray:
+    """Make an array of numbers, or of names where the dtype is object, as those of columns are."""
+    try:
+        found = np.dtype(_named(dtype))
+        if found.kind not in "biufUO":
+            raise TypeError
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"dtype is {short_repr(dtype)}: expected one of numbers or names") from error
+    if found.kind == "U" and found.itemsize * len(values) > MAX_TEXT:
+        raise ValueError(f"dtype {found} asks for more than {MAX_TEXT} bytes")
+    return np.array(values, dtype=found)
+
+
+def _named(dtype: Any) -> str:
+    if not isinstance(dtype, str) or len(dtype) > 20:
+        raise TypeError
+    return dtype
 
 
 #: Names that genmix 0.1 saved and those of today, wherever they stand, and those of classes.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import softmax
@@ -25,15 +26,20 @@ from genmix.base.calls import make_whole, whole
 from genmix.base.device import on_host, resolve_device
 from genmix.base.encoding import decode, encode, rename_settings
 from genmix.base.nested import nested_parameters, replace_nested
-from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, is_images
+from genmix.base.preprocessing import FARTHEST, Preprocessing, as_array, finite, is_images
+from genmix.base.restoring import History, array, at_most, indices
 from genmix.base.validation import (
+    Finite,
+    Interval,
     PositiveInt,
+    Seed,
     Settings,
     Share,
     check_arguments,
     check_values,
     is_whole,
     one_line,
+    printable,
     short_repr,
 )
 
@@ -94,9 +100,22 @@ class BaseModel(BaseEstimator):
     #: What None and names among the arguments stand for: a function of them, None for what has no settings.
     _default_settings: ClassVar[dict[str, Callable[[Any], Settings | None]]] = {}
 
-    _fitted_names: ClassVar[tuple[str, ...]] = (
-        "n_iter_", "converged_", "history_", "n_features_in_", "feature_names_in_", "fingerprint_",
-    )  # fmt: skip
+    #: Fitted attributes that not every fit sets, and those that genmix 0.1 did not know.
+    _not_always: ClassVar[frozenset[str]] = frozenset(
+        ("n_iter_", "converged_", "feature_names_in_", "fingerprint_")
+    )
+
+    def _fitted(self) -> dict[str, Any]:
+        """Declare the fitted attributes that go to a folder, by annotations as those of arguments."""
+        numbers = math.prod(self.preprocessing_.shape)
+        return {
+            "n_iter_": int,
+            "converged_": bool,
+            "history_": History,
+            "n_features_in_": Annotated[int, Interval(f"[{numbers}, {numbers}]")],
+            "feature_names_in_": array(numbers, dtype="object"),
+            "fingerprint_": str,
+        }
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """See to it that a fit happens whole or not at all."""
@@ -217,12 +236,25 @@ class BaseModel(BaseEstimator):
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON-able record of a fitted model."""
         check_is_fitted(self)
+        self._check_whole()
         meta = {
             "parameters": encode(self.get_params(deep=False)),
             "preprocessing": self.preprocessing_.to_dict(),
-            "fitted": encode({n: getattr(self, n) for n in self._fitted_names if hasattr(self, n)}),
+            "fitted": encode({n: getattr(self, n) for n in self._fitted() if hasattr(self, n)}),
         }
         return self._tensors(), meta
+
+    def _check_whole(self) -> None:
+        """Refuse arguments and fitted attributes that are not as declared, or do not belong together."""
+        check_arguments(self)
+        check_values(
+            {"random_state": self.random_state}, {"random_state": Seed | np.random.RandomState | None}
+        )
+        kinds = self._fitted()
+        if missing := [name for name in kinds if name not in self._not_always and not hasattr(self, name)]:
+            raise ValueError(f"{missing[0]} is missing")
+        found = {name: getattr(self, name) for name in kinds if hasattr(self, name)}
+        check_values(found, kinds)
 
     @classmethod
     def _upgrade(cls, meta: dict[str, Any]) -> dict[str, Any]:
@@ -232,24 +264,36 @@ class BaseModel(BaseEstimator):
     @classmethod
     def _restore(cls, tensors: dict[str, Tensor], meta: dict[str, Any], **replaced: Any) -> Self:
         """Rebuild from `_export`; `replaced` gives arguments that no file can hold (the user's functions)."""
-        arguments = dict(replaced)
-        for name, value in meta["parameters"].items():
-            if name in replaced:
-                continue
+        for name in ("parameters", "preprocessing", "fitted"):
+            if not isinstance(meta.get(name), dict):
+                raise ValueError(f"{name} is {short_repr(meta.get(name))}: expected a dictionary")
+        kept = {name: value for name, value in meta["parameters"].items() if name not in replaced}
+        model = cls(**replaced, **cls._decoded(kept))
+        check_arguments(model)
+        with _of_field("preprocessing"):
+            model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
+        if unknown := sorted(meta["fitted"].keys() - model._fitted().keys()):
+            raise ValueError(f"unknown attribute {short_repr(unknown[0])}")
+        for name, value in cls._decoded(meta["fitted"]).items():
+            setattr(model, name, value)
+        model._check_whole()
+        with at_most(tensors):
+            model._from_tensors(dict(tensors))
+        model._place()
+        return model
+
+    @classmethod
+    def _decoded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Decode each value; an error begins with its name."""
+        decoded = {}
+        for name, value in values.items():
             try:
-                arguments[name] = decode(value, cls._settings)
+                with _of_field(name):
+                    decoded[name] = decode(value, cls._settings)
             except persistence.ModelFileError as error:
                 again = f"give it again, load(folder, {name}=...)"
                 raise persistence.ModelFileError(f"{name} is {error}: {again}") from None
-        model = cls(**arguments)
-        model.preprocessing_ = Preprocessing.from_dict(meta["preprocessing"])
-        for name, value in meta["fitted"].items():
-            if name not in cls._fitted_names:
-                raise ValueError(f"unknown attribute {name!r}")
-            setattr(model, name, decode(value, cls._settings))
-        model._from_tensors(tensors)
-        model._place()
-        return model
+        return decoded
 
     def _place(self) -> None:
         """Move the networks to the model's device; where a machine does not have it they stay on the host."""
@@ -275,10 +319,30 @@ class BaseClusterer(ClusterMixin, BaseModel):
     Subclasses implement `_log_proba` too.
     """
 
-    _fitted_names: ClassVar[tuple[str, ...]] = (
-        *BaseModel._fitted_names,
-        "labels_", "weights_", "dead_components_", "duplicate_components_", "selection_score_",
-    )  # fmt: skip
+    n_components: int
+
+    #: What not every model has.
+    _not_always = BaseModel._not_always | {"duplicate_components_", "selection_score_", "classes_"}
+
+    def _fitted(self) -> dict[str, Any]:
+        last = self.n_components - 1
+        return {
+            **super()._fitted(),
+            "labels_": array(None, within=f"[0, {last}]", dtype="int64"),
+            "weights_": array(self.n_components, within="[0, 1]", total=1.0),
+            "dead_components_": indices(self.n_components),
+            "duplicate_components_": indices(self.n_components, pairs=True),
+            "selection_score_": Finite,
+            "classes_": array(None, dtype="int64"),
+        }
+
+    def _check_whole(self) -> None:
+        super()._check_whole()
+        classes = getattr(self, "classes_", np.empty(0))
+        if len(classes) > self.n_components or (np.diff(classes) <= 0).any():
+            raise ValueError(
+                f"classes_={short_repr(classes)}: expected at most {self.n_components}, ascending"
+            )
 
     @abstractmethod
     def _log_proba(self, items: Tensor) -> np.ndarray: ...
@@ -329,7 +393,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
         ValueError
             Another item shape, NaN, infinity, or no items.
         """
-        return self._memberships(self._items(X))
+        return np.asarray(finite(self._memberships(self._items(X)), "memberships"))
 
     def predict(self, X: Any, abstain: float | None = None) -> np.ndarray:
         """Most likely component of each item, ``predict_proba(X).argmax(1)``.
@@ -457,6 +521,17 @@ def _caller_level() -> int:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("genmix."):
         frame, level = frame.f_back, level + 1
     return level
+
+
+@contextmanager
+def _of_field(name: str) -> Iterator[None]:
+    """Begin an error's message with the name of what a file holds."""
+    try:
+        yield
+    except persistence.ModelFileError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{printable(name)}: {error}") from error
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from genmix.base.files import (
     sync_folder,
 )
 from genmix.base.registry import MODELS
-from genmix.base.validation import short_repr
+from genmix.base.validation import one_line, printable, short_repr
 from genmix.base.version import __version__
 
 __all__ = ["ModelFileError", "check_target", "load", "own_copy", "read_model", "remove_half", "save"]
@@ -51,6 +51,7 @@ __all__ = ["ModelFileError", "check_target", "load", "own_copy", "read_model", "
 FORMAT, SCHEMA = "genmix-model", 2  # 1: genmix 0.1
 DOCUMENT = "model.json"
 MAX_DOCUMENT_BYTES = 16 * 2**20  # a history of 100,000 EM iterations fits; a JSON bomb does not
+MAX_PARTS = 300_000  # lists and dictionaries in it: three an iteration
 
 #: The tensors of a document that names none, as genmix 0.1 wrote them.
 _UNNAMED = "model.safetensors"
@@ -148,7 +149,8 @@ def load(folder: str | os.PathLike[str], **own: Any) -> Any:
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
     except Exception as error:  # both files may be forged: whatever they provoke is the files' fault
-        raise ModelFileError(f"{path} does not hold a usable {document['class']}: {error}") from error
+        reason = one_line(printable(str(error) or type(error).__name__))
+        raise ModelFileError(f"{path} does not hold a usable {document['class']}: {reason}") from error
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -222,6 +224,9 @@ def _encode(model: Any) -> tuple[str, bytes, bytes]:
         raise ValueError(
             f"cannot save this {cls.__name__}: {error}; expected finite numbers, strings, lists and dicts"
         ) from error
+    if (parts := text.count(b"[") + text.count(b"{")) > MAX_PARTS:
+        limit = f"at most {MAX_PARTS} can be loaded again"
+        raise ValueError(f"cannot save this {cls.__name__}: it takes {parts} lists and dictionaries, {limit}")
     if len(text) > MAX_DOCUMENT_BYTES:
         limit = f"at most {MAX_DOCUMENT_BYTES} can be loaded again"
         raise ValueError(f"cannot save this {cls.__name__}: it takes {len(text)} bytes of JSON, {limit}")
@@ -242,6 +247,8 @@ def _checksum(document: dict[str, Any]) -> str:
 def _read_document(path: Path) -> dict[str, Any]:
     """Read and check ``model.json``: nothing of it is used before everything in it has been checked."""
     content = read_file(path, MAX_DOCUMENT_BYTES)
+    if (parts := content.count(b"[") + content.count(b"{")) > MAX_PARTS:
+        raise ModelFileError(f"{path} has {parts} lists and dictionaries: expected at most {MAX_PARTS}")
     try:
         document = json.loads(content.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.base.validation import short_repr
+from genmix.base.validation import Contents, PositiveInt, check_values, short_repr
 
 #: How large the numbers may be that networks are given: squares of sums of them are to be finite.
 FARTHEST = 1e15
+#: How many numbers an item of a loaded model may have at most.
+LARGEST = 2**28
 #: Numbers that are converted to float64 at a time.
 CHUNK = 2**18
 #: Columns whose values differ by no more, as a share of their size, are constant but for rounding.
 ROUNDING = 64 * np.finfo(np.float64).eps
+
+
+def finite(answer: Any, what: str, most: float = np.finfo(np.float64).max) -> Any:
+    """Return an answer as it is; ValueError for NaN, infinity, or numbers beyond `most`."""
+    if len(answer) and not max(-answer.min(), answer.max()) <= most:
+        raise ValueError(f"{what} are not finite: the model's weights, or its scaling, are out of range")
+    return answer
 
 
 def as_array(X: Any) -> Any:
@@ -148,11 +157,14 @@ class Preprocessing:
     def restore(self, items: Tensor) -> np.ndarray:
         """Undo `apply`: items in the user's own units, layout and dtype."""
         values = items.detach().cpu().double().numpy() * np.array(self.scale) + np.array(self.center)
+        values = finite(values, "the items made")
         values = values.transpose(0, 2, 3, 1) if self.layout == "hwc" else values.reshape(-1, *self.shape)
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iub":
             info = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
             values = values.round().clip(*info)
+        if dtype.kind == "f":
+            values = finite(values, f"the items made, as {dtype},", _ends(dtype)[1])
         values = values.astype(dtype)
         if self.held:
             held = np.array(self.held, dtype)
@@ -174,8 +186,22 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Preprocessing:
-        """Rebuild from `to_dict`; genmix 0.1 kept means of constant columns for their values."""
-        preprocessing = cls(**{**record, "shape": tuple(record["shape"])})
+        """Rebuild from `to_dict`; genmix 0.1 kept means of constant columns for their values.
+
+        Raises
+        ------
+        ValueError
+            What `fit` does not make.
+        """
+        names = [one.name for one in fields(cls)]
+        if odd := sorted({*names, "held"} ^ {*record, "held"}):
+            raise ValueError(f"{short_repr(odd[0])} is {'missing' if odd[0] in names else 'unknown'}")
+        check_values(record, _KINDS)
+        numbers = {name: [float(one) for one in record[name]] for name in ("center", "scale")}
+        columns = [int(column) for column in record["constant"]]
+        shape = tuple(record["shape"])
+        preprocessing = cls(**{**record, **numbers, "shape": shape, "constant": columns})
+        preprocessing._check_lengths()
         values = (
             preprocessing.held
             if "held" in record
@@ -183,7 +209,78 @@ class Preprocessing:
         )
         whole = np.dtype(preprocessing.dtype).kind in "iub"
         preprocessing.held = tuple(round(value) if whole else value for value in values)
+        preprocessing._check_held()
         return preprocessing
+
+    def _check_lengths(self) -> None:
+        """Refuse a record whose entries do not belong together."""
+        axes = {"table": 1, "hw": 2, "hwc": 3, "chw": 3}[self.layout]
+        channels = {"hwc": self.shape[-1], "chw": self.shape[0]}.get(self.layout, 1)
+        if len(self.shape) != axes or channels not in (1, 3) or math.prod(self.shape) > LARGEST:
+            raise ValueError(f"shape={short_repr(self.shape)}: expected that of a {self.layout!r} item")
+        width = self.shape[0] if self.layout == "table" else 1
+        for name in ("center", "scale"):
+            found = np.array(getattr(self, name), dtype=np.float64)
+            if found.shape != (width,) or not np.isfinite(found).all():
+                raise ValueError(f"{name}: expected {width} finite numbers")
+        if not (np.array(self.scale) > 0).all():
+            raise ValueError("scale: expected numbers above 0")
+        columns = width if self.layout == "table" else 0
+        if self.constant != sorted({*self.constant}) or (self.constant and self.constant[-1] >= columns):
+            raise ValueError(f"constant: expected columns below {columns}, in ascending order")
+
+    def _check_held(self) -> None:
+        """Refuse values of another number, or that the dtype cannot hold."""
+        expected = (len(self.constant),) if self.layout == "table" else (0, math.prod(self.shape))
+        dtype = np.dtype(self.dtype)
+        info = np.iinfo(dtype) if dtype.kind in "iu" else None
+        low, high = (info.min, info.max) if info else (0, 1) if dtype.kind == "b" else _ends(dtype)
+        if len(self.held) not in expected or not all(low <= value <= high for value in self.held):
+            raise ValueError(f"held: expected {expected[-1]} values of {self.dtype}")
+
+
+def _ends(dtype: np.dtype) -> tuple[float, float]:
+    """Smallest and largest of the numbers of a dtype, as far as Python has them."""
+    most = min(float(np.finfo(dtype).max), float(np.finfo(np.float64).max))
+    return -most, most
+
+
+class _Numbers(Contents):
+    """Numbers, as JSON has them."""
+
+    def __contains__(self, value: Any) -> bool:
+        return all(type(one) in (int, float, bool) for one in value)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return "a list of numbers"
+
+
+class _DataType(Contents):
+    """A dtype of numbers."""
+
+    def __contains__(self, value: Any) -> bool:
+        try:
+            return len(value) < 20 and np.dtype(value).kind in "biuf"
+        except (TypeError, ValueError):
+            return False
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return "a dtype of numbers"
+
+
+#: Kinds of what a record holds.
+_KINDS: dict[str, Any] = {
+    "shape": Sequence[PositiveInt],
+    "layout": Literal["table", "hw", "hwc", "chw"],
+    "dtype": Annotated[str, _DataType()],
+    "scaling": Literal["range", "unit", "standard", "none"],
+    "center": Annotated[list, _Numbers()],
+    "scale": Annotated[list, _Numbers()],
+    "constant": Sequence[int],
+    "held": Annotated[list | tuple, _Numbers()],
+}
 
 
 def _layout(X: np.ndarray) -> str:

@@ -29,7 +29,7 @@ class Interval:
     def __contains__(self, value: Any) -> bool:
         """Whether a number lies in it; True does not, but where 0 does (verbose=True)."""
         largest = 2.0**63 if isinstance(value, Integral) else 1e38  # what tensors can hold
-        least, most = (min(float(bound), largest) for bound in self.text[1:-1].split(","))
+        least, most = (min(bound, largest) for bound in _bounds(self.text))
         above = value >= least if self.text[0] == "[" else value > least
         below = value <= most if self.text[-1] == "]" else value < most
         return bool(above and below) and not (isinstance(value, bool) and self != NOT_NEGATIVE)
@@ -37,14 +37,31 @@ class Interval:
     def __str__(self) -> str:
         """Say it in words."""
         least, most = self.text[1:-1].split(", ")
+        if (least, most) == ("-inf", "inf"):
+            return "of any size"
         low = f"of at least {least}" if self.text[0] == "[" else f"above {least}"
         high = "at most" if self.text[-1] == "]" else "below"
         return low if most == "inf" else f"{low} and {high} {most}"
 
 
+@cache
+def _bounds(text: str) -> tuple[float, ...]:
+    return tuple(float(bound) for bound in text[1:-1].split(","))
+
+
+class Contents:
+    """What is in a list or array: beside its type in an annotation. Subclasses say it in words."""
+
+    def __contains__(self, value: Any) -> bool:
+        """Whether a list or array of the type is as it should be."""
+        raise NotImplementedError
+
+
 NOT_NEGATIVE = Interval("[0, inf)")
+FINITE = Interval("(-inf, inf)")
 PositiveInt = Annotated[int, Interval("[1, inf)")]
 PositiveFloat = Annotated[float, Interval("(0, inf)")]
+Finite = Annotated[float, FINITE]
 #: Of a running average: what it keeps of itself in a step.
 Decay = Annotated[float, Interval("[0, 1)")]
 Share = Annotated[float, Interval("[0, 1]")]
@@ -83,6 +100,8 @@ def argument_kinds(kind: Any) -> dict[str, Any]:
 
 def short_repr(value: Any, longest: int = 80) -> str:
     """Write a value on one line, for a message."""
+    if isinstance(value, list | tuple) and len(value) > longest:
+        value = value[:longest]  # the rest would be cut off
     return one_line(repr(value), longest)
 
 
@@ -104,9 +123,11 @@ def printable(text: str) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if category(c) in ("Cc", "Cs") else c for c in text)
 
 
-def _fits(value: Any, hint: Any, interval: Interval = NOT_NEGATIVE) -> bool:
+def _fits(value: Any, hint: Any, interval: Interval | Contents = NOT_NEGATIVE) -> bool:
     if hint is Any:
         return True
+    if isinstance(interval, Contents):
+        return isinstance(value, hint) and value in interval
     kind, options = get_origin(hint), get_args(hint)
     if kind is Annotated:
         return _fits(value, *options)
@@ -116,6 +137,8 @@ def _fits(value: Any, hint: Any, interval: Interval = NOT_NEGATIVE) -> bool:
         fine = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         fine = fine and (kind is Sequence or Ellipsis in options or len(value) == len(options))
         return fine and all(_fits(item, options[0]) for item in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(one, options[1]) for one in value.values())
     if kind is not None:  # a union
         return any(_fits(value, option) for option in options)
     if hint is bool:
@@ -127,7 +150,9 @@ def _fits(value: Any, hint: Any, interval: Interval = NOT_NEGATIVE) -> bool:
     return isinstance(value, hint)
 
 
-def _words(hint: Any, interval: Interval = NOT_NEGATIVE) -> str:
+def _words(hint: Any, interval: Interval | Contents = NOT_NEGATIVE) -> str:
+    if isinstance(interval, Contents):
+        return str(interval)
     kind, options = get_origin(hint), get_args(hint)
     if kind is Annotated:
         return _words(*options)
@@ -136,6 +161,8 @@ def _words(hint: Any, interval: Interval = NOT_NEGATIVE) -> str:
     if kind in (tuple, Sequence):
         many = "some" if kind is Sequence or Ellipsis in options else str(len(options))
         return f"a sequence of {many}, each {_words(options[0])}"
+    if kind is dict:
+        return f"a dictionary, each {_words(options[1])}"
     if kind is not None:
         return " or ".join(map(_words, options))
     if hint in (int, float):

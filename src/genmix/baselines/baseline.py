@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,8 +14,6 @@ from genmix.training.supervision import encode_labels
 
 class Baseline(BaseClusterer):
     """A clusterer from elsewhere. Subclasses implement `fit`, `_log_proba`, `_tensors`, `_from_tensors`."""
-
-    _fitted_names: ClassVar[tuple[str, ...]] = (*BaseClusterer._fitted_names, "classes_")
 
     def _read_labels(self, y: Any, n: int) -> np.ndarray | None:
         """Components ``[N]`` of labelled items, -1 for the others, or None; sets `classes_`."""

@@ -5,6 +5,8 @@ The models are scikit-learn's; here they get scaled, flattened items, membership
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor
 
 from genmix.base.estimator import BaseMixture
-from genmix.base.preprocessing import Preprocessing
-from genmix.base.validation import PositiveFloat, PositiveInt
+from genmix.base.preprocessing import Preprocessing, finite
+from genmix.base.restoring import array, check_arrays
+from genmix.base.validation import Finite, PositiveFloat, PositiveInt, printable
 from genmix.baselines.baseline import Baseline
 from genmix.training.engine import Engine
 from genmix.training.supervision import seeded_centers, seeded_kmeans
@@ -64,7 +67,20 @@ class Flat(Baseline):
         return {name: torch.from_numpy(a) for name, a in self._arrays.items()}
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        known = (torch.float64, torch.int64)  # numpy has no bfloat16
+        for name, tensor in tensors.items():
+            if tensor.dtype not in known:
+                raise ValueError(f"the tensor {printable(name)} is {tensor.dtype}: expected torch.float64")
         self._arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        width, kinds = math.prod(self.preprocessing_.shape), dict[str, Any]()
+        if "axes" in self._arrays:  # as many as there are, at most as many as numbers
+            kinds = {"mean": array(width), "axes": array(min(len(self._arrays["axes"]), width), width)}
+            width = len(self._arrays["axes"])
+        check_arrays(self._arrays, kinds | self._array_kinds(width))
+
+    @abstractmethod
+    def _array_kinds(self, width: int) -> dict[str, Any]:
+        """Annotations of the arrays of a fitted model, for points of so many numbers."""
 
 
 class _Centers(Flat):
@@ -78,6 +94,9 @@ class _Centers(Flat):
     def _keep(self, points: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> None:
         spread = ((points - centers[labels]) ** 2).mean()
         self._arrays |= {"centers": centers, "variance": np.array([max(spread, 1e-12)])}
+
+    def _array_kinds(self, width: int) -> dict[str, Any]:
+        return {"centers": array(self.n_components, width), "variance": array(1, within="(0, inf)")}
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         """Memberships of spherical Gaussians of one variance and equal shares, whose limit k-means is."""
@@ -329,7 +348,7 @@ class GaussianMixture(Flat, BaseMixture):
         -------
         ndarray of float64 [N]
         """
-        return np.asarray(np.logaddexp.reduce(self._log_proba(self._items(X)), axis=1))
+        return np.asarray(finite(np.logaddexp.reduce(self._log_proba(self._items(X)), axis=1), "scores"))
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         points, parts = self._points(items), []
@@ -351,7 +370,21 @@ class GaussianMixture(Flat, BaseMixture):
             items = items @ a["axes"] + a["mean"]
         return torch.from_numpy(items).reshape(-1, *self.preprocessing_.item_shape)
 
-    _fitted_names = (*Baseline._fitted_names, "covariance_type_", "bic_")
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "covariance_type_": Covariance, "bic_": dict[str, Finite]}
+
+    def _array_kinds(self, width: int) -> dict[str, Any]:
+        k = self.n_components
+        return {
+            "means": array(k, width), "factors": array(k, width, width),
+            "shares": array(k, within="(0, 1]", total=1.0),
+        }  # fmt: skip
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        super()._from_tensors(tensors)
+        factors = self._arrays["factors"]
+        if np.tril(factors, -1).any() or not (np.diagonal(factors, 0, 1, 2) > 0).all():
+            raise ValueError("the tensor factors: expected upper triangles, of a diagonal above 0")
 
 
 __all__ = ["Flat", "GaussianMixture", "KMeans", "SemiSupervisedKMeans"]

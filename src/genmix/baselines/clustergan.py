@@ -16,10 +16,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture, check_codes
-from genmix.base.preprocessing import Preprocessing
+from genmix.base.preprocessing import Preprocessing, finite
+from genmix.base.restoring import array, load_weights
 from genmix.base.validation import Decay, PositiveFloat, PositiveInt
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
@@ -284,7 +285,9 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self.preprocessing_, tensors = preprocessing, dict[str, Tensor]()
         state = {"players": players.state_dict(), "generator": players.engine.generator.get_state()}
         self._state = take_tensors(state, tensors), tensors
-        self._from_tensors(players.tensors())
+        self._networks = self._make_networks()
+        self._networks.load_state_dict(players.tensors())
+        self._networks.eval().requires_grad_(False)
         self._networks.to(players.engine.device)
         recalibrate(self._networks["generator"], (players.draw()[1] for _ in range(50)))
 
@@ -318,7 +321,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         -------
         ndarray of float64 [N, L + K]
         """
-        return np.asarray(self._codes(self._items(X)).numpy())
+        return np.asarray(finite(self._codes(self._items(X)).numpy(), "codes"))
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Items G(z) that the generator makes of latent points.
@@ -372,15 +375,22 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     def _space(self) -> LatentSpace:
         return LatentSpace(self.n_components, self.latent_dim, self.spread)
 
-    _fitted_names = (*BaseMixture._fitted_names, "classes_", "centers_", "variance_")
+    def _fitted(self) -> dict[str, Any]:
+        k = self.n_components
+        centers = array(k, k) | array(k, self._n_features_out) | None
+        return {**super()._fitted(), "centers_": centers, "variance_": PositiveFloat}
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()
 
-    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+    def _make_networks(self) -> nn.ModuleDict:
+        """Untrained networks of the fitted model's shapes."""
         choices, shape = network_choices(self.networks, ROLES), self.preprocessing_.item_shape
-        self._networks = make_networks(choices, shape, self._space, torch.Generator())
-        self._networks.load_state_dict(tensors)
+        return make_networks(choices, shape, self._space, torch.Generator())
+
+    def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self._networks = self._make_networks()
+        load_weights(self._networks, tensors)
         self._networks.eval().requires_grad_(False)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from genmix.base.estimator import BaseModel, check_codes, fingerprint
 from genmix.base.nested import settings_of
-from genmix.base.preprocessing import Preprocessing
+from genmix.base.preprocessing import Preprocessing, finite
+from genmix.base.restoring import check_tensor, load_weights
 from genmix.baselines.autoencoder import DEC_PAPER, Autoencoder, Pretraining, reconstruction_error
 from genmix.baselines.baseline import Baseline
 from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
@@ -92,7 +93,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
         -------
         ndarray of float64 [N, L]
         """
-        return np.asarray(self._codes(self._items(X)).numpy())
+        return np.asarray(finite(self._codes(self._items(X)).numpy(), "codes"))
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Items that the decoder makes of codes.
@@ -147,7 +148,7 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseModel):
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._networks = self._make_networks(torch.Generator())
-        self._networks.load_state_dict(tensors)
+        load_weights(self._networks, tensors)
 
 
 class StackedAutoencoder(Coder):
@@ -246,7 +247,8 @@ class StackedAutoencoder(Coder):
         self.history_ = [{"iteration": 1, "loss": self.reconstruction_error_, "seconds": seconds}]
         return self
 
-    _fitted_names = (*BaseModel._fitted_names, "reconstruction_error_")
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "reconstruction_error_": float}
 
 
 class CodeClusterer(Coder, Baseline):
@@ -274,8 +276,10 @@ class CodeClusterer(Coder, Baseline):
         return {**super()._tensors(), "centers": self._centers}
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        self._centers = tensors["centers"]
-        super()._from_tensors({name: tensor for name, tensor in tensors.items() if name != "centers"})
+        self._centers = tensors.pop("centers", torch.empty(0))
+        shape = self.n_components, self._n_features_out
+        check_tensor("centers", self._centers, torch.empty(shape, device="meta"))
+        super()._from_tensors(tensors)
 
 
 def kmeans_centers(codes: Tensor, k: int, run: Engine, n_init: int = 20) -> tuple[Tensor, Tensor]:

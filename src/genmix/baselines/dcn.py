@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.validation import PositiveInt
+from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
     Pretraining,
@@ -80,6 +80,12 @@ class Clusters(Stateful):
     def __init__(self, centers: Tensor, assigned: Tensor, run: Engine) -> None:
         self.centers, self.assigned, self.engine = centers, assigned, run
         self.counts = torch.full((len(centers),), float(START_COUNT), device=run.device)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        super().load_state_dict(state)
+        if not 0 <= self.assigned.min() <= self.assigned.max() < len(self.centers):
+            raise ValueError("assigned: expected clusters")
 
     def follow(self, z: Tensor, index: Tensor) -> Tensor:
         """Assign items by their codes ``[B, L]``, then move the centres; squared distances ``[B]``."""
@@ -166,7 +172,8 @@ class DCN(CodeClusterer):
 
     _default_settings: ClassVar = {"pretraining": lambda _: Pretraining(augment=True)}
 
-    _fitted_names = (*CodeClusterer._fitted_names, "spread_")
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "spread_": PositiveFloat}
 
     def __init__(
         self,

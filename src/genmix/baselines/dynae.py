@@ -28,6 +28,9 @@ from genmix.training.supervision import Labels, seeded_kmeans
 #: The published views of images: shifts by a tenth of the side, turns by ten degrees.
 SHIFT_AND_TURN = Affine(shift=0.1, rotate=0.1745, scale=0, shear=0)
 
+#: So often no fit lowers the bar: it takes an iteration each.
+MOST_LOWERED = 10_000
+
 #: Labelled codes that decide of which class an item is, while centres are found.
 VOTERS = 5
 
@@ -75,6 +78,12 @@ class Course(Stateful):
         self.kappa, self.engine = kappa, run
         self.lowered, self.share = 0, 1.0
         self.codes, self.images = centers
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        super().load_state_dict(state)
+        if self.lowered > MOST_LOWERED:
+            raise ValueError(f"lowered={self.lowered}: expected at most {MOST_LOWERED}")
 
     @property
     def centers(self) -> Centers:

@@ -10,12 +10,15 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from genmix.base.restoring import array
 from genmix.base.validation import Interval, PositiveFloat, PositiveInt, Share
 from genmix.baselines.classical import Flat
 
 
 class _Labelled(Flat):
     """Component k stands for ``classes_[k]``; components beyond the classes stay empty."""
+
+    _not_always = Flat._not_always - {"classes_"}
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         found = self._class_proba(self._points(items))
@@ -106,6 +109,14 @@ class LabelSpreading(_Labelled):
         self._arrays |= {"points": points, "spread": spread, "neighbors": np.array([count])}
         self._finish(X, model.n_iter_, model.n_iter_ < self.max_iter, known)
         return self
+
+    def _array_kinds(self, width: int) -> dict[str, Any]:
+        n, shares = self._arrays.get("points", np.empty(0)).shape[0], "[0, 1]"
+        return {
+            "points": array(max(n, 1), width),
+            "spread": array(n, len(self.classes_), within=shares),
+            "neighbors": array(1, within=f"[1, {n}]", dtype="int64"),
+        }
 
     def _class_proba(self, points: np.ndarray) -> np.ndarray:
         """Mean of what the nearest items of the data fitted have, as scikit-learn does for new items."""
@@ -216,6 +227,13 @@ class SelfTraining(_Labelled):
         }  # fmt: skip
         self._finish(X, rounds, rounds < self.max_iter, known)
         return self
+
+    def _array_kinds(self, width: int) -> dict[str, Any]:
+        n, classes = self._arrays.get("basis", np.empty(0)).shape[0], len(self.classes_)
+        return {
+            "basis": array(max(n, 1), width), "whitening": array(n, n),
+            "gamma": array(1, within="(0, inf)"), "weights": array(classes, n), "intercept": array(classes),
+        }  # fmt: skip
 
     def _class_proba(self, points: np.ndarray) -> np.ndarray:
         from scipy.special import softmax

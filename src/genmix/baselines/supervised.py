@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genmix.base.preprocessing import Preprocessing
+from genmix.base.restoring import load_weights
 from genmix.base.validation import Decay, PositiveInt, Share
 from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Folder
@@ -37,6 +38,8 @@ class _NetworkClassifier(Baseline):
     """A network from items to K logits; component k stands for ``classes_[k]``."""
 
     _settings: ClassVar[dict[str, type]] = {t.__name__: t for t in (Affine, ColorJitter, NeighborSwap)}
+
+    _not_always = Baseline._not_always - {"classes_"}
 
     def _begin(self, X: Any, y: Any, checkpoint: Folder) -> Begun:
         """Validate, scale and place the data; make the network; return the labels as components, too."""
@@ -96,7 +99,7 @@ class _NetworkClassifier(Baseline):
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
         self._network = self._make_network(torch.Generator())
-        self._network.load_state_dict(tensors)
+        load_weights(self._network, tensors)
         self._network.eval().requires_grad_(False)
 
 

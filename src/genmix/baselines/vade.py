@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genmix.base.estimator import BaseMixture
+from genmix.base.preprocessing import finite
 from genmix.base.validation import Interval, PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import Pretraining, optimizer_maker, shuffled
 from genmix.baselines.baseline import Baseline
@@ -193,7 +194,8 @@ class VaDE(Coder, Baseline, BaseMixture):
         -------
         ndarray of float64 [N]
         """
-        return np.asarray(torch.from_numpy(self._log_proba(self._items(X))).logsumexp(1).numpy())
+        log_p = torch.from_numpy(self._log_proba(self._items(X)))
+        return np.asarray(finite(log_p.logsumexp(1).numpy(), "scores"))
 
     @property
     def means_(self) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genmix.base.restoring import claim
 from genmix.baselines.autoencoder import Autoencoder, Pretraining, reconstruction_error
 from genmix.nn.stacked import StackedLinear
 from genmix.training.augment import AugmentedData
@@ -80,6 +81,7 @@ class VariationalAutoencoder(Autoencoder):
         self.images = len(item_shape) == 3
         width = hidden[-1] if hidden else math.prod(item_shape)
         self.spread = StackedLinear(1, width, latent_dim, generator)
+        claim(2, n_components, latent_dim, tensors=3)
         self.logits = nn.Parameter(torch.zeros(n_components))
         self.means = nn.Parameter(torch.zeros(n_components, latent_dim))
         self.log_variances = nn.Parameter(torch.zeros(n_components, latent_dim))

@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture, check_codes
-from genmix.base.preprocessing import Preprocessing, as_array
+from genmix.base.preprocessing import Preprocessing, as_array, finite
+from genmix.base.restoring import array, load_weights
 from genmix.base.validation import PositiveInt, is_whole, short_repr
 from genmix.dnnmm import latent
 from genmix.dnnmm.networks import Batch, Decoder, Encoder, MinMaxStep
@@ -240,7 +241,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         """MinMax+EM of Pande & Awate 2020 (eq. 13; eq. 12 without labels) for all restarts at once."""
         X, step = data.items, encoder.step
         known, expected = (None, None) if labels is None else (labels.component, labels.shares())
-        gamma = run.resume({"encoder": encoder} | ({} if decoder is None else {"decoder": decoder}))
+        learners = {"encoder": encoder} | ({} if decoder is None else {"decoder": decoder})
+        gamma = run.resume(learners, like=torch.empty(self.n_init, len(X), self.n_components, device="meta"))
         for t in run.iterations("MinMax+EM", self.max_iter, self.tol, step.min_iter):
             # E-step (eq. 3) for all data; known components are clamped (the indicator of eq. 13)
             before, joint = gamma, encoder.all_joint(X)
@@ -416,7 +418,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         -------
         ndarray of float64 [N]
         """
-        return np.asarray(np.logaddexp.reduce(self._log_proba(self._items(X)), axis=1))
+        return np.asarray(finite(np.logaddexp.reduce(self._log_proba(self._items(X)), axis=1), "scores"))
 
     def transform(self, X: Any) -> np.ndarray:
         """Encode items: E(x).
@@ -430,7 +432,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         -------
         ndarray of float64 [N, L]
         """
-        return np.asarray(self._encode(self._items(X)).numpy())
+        return np.asarray(finite(self._encode(self._items(X)).numpy(), "codes"))
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Items G(z) that the generator makes of latent points.
@@ -530,10 +532,18 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         meta = super()._upgrade(meta)
         return {**meta, "parameters": upgrade_dnnmm(meta["parameters"])}
 
-    _fitted_names = (
-        *BaseMixture._fitted_names,
-        "_heads", "_head", "_generates", "_conditional", "means_", "classes_",
-    )  # fmt: skip
+    def _fitted(self) -> dict[str, Any]:
+        return {
+            **super()._fitted(),
+            "_heads": PositiveInt, "_head": int,
+            "_generates": bool, "_conditional": bool,
+            "means_": array(self.n_components, None, dtype="float32"),
+        }  # fmt: skip
+
+    def _check_whole(self) -> None:
+        super()._check_whole()
+        if self._head >= self._heads:
+            raise ValueError(f"_head={self._head}: expected one of {self._heads} heads")
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()
@@ -542,7 +552,7 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
         self._networks = self._make_networks(
             self.preprocessing_.item_shape, network_choices(self.networks, ROLES)
         )
-        self._networks.load_state_dict(tensors)
+        load_weights(self._networks, tensors)
         self._networks.eval().requires_grad_(False)
 
 

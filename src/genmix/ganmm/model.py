@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from genmix.base.estimator import BaseMixture
-from genmix.base.preprocessing import Preprocessing
+from genmix.base.preprocessing import Preprocessing, finite
+from genmix.base.restoring import check_tensor, load_weights
 from genmix.base.validation import PositiveInt
 from genmix.ganmm import em
 from genmix.ganmm.e_step import (
@@ -309,6 +310,7 @@ class GANMixture(BaseMixture):
         """Line 1: h_q and a first assignment ``[R, N]``, by `init` or by the networks fitted before."""
         init, e_step, engine = settings.init, settings.e_step, data.engine
         K, R = self.n_components, self.n_init
+        replaced = torch.empty(R, len(data.items), dtype=torch.long)  # by the assignment that `kept` has
         if fitted is not None:
             for role, network in (
                 ("generator", gans.generator),
@@ -319,7 +321,7 @@ class GANMixture(BaseMixture):
         if isinstance(e_step, CriticEStep):
             critics = CriticAssigner(gans, K, e_step)
             if kept.exists:
-                return critics, torch.empty(0)
+                return critics, replaced
             if fitted is not None:
                 return critics, critics.log_posterior(data.items).argmax(-1)
             return critics, initial_components(init, data, K, R)  # type: ignore[arg-type]
@@ -343,7 +345,7 @@ class GANMixture(BaseMixture):
                 take_weights(net.network, fitted["classifier"])
         h_q = kind(net, K, e_step, data_statistics=learned or e_step.real_weight > 0)
         if kept.exists:
-            return h_q, torch.empty(0)
+            return h_q, replaced
         if fitted is not None or isinstance(init, ResolvedInfoMax):
             return h_q, h_q.log_posterior(data.items).argmax(-1)
         labels = initial_components(init, data, K, R)
@@ -407,7 +409,7 @@ class GANMixture(BaseMixture):
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
         self._warn_of_components("stand for no data or generate one item only")
-        epsilon, last_change = self.history_[-1]["epsilon"], gans.step.last_change
+        epsilon, last_change = self.history_[-1].get("epsilon", 0.0), gans.step.last_change
         self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", last_change)
 
     # ------------------------------------------------------------------ the fitted model
@@ -433,7 +435,7 @@ class GANMixture(BaseMixture):
         items = self._items(X)
         log_p = self._log_proba(items)
         p = np.exp(log_p - np.logaddexp.reduce(log_p, 1, keepdims=True))
-        return np.asarray((p * self._standard_scores(items)).sum(1))
+        return np.asarray(finite((p * self._standard_scores(items)).sum(1), "scores"))
 
     def _critic_outputs(self, items: Tensor) -> Tensor:
         return network_outputs(self._networks["critic"], items, self.n_components)
@@ -494,16 +496,27 @@ class GANMixture(BaseMixture):
         meta = super()._upgrade(meta)
         return {**meta, "parameters": upgrade_ganmm(meta["parameters"])}
 
-    _fitted_names = (*BaseMixture._fitted_names, "_heads", "_head", "_latent_dim")
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "_heads": int, "_head": int, "_latent_dim": PositiveInt}
+
+    def _check_whole(self) -> None:
+        super()._check_whole()
+        check_e_step(self.e_step)
+        if self._head >= max(self._heads, 1):
+            raise ValueError(f"_head={self._head}: expected one of {self._heads} heads")
 
     def _tensors(self) -> dict[str, Tensor]:
         return {**self._networks.state_dict(), "critic_score_stats": self._critic_score_stats}
 
     def _from_tensors(self, tensors: dict[str, Tensor]) -> None:
-        old = "critic_units"  # its name in 0.1
-        self._critic_score_stats = tensors.pop("critic_score_stats" if old not in tensors else old)
+        name = "critic_units" if "critic_units" in tensors else "critic_score_stats"  # the first is of 0.1
+        own = torch.zeros(self.n_components, 2)
+        self._critic_score_stats = tensors.pop(name, torch.empty(0))
+        check_tensor(name, self._critic_score_stats, own)
+        if not (self._critic_score_stats[:, 1] > 0).all():
+            raise ValueError(f"the tensor {name}: expected standard deviations above 0")
         self._networks = self._make_networks(
             self.preprocessing_.item_shape, self._latent_dim, network_choices(self.networks, ROLES)
         )
-        self._networks.load_state_dict(tensors)
+        load_weights(self._networks, tensors)
         self._networks.eval().requires_grad_(False)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genmix.base.restoring import claim
 from genmix.base.validation import PositiveInt
 
 Shape = tuple[int, ...]
@@ -34,6 +35,8 @@ class Factory(Protocol):
 
 
 def _uniform(shape: Shape, bound: float, generator: torch.Generator) -> nn.Parameter:
+    if claim(*shape, tensors=2):  # a bias goes with it
+        return nn.Parameter(torch.zeros(shape))
     return nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * bound)
 
 
@@ -348,7 +351,10 @@ class StackedModules(nn.Module):
         super().__init__()
         self.seed = int(torch.randint(2**31, (), generator=generator))
         with _GLOBAL_GENERATORS, _seeded(self.seed, torch.device("cpu")):
-            modules = [factory(in_shape, math.prod(out_shape)) for _ in range(n)]
+            modules = [factory(in_shape, math.prod(out_shape))]
+            for tensor in modules[0].parameters():
+                claim(n, *tensor.shape)
+            modules += [factory(in_shape, math.prod(out_shape)) for _ in range(n - 1)]
         parameters, buffers = torch.func.stack_module_state(modules)
         self.names = list(parameters)
         self.stacked = nn.ParameterList(nn.Parameter(parameters[name].detach()) for name in self.names)

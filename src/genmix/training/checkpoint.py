@@ -36,7 +36,8 @@ from genmix.base.files import (
 )
 from genmix.base.persistence import own_copy
 from genmix.base.preprocessing import as_array
-from genmix.base.validation import one_line, short_repr
+from genmix.base.restoring import History, check_tensor, load_weights
+from genmix.base.validation import check_values, one_line, printable, short_repr
 from genmix.training.engine import Engine, Stateful
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Checkpoint:
         self.folder = None if folder is None else Path(os.path.abspath(folder))
         self._run, self._found = run, dict[str, Any]()
         self._learners: Mapping[str, Learner] = {}
+        self._n_components = getattr(model, "n_components", 1)
         if self.folder is None:
             return
         self._identity = _identity(model, data, run, part)
@@ -156,11 +158,21 @@ class Checkpoint:
         with _fault_of(self._file):
             for name in path:
                 found = found[name]
-            if type(found) is not type(default):
-                raise TypeError(f"{'.'.join(path)} is {short_repr(found)}")
+            most = max(
+                (max(tensor.shape, default=0) for tensor in self._found["tensors"].values()), default=0
+            )
+            if type(found) is not type(default) or not 1 <= found <= most:
+                raise ValueError(f"{'.'.join(path)} is {short_repr(found)}")
         return found
 
-    def resume(self, learners: Mapping[str, Learner], carried: Any) -> tuple[list[dict[str, Any]], Any]:
+    def resume(
+        self,
+        learners: Mapping[str, Learner],
+        carried: Any,
+        *,
+        like: Tensor | None = None,
+        recorded: tuple[str, ...] = (),
+    ) -> tuple[list[dict[str, Any]], Any]:
         """Set what learns to where it was.
 
         Parameters
@@ -169,6 +181,10 @@ class Checkpoint:
             Everything that learns, made as at the beginning of the fit.
         carried : Tensor or None
             What the loop carries from one iteration to the next.
+        like : Tensor, optional
+            Has its shape and dtype, where that is not what is given.
+        recorded : tuple of str
+            What the loop reads of each record.
 
         Returns
         -------
@@ -180,13 +196,36 @@ class Checkpoint:
         self._learners = {"run": self._run, **learners}
         if not self.exists:
             return [], carried
-        history, carried = self._found["history"], self._found["carried"]
+        like, history, carried = (
+            carried if like is None else like,
+            self._found["history"],
+            self._found["carried"],
+        )
         with _fault_of(self._file):
+            self._check_loop(history, carried, like, recorded)
             for name, learner in self._learners.items():
-                learner.load_state_dict(self._found["learners"][name])
+                state = self._found["learners"][name]
+                if isinstance(learner, nn.Module):
+                    load_weights(learner, state)
+                else:
+                    learner.load_state_dict(state)
         self._number, device = len(history), self._run.device
-        self._found = {**self._found, "learners": {}}  # it may be large
+        self._found = {**self._found, "learners": {}, "tensors": {}}  # they may be large
         return history, None if carried is None else carried.to(device)
+
+    def _check_loop(
+        self, history: list[dict[str, Any]], carried: Any, like: Any, recorded: tuple[str, ...]
+    ) -> None:
+        if any(type(record.get(name)) not in (int, float) for record in history for name in recorded):
+            raise ValueError(f"a record of its history lacks one of {', '.join(recorded)}")
+        if not (isinstance(carried, Tensor) and isinstance(like, Tensor)):
+            if carried is not like:
+                raise ValueError("what it carries belongs to another fit")
+            return
+        check_tensor("carried", carried, torch.empty_like(like, device="meta"))
+        whole = not carried.is_floating_point()  # components
+        if whole and carried.numel() and not 0 <= carried.min() <= carried.max() < self._n_components:
+            raise ValueError(f"the tensor carried: expected components below {self._n_components}")
 
     def steps(self, total: int, description: str, learners: Mapping[str, Learner]) -> Iterator[int]:
         """Count steps to `total`, from where the fit was stopped, with a bar; the state is kept in between.
@@ -201,8 +240,11 @@ class Checkpoint:
             As for `resume`.
         """
         before, begun = self.seconds, time.perf_counter()
-        history, _ = self.resume(learners, None)
+        history, _ = self.resume(learners, None, recorded=("steps",))
         done = history[-1]["steps"] if history else -1
+        if history:
+            with _fault_of(self._file):
+                check_values({"steps": done}, {"steps": int})
 
         def reached(steps: int, *, last: bool = False) -> None:
             history.append({"steps": steps, "seconds": before + time.perf_counter() - begun})
@@ -327,17 +369,18 @@ def _read(path: Path) -> dict[str, Any]:
     with _fault_of(path):
         length = int.from_bytes(content[:8], "little")
         document = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
-        found = give_tensors(json.loads(document), safetensors.torch.load(content))
+        tensors = safetensors.torch.load(content)
+        parsed = json.loads(document)
+        found = {**give_tensors(parsed, tensors), "identity": parsed["identity"]}  # which has no tensors
         dictionaries = (found, *(found[name] for name in ("identity", "beginning", "learners")))
         if not all(isinstance(part, dict) for part in (*dictionaries, found["identity"]["arguments"])):
             raise TypeError("it has lists where dictionaries belong")
-        if not found["history"] or not all(
-            isinstance(record["seconds"], int | float) for record in found["history"]
-        ):
+        check_values({"history": found["history"]}, {"history": History})
+        if not found["history"] or not all(type(r.get("seconds")) in (int, float) for r in found["history"]):
             raise TypeError("its history is none")
         if not isinstance(found["carried"], Tensor | None):
             raise TypeError("what it carries is no tensor")
-        return dict(found)
+        return {**found, "tensors": tensors}
 
 
 @contextmanager
@@ -348,7 +391,7 @@ def _fault_of(path: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        reason = f"{type(error).__name__}: {one_line(printable(str(error)))}"
         raise ModelFileError(f"{path} is no checkpoint of genmix: {reason}") from error
 
 

@@ -13,7 +13,8 @@ from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
 from genmix.base.device import resolve_device as resolve_device
-from genmix.base.validation import Seed, argument_kinds, check_values
+from genmix.base.restoring import check_tensor, load_weights
+from genmix.base.validation import Finite, Seed, argument_kinds, check_values, is_whole, short_repr
 
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
@@ -38,17 +39,32 @@ class Stateful:
         return {name: v.state_dict() if _has_state(v) else v for name, v in values.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Go back to what `state_dict` returned; ValueError for anything else."""
         for name in self._state:
             own, value = getattr(self, name), state[name]
-            if _has_state(own):
+            if isinstance(own, nn.Module):
+                load_weights(own, value)
+            elif isinstance(own, Stateful):
                 own.load_state_dict(value)
             else:
+                _check_state(name, own, value)
                 setattr(self, name, value.to(self.engine.device) if isinstance(value, Tensor) else value)
 
 
 def _has_state(value: Any) -> bool:
     return isinstance(value, nn.Module | Stateful)
+
+
+def _check_state(name: str, own: Any, value: Any) -> None:
+    """Refuse a state of another type, shape or dtype than our own, or with numbers out of range."""
+    if isinstance(own, Tensor) and isinstance(value, Tensor):
+        check_tensor(name, value, own)
+    elif type(own) is not type(value) or isinstance(own, Tensor):
+        raise ValueError(f"{name} is {short_repr(value)}: expected a {type(own).__name__}")
+    elif own is not None:
+        check_values({name: value}, {name: int if isinstance(own, int) else Finite})
+    if isinstance(value, int) and value >= 2**31:
+        raise ValueError(f"{name}={value}: expected a count")
 
 
 class FusedOptimizer(Stateful):
@@ -80,6 +96,7 @@ class FusedOptimizer(Stateful):
         self.parameters = list(parameters)
         self.flat = flatten_parameters(self.parameters)
         self.flat.grad = torch.zeros_like(self.flat)
+        self._make = make
         self.optimizer = make([self.flat], lr)
 
     def step(self, loss: Tensor) -> None:
@@ -103,11 +120,30 @@ class FusedOptimizer(Stateful):
         return {"lr": lr, "state": self.optimizer.state.get(self.flat, {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to what `state_dict` returned."""
+        """Go back to what `state_dict` returned; ValueError for anything else."""
+        check_values({"lr": state["lr"]}, {"lr": float})
+        if state["state"]:
+            self._check_moments(state["state"])
         own = {0: state["state"]} if state["state"] else {}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": own, "param_groups": groups})
         self.set_lr(state["lr"])
+
+    def _check_moments(self, moments: dict[str, Any]) -> None:
+        """Refuse other moments than the optimiser has after a step, as one of a single number shows."""
+        one = nn.Parameter(torch.zeros(1))
+        one.grad = torch.zeros(1)
+        probe = self._make([one], 1e-3)
+        probe.step()
+        expected = probe.state[one]
+        if names := sorted(expected.keys() ^ moments.keys()):
+            raise ValueError(f"the optimiser's {short_repr(names[0])} is missing, or unknown")
+        for name, value in expected.items():
+            if isinstance(value, Tensor) and isinstance(moments[name], Tensor):
+                own = self.flat if value.dim() else value
+                check_tensor(name, moments[name], torch.empty_like(own, device="meta"))
+            else:
+                _check_state(name, value, moments[name])
 
 
 class AveragedNetwork(Stateful):
@@ -215,6 +251,11 @@ class Engine(Stateful):
         self.cpu_generator.set_state(state["cpu_generator"])
         self.generator.set_state(state["generator"])
         name, key, *rest = state["numpy"]
+        check_tensor("numpy", key, torch.empty(624, dtype=torch.int64, device="meta"))
+        position, has_gauss, gauss = rest
+        if not (0 <= key.min() and key.max() < 2**32 and is_whole(position) and 0 <= position <= 624):
+            raise ValueError("numpy: expected the state of a generator")
+        check_values({"has_gauss": has_gauss, "gauss": gauss}, {"has_gauss": int, "gauss": Finite})
         self.numpy_state = np.random.RandomState()  # the one before may be everybody's
         self.numpy_state.set_state((name, key.numpy().astype(np.uint32), *rest))
 

@@ -213,6 +213,14 @@ class MultiHeadNetwork(Stateful):
         self._make_optimizer = make_optimizer
         self.reset_optimizer(lr)
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        n_heads = self.n_heads
+        super().load_state_dict(state)
+        out = self.head is not None and not 0 <= self.head.min() <= self.head.max() < n_heads
+        if self.n_heads != n_heads or out:
+            raise ValueError(f"head: expected one of {n_heads}")
+
     def reset_optimizer(self, lr: float) -> None:
         """Start a new optimiser at one learning rate."""
         self.optimizer = FusedOptimizer(self._learned, self._make_optimizer, lr)

@@ -44,7 +44,7 @@ class Run:
         self._state: Tensor | None = None
         self._means: dict[str, tuple[Tensor, int]] = {}
 
-    def resume(self, learners: Mapping[str, Learner], state: Any = None) -> Any:
+    def resume(self, learners: Mapping[str, Learner], state: Any = None, like: Tensor | None = None) -> Any:
         """Set what learns, and what the loop carries from iteration to iteration, to where it was.
 
         Parameters
@@ -53,8 +53,10 @@ class Run:
             Everything that learns, made as at the beginning of the fit.
         state : Tensor or None
             What the loop carries; returned as it was when the fit was stopped, or as given.
+        like : Tensor, optional
+            Has its shape and dtype, where that is not what is given.
         """
-        self.history, self._state = self.checkpoint.resume(learners, state)
+        self.history, self._state = self.checkpoint.resume(learners, state, like=like, recorded=("changed",))
         return self._state
 
     def iterations(self, algorithm: str, max_iter: int, tol: float | None, earliest: int) -> Iterator[int]:
