@@ -76,6 +76,42 @@ def information_loss(
     )
 
 
+def _joint_shares(first: Tensor, second: Tensor, n_components: int) -> Tensor:
+    """Shares ``[..., K, K]`` of the pairs of components of two views, either of which may be the first."""
+    k = n_components
+    both_orders = torch.cat([first * k + second, second * k + first], -1)
+    return component_shares(both_orders, k * k).unflatten(-1, (k, k))
+
+
+def stability(first: Tensor, second: Tensor, n_components: int) -> Tensor:
+    """How far components keep their items between two views: a mean over the components, not the items.
+
+    ``mean_k (P(k' = k | k) - P(k)) / (1 - P(k))``, the agreement of each component beyond chance; one without
+    items counts 0. Free of labels, as `mutual_information`, but it knows no right size: a clear group of few
+    items counts as much as a large one, and a large one gains nothing by being cut.
+
+    Parameters
+    ----------
+    first, second : Tensor of int64 [..., N]
+        Component of each item in either view.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    Tensor [...]
+        1 where all K components keep all their items, near 0 by chance; 1 for a single component, which has
+        nothing to lose.
+    """
+    joint = _joint_shares(first, second, n_components)
+    if n_components == 1:
+        return joint.sum((-2, -1))
+    shares = joint.sum(-1)
+    kept = joint.diagonal(dim1=-2, dim2=-1) / shares.clamp_min(torch.finfo(shares.dtype).tiny)
+    others = 1 - shares
+    return torch.where(others > 0, (kept - shares) / others.clamp_min(1e-12), 0.0).mean(-1)
+
+
 def mutual_information(
     first: Tensor, second: Tensor, n_components: int, disagreement_penalty: float = 0.0
 ) -> Tensor:
@@ -99,9 +135,7 @@ def mutual_information(
     Tensor [...]
         At most log K; at least 0 where the penalty is 0.
     """
-    k = n_components
-    both_orders = torch.cat([first * k + second, second * k + first], -1)
-    joint = component_shares(both_orders, k * k).unflatten(-1, (k, k))
+    joint = _joint_shares(first, second, n_components)
     marginal = joint.sum(-1)
     conditional_entropy = entropy(joint.flatten(-2)) - entropy(marginal)
     return entropy(marginal) - (1 + disagreement_penalty) * conditional_entropy

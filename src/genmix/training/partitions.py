@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genmix.training.augment import AugmentedData
 from genmix.training.engine import Engine
+from genmix.training.information import stability
 from genmix.training.supervision import Labels, seeded_kmeans
 
 #: Classical partitions by name.
@@ -124,6 +125,65 @@ def _connected(graph: Any, points: np.ndarray) -> Any:
             columns.append(outside[nearest[closest]])
         links = csr_matrix((np.ones(count), (rows, columns)), shape=graph.shape)
         graph = graph.maximum(links).maximum(links.T)
+
+
+def neighbor_stability(labels: Tensor, neighbors: Tensor, n_components: int) -> Tensor:
+    """How well components keep the nearest neighbours of their items (`information.stability`).
+
+    Parameters
+    ----------
+    labels : Tensor of int64 [..., N]
+        Component of each item.
+    neighbors : Tensor of int64 [N, n]
+        Nearest neighbours of each item.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    Tensor [...]
+    """
+    own = labels[..., None].expand(*labels.shape, neighbors.shape[1])
+    return stability(own.flatten(-2), labels[..., neighbors].flatten(-2), n_components)
+
+
+def merge_by_traffic(labels: Tensor, neighbors: Tensor, n_components: int) -> np.ndarray:
+    """Merge the parts of a fine partition that share most of their neighbours, until K are left.
+
+    The parts of one group touch each other, those of different groups hardly do, whatever their sizes. The
+    pair of largest traffic ``J_ij / min(m_i, m_j)`` is merged first, with J the pairs of an item of one and a
+    nearest neighbour in the other, and m the pairs of a part with any.
+
+    Parameters
+    ----------
+    labels : Tensor of int64 [N]
+        Part of each item, 0 to M - 1.
+    neighbors : Tensor of int64 [N, n]
+        Nearest neighbours of each item.
+    n_components : int
+        K, at most M.
+
+    Returns
+    -------
+    ndarray of int64 [M]
+        New part, 0 to K - 1, of each old one.
+    """
+    part, fine = labels.cpu().numpy(), int(labels.max()) + 1
+    traffic = np.zeros((fine, fine))
+    np.add.at(traffic, (part[:, None], part[neighbors.cpu().numpy()]), 1)
+    traffic += traffic.T
+    group = np.arange(fine)
+    for _ in range(fine - n_components):
+        left = np.unique(group)
+        joint = traffic[np.ix_(left, left)]
+        size = joint.sum(1)
+        ratio = np.triu(joint / np.maximum(np.minimum(size[:, None], size), 1), 1)
+        ratio[np.tril_indices(len(left))] = -1
+        first, second = (left[i] for i in np.unravel_index(ratio.argmax(), ratio.shape))
+        group[group == second] = first
+        traffic[first] += traffic[second]
+        traffic[:, first] += traffic[:, second]
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
 def initial_components(
