@@ -36,7 +36,7 @@ from genmix.training.augment import (
 )
 from genmix.training.checkpoint import Checkpoint, give_tensors, take_tensors
 from genmix.training.engine import Engine
-from genmix.training.partitions import merge_by_traffic, neighbor_stability
+from genmix.training.partitions import NEIGHBORS, merge_by_traffic, neighbor_stability, parted_neighbors
 from genmix.training.supervision import Labels
 
 
@@ -80,9 +80,9 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     max_iter : int
         Iterations.
     overcluster : int
-        Without labels k-means also looks for so many times K clusters, of which those that share most of their
-        items' nearest neighbours are put together until K are left. Of both partitions the one is kept whose
-        components keep the neighbours of their items better (`information.stability`). 1: k-means of K.
+        Without labels k-means also looks for so many times K clusters, of which those that share most of
+        their items' nearest neighbours are put together until K are left. Of both partitions the one is kept
+        in which items and their neighbours agree better (`information.stability`). 1: k-means of K.
     networks : str, dict or callable
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
@@ -253,6 +253,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self._cluster(items.cpu(), run)
         self.converged_ = True
         self._conclude(X, items.cpu(), known)
+        if known is None:
+            self._warn_of_instability(*parted_neighbors(items, self.labels_, self.n_components))
         return self
 
     # ------------------------------------------------------------------ before and after the training
@@ -330,14 +332,14 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     def _fine_clusters(
         self, codes: Tensor, items: Tensor, part: Tensor, run: Engine
     ) -> tuple[Tensor, np.ndarray] | None:
-        """Centres of `overcluster` times K clusters and the groups they are merged to, if that is more stable.
+        """Centres of `overcluster` times K clusters and the groups they form, if that is more stable.
 
         None where the partition `part` ``[N]`` by K centres is at least as stable.
         """
         k, count = self.n_components, min(self.overcluster * self.n_components, len(items) // 10)
         if count <= k or k == 1:
             return None
-        found = nearest_neighbors(items.flatten(1).numpy(), NeighborSwap().n_neighbors, run.numpy_state)[0]
+        found = nearest_neighbors(items.flatten(1).numpy(), NEIGHBORS, run.numpy_state)[0]
         neighbors = torch.from_numpy(found)
         centers, fine = kmeans_centers(codes, count, run)
         groups = merge_by_traffic(fine, neighbors, k)

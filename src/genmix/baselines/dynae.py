@@ -188,8 +188,9 @@ class DynAE(CodeClusterer):
     balanced : bool
         All clusters draw their unconflicted items with the same weight in all. If not, as published, a
         cluster of few such items can be drawn into others, all of it.
-    update_interval : int
-        Steps between two counts of the conflicted items.
+    update_interval : int or None
+        Steps between two counts of the conflicted items; None is four passes over the data, but no fewer than
+        10 steps and no more than the published 140.
     batch_size : int
         Items of a step, and labelled ones beside them.
     optimizer : {"adam", "sgd"}
@@ -255,7 +256,7 @@ class DynAE(CodeClusterer):
         kappa: PositiveFloat = 3.0,
         gamma: float = 100.0,
         balanced: bool = True,
-        update_interval: PositiveInt = 140,
+        update_interval: PositiveInt | None = None,
         batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         lr: float = 3e-4,
@@ -351,7 +352,8 @@ class DynAE(CodeClusterer):
         net, known = self._networks, labels.component
         centers, betas = course.centers, course.betas
         total = torch.zeros((), device=known.device)
-        for _ in range(self.update_interval):
+        steps = self.update_interval or min(max(4 * len(views.items) // self.batch_size, 10), 140)
+        for _ in range(steps):
             index = views.draw_index(1, self.batch_size)[0]
             if len(labels.index):  # few labels would hardly be heard among all items
                 index = torch.cat([index, labels.draw_index(1, self.batch_size, views.engine.generator)[0]])
@@ -364,7 +366,7 @@ class DynAE(CodeClusterer):
             loss = loss + self.gamma * weighted_error(net.decode(z), image, weight)
             optimizer.step(loss)
             total += loss.detach()
-        return float(total) / self.update_interval
+        return float(total) / steps
 
     def _find_centers(self, items: Tensor, component: np.ndarray | None, run: Engine) -> Centers:
         """Items nearest to the means of their parts of the codes: by k-means, or as labels nearby say."""

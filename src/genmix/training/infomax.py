@@ -334,7 +334,7 @@ def view_mutual_information(
 def view_stability(
     assign: Callable[[Tensor], Tensor], data: AugmentedData, n_components: int, *sample: int
 ) -> Tensor:
-    """How well components keep their items between two views, ``[...]`` (`information.stability`).
+    """How well items keep their component between two views, ``[...]`` (`information.stability`).
 
     Arguments but K are those of `viewed_components`.
     """

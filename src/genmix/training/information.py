@@ -84,11 +84,11 @@ def _joint_shares(first: Tensor, second: Tensor, n_components: int) -> Tensor:
 
 
 def stability(first: Tensor, second: Tensor, n_components: int) -> Tensor:
-    """How far components keep their items between two views: a mean over the components, not the items.
+    """How far items keep their component between two views: Cohen's kappa, their agreement beyond chance.
 
-    ``mean_k (P(k' = k | k) - P(k)) / (1 - P(k))``, the agreement of each component beyond chance; one without
-    items counts 0. Free of labels, as `mutual_information`, but it knows no right size: a clear group of few
-    items counts as much as a large one, and a large one gains nothing by being cut.
+    ``(P(k = k') - c) / (1 - c)`` with ``c = sum_k P(k)^2``, times the share of the K components that have
+    items. Free of labels, as `mutual_information`, but it knows no right size: nothing is gained by cutting a
+    large group in two.
 
     Parameters
     ----------
@@ -100,16 +100,16 @@ def stability(first: Tensor, second: Tensor, n_components: int) -> Tensor:
     Returns
     -------
     Tensor [...]
-        1 where all K components keep all their items, near 0 by chance; 1 for a single component, which has
-        nothing to lose.
+        1 where all K components have items and keep them, near 0 by chance, and 0 where one of several has
+        all.
     """
     joint = _joint_shares(first, second, n_components)
+    shares, agreement = joint.sum(-1), joint.diagonal(dim1=-2, dim2=-1).sum(-1)
     if n_components == 1:
-        return joint.sum((-2, -1))
-    shares = joint.sum(-1)
-    kept = joint.diagonal(dim1=-2, dim2=-1) / shares.clamp_min(torch.finfo(shares.dtype).tiny)
-    others = 1 - shares
-    return torch.where(others > 0, (kept - shares) / others.clamp_min(1e-12), 0.0).mean(-1)
+        return agreement
+    chance = shares.square().sum(-1)
+    others = (1 - chance).clamp_min(torch.finfo(shares.dtype).eps)
+    return (agreement - chance) / others * (shares > 0).float().mean(-1)
 
 
 def mutual_information(

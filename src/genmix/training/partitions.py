@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.training.augment import AugmentedData
+from genmix.training.augment import AugmentedData, nearest_neighbors
 from genmix.training.engine import Engine
 from genmix.training.information import stability
 from genmix.training.supervision import Labels, seeded_kmeans
@@ -17,6 +17,8 @@ from genmix.training.supervision import Labels, seeded_kmeans
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
 #: More rows are partitioned by a random sample of so many; the others go where a model of it puts them.
 ROW_LIMIT = 50_000
+#: Near neighbours of an item, and rows of a sample, by which a partition is judged (`parted_neighbors`).
+NEIGHBORS, STABILITY_LIMIT = 10, 1000
 #: Items of more numbers are reduced to so many principal components before a covariance is estimated.
 COLUMN_LIMIT, N_PRINCIPAL = 256, 64
 
@@ -128,7 +130,7 @@ def _connected(graph: Any, points: np.ndarray) -> Any:
 
 
 def neighbor_stability(labels: Tensor, neighbors: Tensor, n_components: int) -> Tensor:
-    """How well components keep the nearest neighbours of their items (`information.stability`).
+    """How often items and their nearest neighbours have one component, beyond chance (`stability`).
 
     Parameters
     ----------
@@ -145,6 +147,38 @@ def neighbor_stability(labels: Tensor, neighbors: Tensor, n_components: int) -> 
     """
     own = labels[..., None].expand(*labels.shape, neighbors.shape[1])
     return stability(own.flatten(-2), labels[..., neighbors].flatten(-2), n_components)
+
+
+def parted_neighbors(items: Tensor, labels: np.ndarray, n_components: int) -> tuple[float, float]:
+    """How often near neighbours are parted by components, and how often by k-means of the same items.
+
+    Parameters
+    ----------
+    items : Tensor [N, *item_shape]
+        Scaled items; of more than `STABILITY_LIMIT` the same random sample is taken each time.
+    labels : ndarray of int64 [N]
+        Component of each item.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    components, kmeans : float
+        ``1 - stability``: 0 where neighbours always agree, 1 by chance. Both 0 where items are too few to
+        say: fewer than `NEIGHBORS` a component.
+    """
+    from sklearn.cluster import KMeans
+
+    rng = np.random.RandomState(0)  # the fit's own random numbers stay what they are
+    rows = rng.permutation(len(items))[:STABILITY_LIMIT]
+    if n_components == 1 or len(rows) < NEIGHBORS * n_components:
+        return 0.0, 0.0
+    points = items[torch.from_numpy(rows)].flatten(1).cpu().numpy()
+    neighbors, _ = nearest_neighbors(points, NEIGHBORS, rng)
+    plain = KMeans(n_components, n_init=3, random_state=0).fit_predict(points)
+    both = torch.from_numpy(np.stack([labels[rows], plain]).astype(np.int64))
+    own, kmeans = (1 - neighbor_stability(both, torch.from_numpy(neighbors), n_components)).tolist()
+    return own, kmeans
 
 
 def merge_by_traffic(labels: Tensor, neighbors: Tensor, n_components: int) -> np.ndarray:
