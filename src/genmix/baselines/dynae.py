@@ -352,7 +352,7 @@ class DynAE(CodeClusterer):
         net, known = self._networks, labels.component
         centers, betas = course.centers, course.betas
         total = torch.zeros((), device=known.device)
-        steps = self.update_interval or min(max(4 * len(views.items) // self.batch_size, 10), 140)
+        steps = self.count_steps(len(views.items))
         for _ in range(steps):
             index = views.draw_index(1, self.batch_size)[0]
             if len(labels.index):  # few labels would hardly be heard among all items
@@ -367,6 +367,10 @@ class DynAE(CodeClusterer):
             optimizer.step(loss)
             total += loss.detach()
         return float(total) / steps
+
+    def count_steps(self, n_items: int) -> int:
+        """Count the steps between two counts of the conflicted of so many items."""
+        return self.update_interval or min(max(4 * n_items // self.batch_size, 10), 140)
 
     def _find_centers(self, items: Tensor, component: np.ndarray | None, run: Engine) -> Centers:
         """Items nearest to the means of their parts of the codes: by k-means, or as labels nearby say."""
