@@ -146,7 +146,7 @@ def test_few_labels_are_enough_for_digits(kind: Any, digits: Any) -> None:
     shown = hide(10 * y + 3, 12)
     model = kind(5, random_state=0)
     if kind in (SupervisedOnly, FixMatch):
-        model.set_params(steps=150, device="cpu", augmentation=Affine(rotate=0.1, scale=0.05, shear=0.05))
+        model.set_params(steps=250, device="cpu", augmentation=Affine(rotate=0.1, scale=0.05, shear=0.05))
     model.fit(X, shown)
     hidden = shown == -1
     np.testing.assert_array_equal(model.classes_, 10 * np.arange(5) + 3)

@@ -30,7 +30,7 @@ from genmix.training.supervision import Labels
 #: Price of two views in different components when restarts and candidates are compared.
 DISAGREEMENT_PENALTY = 2.0
 #: Candidates that learned compete with those that only know a classical partition under views with so many
-#: times the noise: under less, groups of very unequal size are cut.
+#: times the noise.
 NOISE_OF_COMPARISON = 2.0
 #: Steps in which a network learns a partition.
 PARTITION_STEPS = 100
