@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_without_labels_it_is_kmeans(blobs: Any) -> None:
     assert metrics.accuracy(blobs[1], model.labels_) > 0.99 and len(model.classes_) == 0
 
 
+def test_labels_spread_to_rows_that_no_path_reaches() -> None:
+    X, y = make_blobs([340, 330, 330], centers=[[0, 0], [20, 0], [10, 17]], random_state=0)
+    apart = np.concatenate([X, X[y == 2] + [0, 60]])  # a fourth group without any label, nearest to the third
+    truth = np.concatenate([y, np.full(330, 2)])
+    shown = np.concatenate([hide(y, 200), np.full(330, -1)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = LabelSpreading(3, random_state=0).fit(apart, shown)
+    assert (model.labels_ == truth).all()
+    np.testing.assert_array_equal(model.predict(apart), model.labels_)
+
+
 def test_label_spreading_is_scikit_learns(digits: Any) -> None:
     X, y = digits
     shown = hide(y, 5)
@@ -133,7 +146,7 @@ def test_few_labels_are_enough_for_digits(kind: Any, digits: Any) -> None:
     shown = hide(10 * y + 3, 12)
     model = kind(5, random_state=0)
     if kind in (SupervisedOnly, FixMatch):
-        model.set_params(steps=150, device="cpu", augmentation=Affine(rotate=0.1, scale=0.05, shear=0.05))
+        model.set_params(steps=250, device="cpu", augmentation=Affine(rotate=0.1, scale=0.05, shear=0.05))
     model.fit(X, shown)
     hidden = shown == -1
     np.testing.assert_array_equal(model.classes_, 10 * np.arange(5) + 3)

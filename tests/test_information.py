@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
-from sklearn.metrics import mutual_info_score
+from sklearn.metrics import cohen_kappa_score, mutual_info_score
 
 from genmix.training.information import (
     component_shares,
     entropy,
     information_loss,
     mutual_information,
+    stability,
 )
 
 
@@ -156,6 +157,24 @@ def test_mutual_information_charges_disagreement_by_the_conditional_entropy() ->
     mutual = mutual_info_score(*both)
     expected = mutual - 2.5 * (scipy_entropy(shares) - mutual)
     assert float(mutual_information(first, second, 3, 2.5)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_stability_is_cohens_kappa_of_both_orders() -> None:
+    first = torch.randint(4, (2, 300), generator=generator())
+    second = torch.where(torch.rand(2, 300, generator=generator(1)) < 0.8, first, first.flip(1))
+    found = stability(first, second, 4)
+    for f, a, b in zip(found, first, second, strict=True):
+        both = torch.cat([a, b]), torch.cat([b, a])
+        assert float(f) == pytest.approx(cohen_kappa_score(*both), abs=1e-5)
+    empty = stability(first, second, 5)  # a fifth of the components has no items
+    torch.testing.assert_close(empty, found * 4 / 5)
+
+
+def test_stability_of_one_component_and_of_none_told_apart() -> None:
+    same = torch.zeros(50, dtype=torch.int64)
+    assert float(stability(same, same, 1)) == 1 and float(stability(same, same, 3)) == 0
+    labels = torch.arange(60) % 3
+    assert float(stability(labels, labels, 3)) == pytest.approx(1, abs=1e-6)
 
 
 def test_mutual_information_lies_between_zero_and_log_k() -> None:

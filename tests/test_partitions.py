@@ -11,9 +11,16 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from genmix.training import partitions
-from genmix.training.augment import AugmentedData, NeighborSwap
+from genmix.training.augment import AugmentedData, NeighborSwap, nearest_neighbors
 from genmix.training.engine import Engine
-from genmix.training.partitions import PARTITIONS, initial_components, partition
+from genmix.training.partitions import (
+    PARTITIONS,
+    initial_components,
+    merge_by_traffic,
+    neighbor_stability,
+    parted_neighbors,
+    partition,
+)
 from genmix.training.supervision import Labels
 
 CENTRES = [[0, 0], [1, 0], [0, 1]]
@@ -243,3 +250,59 @@ def test_semi_supervised_k_means_beyond_the_limit(
     assert clustered == [(40 + n_known, n_known)]
     np.testing.assert_array_equal(found[:-1], renumbered[:-1])
     assert found[-1] == known[-1]
+
+
+# ---------------------------------------------------------------- how stable a partition is
+
+
+def unequal(seed: int = 0) -> tuple[Tensor, np.ndarray]:
+    """Clear groups of 900, 80 and 20 rows."""
+    rng = np.random.RandomState(seed)
+    truth = rng.permutation(np.repeat([0, 1, 2], [900, 80, 20]))
+    means = np.array([[0, 0], [20, 0], [0, 20]])
+    return torch.from_numpy(means[truth] + rng.standard_normal((1000, 2))).float(), truth
+
+
+def cut_of(items: Tensor, truth: np.ndarray) -> np.ndarray:
+    """The large group in two, the small ones in one: what even shares ask for."""
+    return np.where(truth > 0, 2, (items[:, 0] > 0).numpy())
+
+
+def test_neighbor_stability_is_the_agreement_of_items_and_neighbours_beyond_chance() -> None:
+    items, truth = unequal()
+    neighbors = torch.from_numpy(nearest_neighbors(items.numpy(), 10, np.random.RandomState(0))[0])
+    labels = torch.from_numpy(
+        np.stack([truth, cut_of(items, truth), np.random.RandomState(1).permutation(truth)])
+    )
+    true, cut, chance = neighbor_stability(labels, neighbors, 3).tolist()
+    assert true == pytest.approx(1, abs=1e-6) and 0.9 < cut < 0.98 and abs(chance) < 0.05
+
+
+def test_parted_neighbors_tell_a_cut_from_the_groups() -> None:
+    items, truth = unequal()
+    assert parted_neighbors(items, truth, 3) == pytest.approx((0, 0), abs=1e-6)
+    cut, kmeans = parted_neighbors(items, cut_of(items, truth), 3)
+    assert cut > 0.03 and kmeans == pytest.approx(0, abs=1e-6)
+
+
+def test_parted_neighbors_look_at_a_sample_and_touch_nothing_global(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, truth = unequal()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    monkeypatch.setattr(partitions, "STABILITY_LIMIT", 300)
+    assert parted_neighbors(items, cut_of(items, truth), 3) == parted_neighbors(
+        items, cut_of(items, truth), 3
+    )
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    assert parted_neighbors(items[:20], truth[:20], 3) == (0, 0)  # too few to say
+    assert parted_neighbors(items, truth, 1) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_parts_of_one_group_are_merged_whatever_its_size(seed: int) -> None:
+    items, truth = unequal(seed)
+    neighbors = torch.from_numpy(nearest_neighbors(items.numpy(), 10, np.random.RandomState(0))[0])
+    fine = np.where(truth == 0, KMeans(7, n_init=1, random_state=seed).fit_predict(items[:, :1]), truth + 6)
+    groups = merge_by_traffic(torch.from_numpy(fine), neighbors, 3)
+    assert groups.shape == (9,) and sorted(set(groups)) == [0, 1, 2]
+    assert adjusted_rand_score(truth, groups[fine]) == 1
+    assert list(merge_by_traffic(torch.from_numpy(truth), neighbors, 3)) == [0, 1, 2]  # nothing to merge

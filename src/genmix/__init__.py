@@ -10,7 +10,11 @@ from genmix.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from genmix import datasets
-    from genmix.base.estimator import DeadComponentWarning, DuplicateComponentWarning
+    from genmix.base.estimator import (
+        DeadComponentWarning,
+        DuplicateComponentWarning,
+        UnstablePartitionWarning,
+    )
     from genmix.base.persistence import ModelFileError, load
     from genmix.dnnmm.model import DNNMixture
     from genmix.dnnmm.networks import MinMaxStep
@@ -32,6 +36,7 @@ _HOMES = {
     "NeighborSwap": "training.augment",
     "DeadComponentWarning": "base.estimator",
     "DuplicateComponentWarning": "base.estimator",
+    "UnstablePartitionWarning": "base.estimator",
     "load": "base.persistence",
     "ModelFileError": "base.persistence",
 }
@@ -58,6 +63,7 @@ __all__ = [
     "MinMaxStep",
     "ModelFileError",
     "NeighborSwap",
+    "UnstablePartitionWarning",
     "datasets",
     "load",
     "metrics",

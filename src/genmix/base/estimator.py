@@ -59,6 +59,10 @@ class DuplicateComponentWarning(UserWarning):
     """Two components share their items: the model cannot tell them apart."""
 
 
+class UnstablePartitionWarning(UserWarning):
+    """The partition parts near neighbours far more often than that of plain k-means does."""
+
+
 #: Two components whose memberships are so alike (`share_items`) count as one found twice.
 ALIKE = 0.9
 #: No loss of a training that goes well comes near this.
@@ -455,6 +459,18 @@ class BaseClusterer(ClusterMixin, BaseModel):
                 pairs += f", and {len(self.duplicate_components_) - 10} more pairs"
             text = f"components {pairs} share their items; {advice}"
             warnings.warn(text, DuplicateComponentWarning, stacklevel=_caller_level())
+
+    def _warn_of_instability(self, parted: float, by_kmeans: float) -> None:
+        """Say that components part more neighbours (`partitions.parted_neighbors`) than k-means."""
+        if parted <= 2 * by_kmeans + 0.01:
+            return
+        warnings.warn(
+            f"near neighbours are in different components {parted:.1%} as often as by chance, in those of "
+            f"k-means only {by_kmeans:.1%}: a large group may be cut. Compare with genmix.baselines.KMeans, "
+            "or try another random_state or more iterations",
+            UnstablePartitionWarning,
+            stacklevel=_caller_level(),
+        )
 
     def _warn_of_no_convergence(self, algorithm: str, what: str, earliest: int) -> None:
         """Say that `tol` was not reached; `what` is the verb of the last iteration's sentence."""

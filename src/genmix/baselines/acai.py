@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +33,9 @@ class ACAI(Pretraining):
 
     Parameters
     ----------
-    steps : int
-        Steps of autoencoder and critic. DynAE's code takes 130,000.
+    steps : int or None
+        Steps of autoencoder and critic; None takes 40 passes over the data, but no fewer than 150 steps and
+        no more than 1,500. DynAE's code takes 130,000.
     corruption : float
         As in `Pretraining`; views are corruption enough.
     augment : bool
@@ -51,7 +52,9 @@ class ACAI(Pretraining):
         their mean, 0.5, and only tells mixtures from items.
     """
 
-    steps: int = 1500
+    #: Passes over the data, and the fewest and most steps, where `steps` is None.
+    passes: ClassVar[tuple[int, int, int]] = (40, 150, 1500)
+
     corruption: Annotated[float, Interval("[0, 1)")] = 0.0
     augment: bool = True
     rebuild: str = "item"
@@ -106,9 +109,10 @@ class InterpolatingAutoencoder(Autoencoder):
         judge = FusedOptimizer(critic.parameters(), make, how.lr)
         learners: dict[str, Learner] = {"networks": self, "critic": critic}
         learners |= {"optimizer": learner, "critic_optimizer": judge}
-        for t in kept.steps(how.steps, "autoencoder", learners):
+        steps = how.count_steps(len(views.items))
+        for t in kept.steps(steps, "autoencoder", learners):
             for optimizer in (learner, judge):
-                set_falling_lr(optimizer, how, t, how.steps)
+                set_falling_lr(optimizer, how, t, steps)
             x = views.items[views.draw_index(1, how.batch_size)[0]]
             seen = views.perturb(x) if how.augment else x
             goal = x if how.rebuild == "item" else seen

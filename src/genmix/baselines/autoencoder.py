@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,9 @@ class Pretraining(Settings):
         The autoencoder sees augmented views of the items, and rebuilds the items.
     """
 
+    #: Passes over the data, and the fewest and most steps, where `steps` is None.
+    passes: ClassVar[tuple[int, int, int]] = (100, 500, 4000)
+
     hidden: tuple[PositiveInt, ...] = (500, 500, 2000)
     latent_dim: PositiveInt = 10
     layer_steps: int = 0
@@ -85,7 +88,10 @@ class Pretraining(Settings):
 
     def count_steps(self, n_items: int) -> int:
         """Count the steps end to end for so many items."""
-        return min(max(100 * n_items // self.batch_size, 500), 4000) if self.steps is None else self.steps
+        passes, fewest, most = self.passes
+        return (
+            min(max(passes * n_items // self.batch_size, fewest), most) if self.steps is None else self.steps
+        )
 
 
 #: Xie et al. 2016, section 5.3; `steps` of 256 items. Their rate of 0.1, read as one for the mean error of an

@@ -22,6 +22,9 @@ from genmix.baselines.baseline import Baseline
 from genmix.training.engine import Engine
 from genmix.training.supervision import seeded_centers, seeded_kmeans
 
+#: Starts of k-means by k-means++, of which the best is kept.
+STARTS = 10
+
 Covariance = Literal["full", "tied", "diag", "spherical"]
 
 
@@ -130,7 +133,7 @@ class KMeans(_Centers):
         self,
         n_components: PositiveInt = 2,
         *,
-        n_init: PositiveInt = 10,
+        n_init: PositiveInt = STARTS,
         scaling: str = "auto",
         random_state: Any = None,
     ) -> None:
@@ -170,6 +173,8 @@ class KMeans(_Centers):
 
 class SemiSupervisedKMeans(_Centers):
     """K-means with labels for a part of the items (Basu, Banerjee & Mooney, ICML 2002).
+
+    Without any it is `KMeans`, best of ten starts.
 
     Parameters
     ----------
@@ -226,15 +231,18 @@ class SemiSupervisedKMeans(_Centers):
 
         X, points, run = self._begin(X)
         known = self._read_labels(y, len(X))
-        k, given = self.n_components, np.full(len(X), -1) if known is None else known
-        if self.constrained:
-            found, centers, n_iter = seeded_kmeans(points, given, k, run.numpy_state)
+        k = self.n_components
+        if known is None:
+            lloyd = Lloyd(k, n_init=STARTS, random_state=run.seed()).fit(points)
+            found, centers, n_iter = lloyd.labels_, lloyd.cluster_centers_, lloyd.n_iter_
+        elif self.constrained:
+            found, centers, n_iter = seeded_kmeans(points, known, k, run.numpy_state)
         else:
-            first = seeded_centers(points, given, k, run.numpy_state)
+            first = seeded_centers(points, known, k, run.numpy_state)
             lloyd = Lloyd(k, init=first, n_init=1).fit(points)
             found, centers, n_iter = lloyd.labels_, lloyd.cluster_centers_, lloyd.n_iter_
         self._keep(points, found, centers)
-        self._finish(X, n_iter, n_iter < 300, given if self.constrained else None)
+        self._finish(X, n_iter, n_iter < 300, known if self.constrained else None)
         return self
 
 

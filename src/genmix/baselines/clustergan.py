@@ -27,9 +27,17 @@ from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, 
 from genmix.baselines.coders import kmeans_centers
 from genmix.nn.adversarial import Adversarial
 from genmix.nn.build import network_choices, network_outputs, recalibrate
-from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
+from genmix.training.augment import (
+    Affine,
+    AugmentedData,
+    ColorJitter,
+    NeighborSwap,
+    nearest_neighbors,
+    resolve_augmentation,
+)
 from genmix.training.checkpoint import Checkpoint, give_tensors, take_tensors
 from genmix.training.engine import Engine
+from genmix.training.partitions import NEIGHBORS, merge_by_traffic, neighbor_stability, parted_neighbors
 from genmix.training.supervision import Labels
 
 
@@ -37,7 +45,9 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     """Clusters of the latent space of a GAN, found by an encoder that inverts the generator.
 
     Without labels the clusters are those of k-means among the codes ``[z_n, softmax(z_c)]`` of the data, as
-    in the published code, numbered like the components of the generator that they agree with best. Labels
+    in the published code, numbered like the components of the generator that they agree with best. It draws
+    its components alike, so one that is much larger than the others fills several of them; `overcluster` puts
+    its clusters together again (`sample` still draws from the generator's own components). Labels
     for a part of the data bind component k to class k, and the largest of z_c is an item's component
     (``ClusterGAN_ss`` of Pande & Awate 2020).
 
@@ -70,6 +80,10 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         Generator steps of an iteration.
     max_iter : int
         Iterations.
+    overcluster : int
+        Without labels k-means also looks for so many times K clusters, of which those that share most of
+        their items' nearest neighbours are put together until K are left. Of both partitions the one is kept
+        in which items and their neighbours agree better (`information.stability`). 1: k-means of K.
     networks : str, dict or callable
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
@@ -88,8 +102,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         Cluster of each item of the data fitted; the given component where a label was given.
     classes_ : ndarray
         The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
-    centers_ : ndarray [K, L + K] or [K, K] or None
-        Centres of k-means among the codes; None with labels.
+    centers_ : ndarray [M, L + K] or [M, K] or None
+        Centres of k-means among the codes, M = K or `overcluster` times as many; None with labels.
     variance_ : float
         Mean square distance of the codes of the data to the nearest centre, a dimension: `predict_proba` is
         that of equally likely Gaussians of this variance around the centres. With labels it is the softmax of
@@ -134,6 +148,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             "ema_decay": 0.0,
             "steps_per_iteration": 1000,
             "max_iter": 500,
+            "overcluster": 1,
             "networks": PUBLISHED,
             "augmentation": None,
         },
@@ -152,6 +167,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         batch_size: PositiveInt = 64,
         steps_per_iteration: PositiveInt = 100,
         max_iter: PositiveInt = 50,
+        overcluster: PositiveInt = 3,
         networks: Any = "auto",
         augmentation: Any = "auto",
         scaling: str = "auto",
@@ -171,6 +187,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self.batch_size = batch_size
         self.steps_per_iteration = steps_per_iteration
         self.max_iter = max_iter
+        self.overcluster = overcluster
         self.networks = networks
         self.augmentation = augmentation
         self.scaling = scaling
@@ -237,6 +254,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self._cluster(items.cpu(), run)
         self.converged_ = True
         self._conclude(X, items.cpu(), known)
+        if known is None:
+            self._warn_of_instability(*parted_neighbors(items, self.labels_, self.n_components))
         return self
 
     # ------------------------------------------------------------------ before and after the training
@@ -293,19 +312,43 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
 
     def _cluster(self, items: Tensor, run: Engine) -> None:
         """K-means among the codes, unless labels say which component is which."""
-        self.centers_, self.variance_ = None, 1.0
+        self.centers_, self._groups, self.variance_ = None, None, 1.0
         codes = self._codes(items)
         if not torch.isfinite(codes).all():
             raise FloatingPointError("training diverged in its last step; lower the learning rate")
         if len(self.classes_):
             return
         codes = codes if self.beta_n else codes[:, -self.n_components :]
-        found = kmeans_centers(codes, self.n_components, run)[0].cpu().double().numpy()
-        # Centre k is the one of component k of the generator, as far as they agree.
-        component = linear_sum_assignment(-found[:, -self.n_components :])[1]
-        self.centers_ = found[np.argsort(component)]
+        centers, part = kmeans_centers(codes, self.n_components, run)
+        groups = np.arange(self.n_components)
+        if (fine := self._fine_clusters(codes, items, part, run)) is not None:
+            centers, groups = fine
+        found, k = centers.cpu().double().numpy(), self.n_components
+        # Cluster k is the one of component k of the generator, as far as they agree.
+        middle = np.stack([found[groups == g, -k:].mean(0) for g in range(k)])
+        component = linear_sum_assignment(-middle)[1][groups]
+        order = np.argsort(component, kind="stable")
+        self.centers_, self._groups = found[order], component[order]
         square = torch.cdist(codes, torch.from_numpy(self.centers_)).square().amin(1)
         self.variance_ = max(float(square.mean()) / codes.shape[1], 1e-12)
+
+    def _fine_clusters(
+        self, codes: Tensor, items: Tensor, part: Tensor, run: Engine
+    ) -> tuple[Tensor, np.ndarray] | None:
+        """Centres of `overcluster` times K clusters and the groups they form, if that is more stable.
+
+        None where the partition `part` ``[N]`` by K centres is at least as stable.
+        """
+        k, count = self.n_components, min(self.overcluster * self.n_components, len(items) // 10)
+        if count <= k or k == 1:
+            return None
+        found = nearest_neighbors(items.flatten(1).numpy(), NEIGHBORS, run.numpy_state)[0]
+        neighbors = torch.from_numpy(found)
+        centers, fine = kmeans_centers(codes, count, run)
+        groups = merge_by_traffic(fine, neighbors, k)
+        both = torch.stack([part, torch.from_numpy(groups)[fine]])
+        plain, merged = neighbor_stability(both, neighbors, k).tolist()
+        return (centers, groups) if merged > plain else None
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -358,7 +401,12 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             return np.asarray(out[:, self.latent_dim :].log_softmax(-1).numpy())
         centers = torch.from_numpy(self.centers_)
         codes = self._codes(items)[:, -centers.shape[1] :]
-        return np.asarray(-(codes[:, None] - centers).square().sum(-1).numpy() / (2 * self.variance_))
+        scores = -(codes[:, None] - centers).square().sum(-1).numpy() / (2 * self.variance_)
+        groups = self._groups
+        if groups is None or len(groups) == self.n_components:
+            return np.asarray(scores)
+        parts = [scores[:, groups == k] for k in range(self.n_components)]
+        return np.stack([np.logaddexp.reduce(part, axis=1) for part in parts], 1)
 
     def _decode(self, z: Tensor) -> Tensor:
         network = self._networks["generator"]
@@ -375,10 +423,18 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     def _space(self) -> LatentSpace:
         return LatentSpace(self.n_components, self.latent_dim, self.spread)
 
+    #: Component of each of `centers_`; None, as in models of old, where centre k is that of component k.
+    _groups: np.ndarray | None = None
+
     def _fitted(self) -> dict[str, Any]:
         k = self.n_components
-        centers = array(k, k) | array(k, self._n_features_out) | None
-        return {**super()._fitted(), "centers_": centers, "variance_": PositiveFloat}
+        n = k if self._groups is None else len(self._groups)
+        return {
+            **super()._fitted(),
+            "centers_": array(n, k) | array(n, self._n_features_out) | None,
+            "_groups": array(None, within=f"[0, {k - 1}]", dtype="int64") | None,
+            "variance_": PositiveFloat,
+        }
 
     def _tensors(self) -> dict[str, Tensor]:
         return self._networks.state_dict()

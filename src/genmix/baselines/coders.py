@@ -22,6 +22,7 @@ from genmix.baselines.baseline import Baseline
 from genmix.training.augment import Affine, AugmentedData, ColorJitter, NeighborSwap, resolve_augmentation
 from genmix.training.checkpoint import Checkpoint
 from genmix.training.engine import Engine
+from genmix.training.partitions import parted_neighbors
 
 Folder = str | os.PathLike[str] | None
 
@@ -268,6 +269,8 @@ class CodeClusterer(Coder, Baseline):
         self._centers = centers.detach().cpu()
         self._networks.freeze()
         self._conclude(X, views.items.cpu(), known)
+        if known is None:
+            self._warn_of_instability(*parted_neighbors(views.items, self.labels_, self.n_components))
 
     def _log_proba(self, items: Tensor) -> np.ndarray:
         return np.asarray(self._scores(self._codes(items)).numpy())

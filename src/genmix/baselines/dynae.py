@@ -197,8 +197,9 @@ class DynAE(CodeClusterer):
     balanced : bool
         All clusters draw their unconflicted items with the same weight in all. If not, as published, a
         cluster of few such items can be drawn into others, all of it.
-    update_interval : int
-        Steps between two counts of the conflicted items.
+    update_interval : int or None
+        Steps between two counts of the conflicted items; None is four passes over the data, but no fewer than
+        10 steps and no more than the published 140.
     batch_size : int
         Items of a step, and labelled ones beside them.
     optimizer : {"adam", "sgd"}
@@ -264,7 +265,7 @@ class DynAE(CodeClusterer):
         kappa: PositiveFloat = 3.0,
         gamma: float = 100.0,
         balanced: bool = True,
-        update_interval: PositiveInt = 140,
+        update_interval: PositiveInt | None = None,
         batch_size: PositiveInt = 256,
         optimizer: Literal["adam", "sgd"] = "adam",
         lr: float = 3e-4,
@@ -360,7 +361,8 @@ class DynAE(CodeClusterer):
         net, known = self._networks, labels.component
         centers, betas = course.centers, course.betas
         total = torch.zeros((), device=known.device)
-        for _ in range(self.update_interval):
+        steps = self.count_steps(len(views.items))
+        for _ in range(steps):
             index = views.draw_index(1, self.batch_size)[0]
             if len(labels.index):  # few labels would hardly be heard among all items
                 index = torch.cat([index, labels.draw_index(1, self.batch_size, views.engine.generator)[0]])
@@ -373,7 +375,11 @@ class DynAE(CodeClusterer):
             loss = loss + self.gamma * weighted_error(net.decode(z), image, weight)
             optimizer.step(loss)
             total += loss.detach()
-        return float(total) / self.update_interval
+        return float(total) / steps
+
+    def count_steps(self, n_items: int) -> int:
+        """Count the steps between two counts of the conflicted of so many items."""
+        return self.update_interval or min(max(4 * n_items // self.batch_size, 10), 140)
 
     def _find_centers(self, items: Tensor, component: np.ndarray | None, run: Engine) -> Centers:
         """Items nearest to the means of their parts of the codes: by k-means, or as labels nearby say."""

@@ -33,6 +33,9 @@ class _Labelled(Flat):
 class LabelSpreading(_Labelled):
     """Scikit-learn's label spreading over a graph of nearest neighbours (Zhou et al., NIPS 2003).
 
+    Items that no label reaches, because no path leads there or spreading converges before, have the answer of
+    the nearest item that one reaches.
+
     Parameters
     ----------
     n_components : int
@@ -104,8 +107,7 @@ class LabelSpreading(_Labelled):
             warnings.simplefilter("ignore", ConvergenceWarning)  # `converged_` says it
             warnings.simplefilter("ignore", RuntimeWarning)  # items that no label reaches: 0 / 0
             model.fit(points, known)
-        spread = np.nan_to_num(model.label_distributions_)
-        spread[spread.sum(1) == 0] = 1 / len(self.classes_)
+        spread = _spread_to_all(points, np.nan_to_num(model.label_distributions_))
         self._arrays |= {"points": points, "spread": spread, "neighbors": np.array([count])}
         self._finish(X, model.n_iter_, model.n_iter_ < self.max_iter, known)
         return self
@@ -125,6 +127,17 @@ class LabelSpreading(_Labelled):
         a = self._arrays
         near = NearestNeighbors(n_neighbors=int(a["neighbors"][0])).fit(a["points"])
         return np.asarray(a["spread"][near.kneighbors(points, return_distance=False)].mean(1))
+
+
+def _spread_to_all(points: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Give items that no label has reached, rows of 0 in `spread` ``[N, C]``, the nearest reached one's."""
+    from sklearn.metrics import pairwise_distances_argmin
+
+    reached = spread.any(1)
+    if not reached.all():
+        nearest = pairwise_distances_argmin(points[~reached], points[reached])
+        spread[~reached] = spread[reached][nearest]
+    return spread
 
 
 class SelfTraining(_Labelled):

@@ -276,12 +276,13 @@ class FixMatch(SupervisedOnly):
         index = labels.draw_index(1, b, views.engine.generator)[0]
         others = views.draw_index(1, b * self.unlabelled_ratio)[0]
         x = views.items[others]
-        with torch.no_grad():
-            sure, target = self._logits(views.perturb(x)).softmax(1).max(1)
-        both = torch.cat([views.perturb(views.items[index]), self._strong_views.perturb(x)])
-        logits = self._logits(both)  # one pass: batch normalisation sees labelled and unlabelled items alike
-        supervised = F.cross_entropy(logits[:b], labels.component[index])
-        wrong = F.cross_entropy(logits[b:], target, reduction="none")
+        parts = [views.perturb(views.items[index]), views.perturb(x), self._strong_views.perturb(x)]
+        # One pass, as published: batch normalisation sees all alike. In one of their own, items of which
+        # nearly all are of one class are spread over the others.
+        known, weak, strong = self._logits(torch.cat(parts)).split([b, len(x), len(x)])
+        sure, target = weak.detach().softmax(1).max(1)
+        supervised = F.cross_entropy(known, labels.component[index])
+        wrong = F.cross_entropy(strong, target, reduction="none")
         return supervised + self.unlabelled_weight * (wrong * (sure >= self.threshold)).mean()
 
 

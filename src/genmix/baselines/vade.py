@@ -17,6 +17,7 @@ from genmix.baselines.baseline import Baseline
 from genmix.baselines.coders import Coder, Folder
 from genmix.baselines.variational import VariationalAutoencoder
 from genmix.training.engine import FusedOptimizer
+from genmix.training.partitions import parted_neighbors
 
 #: The learning rate grows over so many steps. That is ours: with Adam's full first steps, a pass undoes
 #: half of the start's assignments.
@@ -180,6 +181,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         kept.end()
         net.freeze()
         self._conclude(X, items.cpu())
+        self._warn_of_instability(*parted_neighbors(items, self.labels_, self.n_components))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -39,7 +39,7 @@ from genmix.training.infomax import (
 )
 from genmix.training.information import component_shares
 from genmix.training.legacy import upgrade_dnnmm
-from genmix.training.partitions import initial_components
+from genmix.training.partitions import initial_components, parted_neighbors
 from genmix.training.run import Run
 from genmix.training.supervision import Labels, check_sample_weight, encode_labels
 
@@ -399,6 +399,8 @@ class DNNMixture(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseMixture)
             self.labels_[labels.index.cpu().numpy()] = labels.component[labels.index].cpu().numpy()
         self.dead_components_ = np.flatnonzero(np.bincount(self.labels_, minlength=K) == 0).tolist()
         self._warn_of_components("stand for no data")
+        if labels is None:
+            self._warn_of_instability(*parted_neighbors(data.items, self.labels_, K))
         self._warn_of_no_convergence("MinMax+EM", "changed", settings.m_step.min_iter)
 
     # ------------------------------------------------------------------ the fitted model

@@ -53,7 +53,7 @@ from genmix.training.infomax import (
 )
 from genmix.training.information import component_shares
 from genmix.training.legacy import upgrade_ganmm
-from genmix.training.partitions import initial_components
+from genmix.training.partitions import initial_components, parted_neighbors
 from genmix.training.run import Run
 
 ROLES = ("generator", "critic", "classifier")
@@ -409,6 +409,7 @@ class GANMixture(BaseMixture):
         dead = gans.collapsed_components[best * K : (best + 1) * K].cpu().numpy() | (self.weights_ == 0)
         self.dead_components_ = np.flatnonzero(dead).tolist()
         self._warn_of_components("stand for no data or generate one item only")
+        self._warn_of_instability(*parted_neighbors(data.items, self.labels_, K))
         epsilon, last_change = self.history_[-1].get("epsilon", 0.0), gans.step.last_change
         self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", last_change)
 

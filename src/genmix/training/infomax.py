@@ -23,14 +23,14 @@ from genmix.nn.adversarial import adam
 from genmix.nn.build import copy_networks
 from genmix.training.augment import AugmentedData, are_images
 from genmix.training.engine import AveragedNetwork, Engine, FusedOptimizer, Stateful
-from genmix.training.information import information_loss, mutual_information
+from genmix.training.information import information_loss, mutual_information, stability
 from genmix.training.partitions import PARTITIONS, partition
 from genmix.training.supervision import Labels
 
 #: Price of two views in different components when restarts and candidates are compared.
 DISAGREEMENT_PENALTY = 2.0
 #: Candidates that learned compete with those that only know a classical partition under views with so many
-#: times the noise: under less, groups of very unequal size are cut.
+#: times the noise.
 NOISE_OF_COMPARISON = 2.0
 #: Steps in which a network learns a partition.
 PARTITION_STEPS = 100
@@ -303,36 +303,51 @@ def fit_partition(net: MultiHeadNetwork, components: Tensor, data: AugmentedData
 
 
 @torch.no_grad()
-def view_mutual_information(
-    assign: Callable[[Tensor], Tensor],
-    data: AugmentedData,
-    n_components: int,
-    batches: int = 16,
-    batch_size: int = 1024,
+def viewed_components(
+    assign: Callable[[Tensor], Tensor], data: AugmentedData, batches: int = 16, batch_size: int = 1024
 ) -> Tensor:
-    """How much two views' components tell about each other (`mutual_information`) on a sample of the data.
+    """Components of two views of a sample of the items.
 
     Parameters
     ----------
     assign : callable
-        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, judged on the same
+        Maps items ``[B, *item_shape]`` to components ``[..., B]`` of several contenders, which see the same
         views.
     data : AugmentedData
         Items and augmentation.
-    n_components : int
-        K.
     batches, batch_size : int
         Size of the sample, at most 8 pairs an item.
 
     Returns
     -------
-    Tensor [...]
+    Tensor of int64 [2, ..., P]
     """
     n_pairs = min(batches * batch_size, 8 * len(data.items))  # more pairs say little more of few items
     size = min(batch_size, n_pairs)
     drawn = [data.draw(1, size)[1][:, 0] for _ in range(n_pairs // size)]
-    pairs = torch.cat([torch.stack([assign(view) for view in views]) for views in drawn], -1)
+    return torch.cat([torch.stack([assign(view) for view in views]) for views in drawn], -1)
+
+
+def view_mutual_information(
+    assign: Callable[[Tensor], Tensor], data: AugmentedData, n_components: int, *sample: int
+) -> Tensor:
+    """How much two views' components tell about each other, ``[...]`` (`information.mutual_information`).
+
+    Arguments but K are those of `viewed_components`.
+    """
+    pairs = viewed_components(assign, data, *sample)
     return mutual_information(pairs[0], pairs[1], n_components, DISAGREEMENT_PENALTY)
+
+
+def view_stability(
+    assign: Callable[[Tensor], Tensor], data: AugmentedData, n_components: int, *sample: int
+) -> Tensor:
+    """How well items keep their component between two views, ``[...]`` (`information.stability`).
+
+    Arguments but K are those of `viewed_components`.
+    """
+    pairs = viewed_components(assign, data, *sample)
+    return stability(pairs[0], pairs[1], n_components)
 
 
 def pretrain_infomax(
@@ -346,8 +361,9 @@ def pretrain_infomax(
     """Train candidates by information maximisation and keep the best one for each restart.
 
     For each restart P candidates that know a classical partition, and others of random weights, learn by
-    information maximisation. The one whose views agree best then competes with the P as they were before,
-    under noisier views. All is judged by `view_mutual_information`.
+    information maximisation; the one whose views tell most about each other (`view_mutual_information`) goes
+    on. It then competes with the P as they were before, under noisier views, by `view_stability`: what was
+    learned prefers groups of even size, and would win by cutting large ones if the same were asked again.
 
     Parameters
     ----------
@@ -385,16 +401,17 @@ def pretrain_infomax(
     _learn(
         candidates, data, init, init.screening_steps or init.steps, labels, anneal=not init.screening_steps
     )
-    best = _best_head(data, n_components, restarts, candidates)
+    best = _best_head(view_mutual_information, data, n_components, restarts, candidates)
     net = make_stack(restarts)
     _take_heads(net, best, restarts, candidates)
     if init.screening_steps:
         net.head = None  # all its heads learn on
         _learn(net, data, init, init.steps - init.screening_steps, labels, anneal=True)
-        _take_heads(net, _best_head(data, n_components, restarts, net), restarts, net)
+        best = _best_head(view_mutual_information, data, n_components, restarts, net)
+        _take_heads(net, best, restarts, net)
     if classical:
         noisy = data.with_noise(NOISE_OF_COMPARISON)
-        best = _best_head(noisy, n_components, restarts, net, *classical)
+        best = _best_head(view_stability, noisy, n_components, restarts, net, *classical)
         _take_heads(net, best, restarts, net, *classical)
     return net
 
@@ -436,15 +453,21 @@ def _partitions(
     return torch.from_numpy(np.stack(parts)).to(data.items.device)
 
 
-def _best_head(data: AugmentedData, n_components: int, restarts: int, *nets: MultiHeadNetwork) -> Tensor:
-    """Find the head, among all of all networks of a restart, whose views agree best: its number ``[R]``."""
+def _best_head(
+    score: Callable[..., Tensor],
+    data: AugmentedData,
+    n_components: int,
+    restarts: int,
+    *nets: MultiHeadNetwork,
+) -> Tensor:
+    """Find the head of best score among all of all networks of a restart: its number ``[R]``."""
 
     def assign(items: Tensor) -> Tensor:  # [R, heads of all networks, B]
         return torch.cat(
             [net.head_labels(items).flatten(0, 1).unflatten(0, (restarts, -1)) for net in nets], 1
         )
 
-    return view_mutual_information(assign, data, n_components).argmax(1)
+    return score(assign, data, n_components).argmax(1)
 
 
 def _take_heads(target: MultiHeadNetwork, best: Tensor, restarts: int, *nets: MultiHeadNetwork) -> None:

@@ -76,6 +76,42 @@ def information_loss(
     )
 
 
+def _joint_shares(first: Tensor, second: Tensor, n_components: int) -> Tensor:
+    """Shares ``[..., K, K]`` of the pairs of components of two views, either of which may be the first."""
+    k = n_components
+    both_orders = torch.cat([first * k + second, second * k + first], -1)
+    return component_shares(both_orders, k * k).unflatten(-1, (k, k))
+
+
+def stability(first: Tensor, second: Tensor, n_components: int) -> Tensor:
+    """How far items keep their component between two views: Cohen's kappa, their agreement beyond chance.
+
+    ``(P(k = k') - c) / (1 - c)`` with ``c = sum_k P(k)^2``, times the share of the K components that have
+    items. Free of labels, as `mutual_information`, but it knows no right size: nothing is gained by cutting a
+    large group in two.
+
+    Parameters
+    ----------
+    first, second : Tensor of int64 [..., N]
+        Component of each item in either view.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    Tensor [...]
+        1 where all K components have items and keep them, near 0 by chance, and 0 where one of several has
+        all.
+    """
+    joint = _joint_shares(first, second, n_components)
+    shares, agreement = joint.sum(-1), joint.diagonal(dim1=-2, dim2=-1).sum(-1)
+    if n_components == 1:
+        return agreement
+    chance = shares.square().sum(-1)
+    others = (1 - chance).clamp_min(torch.finfo(shares.dtype).eps)
+    return (agreement - chance) / others * (shares > 0).float().mean(-1)
+
+
 def mutual_information(
     first: Tensor, second: Tensor, n_components: int, disagreement_penalty: float = 0.0
 ) -> Tensor:
@@ -99,9 +135,7 @@ def mutual_information(
     Tensor [...]
         At most log K; at least 0 where the penalty is 0.
     """
-    k = n_components
-    both_orders = torch.cat([first * k + second, second * k + first], -1)
-    joint = component_shares(both_orders, k * k).unflatten(-1, (k, k))
+    joint = _joint_shares(first, second, n_components)
     marginal = joint.sum(-1)
     conditional_entropy = entropy(joint.flatten(-2)) - entropy(marginal)
     return entropy(marginal) - (1 + disagreement_penalty) * conditional_entropy

@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genmix.training.augment import AugmentedData
+from genmix.training.augment import AugmentedData, nearest_neighbors
 from genmix.training.engine import Engine
+from genmix.training.information import stability
 from genmix.training.supervision import Labels, seeded_kmeans
 
 #: Classical partitions by name.
 PARTITIONS = ("random", "kmeans", "gmm-full", "gmm-tied", "gmm-diag", "spectral")
 #: More rows are partitioned by a random sample of so many; the others go where a model of it puts them.
 ROW_LIMIT = 50_000
+#: Near neighbours of an item, and rows of a sample, by which a partition is judged (`parted_neighbors`).
+NEIGHBORS, STABILITY_LIMIT = 10, 1000
 #: Items of more numbers are reduced to so many principal components before a covariance is estimated.
 COLUMN_LIMIT, N_PRINCIPAL = 256, 64
 
@@ -124,6 +127,97 @@ def _connected(graph: Any, points: np.ndarray) -> Any:
             columns.append(outside[nearest[closest]])
         links = csr_matrix((np.ones(count), (rows, columns)), shape=graph.shape)
         graph = graph.maximum(links).maximum(links.T)
+
+
+def neighbor_stability(labels: Tensor, neighbors: Tensor, n_components: int) -> Tensor:
+    """How often items and their nearest neighbours have one component, beyond chance (`stability`).
+
+    Parameters
+    ----------
+    labels : Tensor of int64 [..., N]
+        Component of each item.
+    neighbors : Tensor of int64 [N, n]
+        Nearest neighbours of each item.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    Tensor [...]
+    """
+    own = labels[..., None].expand(*labels.shape, neighbors.shape[1])
+    return stability(own.flatten(-2), labels[..., neighbors].flatten(-2), n_components)
+
+
+def parted_neighbors(items: Tensor, labels: np.ndarray, n_components: int) -> tuple[float, float]:
+    """How often near neighbours are parted by components, and how often by k-means of the same items.
+
+    Parameters
+    ----------
+    items : Tensor [N, *item_shape]
+        Scaled items; of more than `STABILITY_LIMIT` the same random sample is taken each time.
+    labels : ndarray of int64 [N]
+        Component of each item.
+    n_components : int
+        K.
+
+    Returns
+    -------
+    components, kmeans : float
+        ``1 - stability``: 0 where neighbours always agree, 1 by chance. Both 0 where items are too few to
+        say: fewer than `NEIGHBORS` a component.
+    """
+    from sklearn.cluster import KMeans
+
+    rng = np.random.RandomState(0)  # the fit's own random numbers stay what they are
+    rows = rng.permutation(len(items))[:STABILITY_LIMIT]
+    if n_components == 1 or len(rows) < NEIGHBORS * n_components:
+        return 0.0, 0.0
+    points = items[torch.from_numpy(rows)].flatten(1).cpu().numpy()
+    neighbors, _ = nearest_neighbors(points, NEIGHBORS, rng)
+    plain = KMeans(n_components, n_init=3, random_state=0).fit_predict(points)
+    both = torch.from_numpy(np.stack([labels[rows], plain]).astype(np.int64))
+    own, kmeans = (1 - neighbor_stability(both, torch.from_numpy(neighbors), n_components)).tolist()
+    return own, kmeans
+
+
+def merge_by_traffic(labels: Tensor, neighbors: Tensor, n_components: int) -> np.ndarray:
+    """Merge the parts of a fine partition that share most of their neighbours, until K are left.
+
+    The parts of one group touch each other, those of different groups hardly do, whatever their sizes. The
+    pair of largest traffic ``J_ij / min(m_i, m_j)`` is merged first, with J the pairs of an item of one and a
+    nearest neighbour in the other, and m the pairs of a part with any.
+
+    Parameters
+    ----------
+    labels : Tensor of int64 [N]
+        Part of each item, 0 to M - 1.
+    neighbors : Tensor of int64 [N, n]
+        Nearest neighbours of each item.
+    n_components : int
+        K, at most M.
+
+    Returns
+    -------
+    ndarray of int64 [M]
+        New part, 0 to K - 1, of each old one.
+    """
+    part, fine = labels.cpu().numpy(), int(labels.max()) + 1
+    traffic = np.zeros((fine, fine))
+    np.add.at(traffic, (part[:, None], part[neighbors.cpu().numpy()]), 1)
+    traffic += traffic.T
+    group = np.arange(fine)
+    for _ in range(fine - n_components):
+        left = np.unique(group)
+        joint = traffic[np.ix_(left, left)]
+        size = joint.sum(1)
+        ratio = np.triu(joint / np.maximum(np.minimum(size[:, None], size), 1), 1)
+        ratio[np.tril_indices(len(left))] = -1
+        first, second = (left[i] for i in np.unravel_index(ratio.argmax(), ratio.shape))
+        group[group == second] = first
+        traffic[first] += traffic[second]
+        traffic[:, first] += traffic[:, second]
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
 def initial_components(
