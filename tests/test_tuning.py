@@ -141,6 +141,18 @@ def test_a_choice_that_was_being_tried_when_the_process_died_is_tried_again(
     assert sorted(t.parameters["n_components"] for t in found.trials if t.score == t.score) == [3, 4, 5]
 
 
+def test_a_study_whose_last_line_was_cut_short_goes_on(
+    tmp_path: Path, groups: tuple[np.ndarray, np.ndarray]
+) -> None:
+    X, y = groups
+    path, lines = tmp_path / "study.log", []
+    tune(template(), X, y, n_components=[3, 4], study=path, echo=lines.append)
+    path.write_bytes(path.read_bytes()[:-30])  # the end of the last trial
+    for expected in (3, 3):
+        tuned = tune(template(), X, y, n_components=[3, 4], study=path, echo=lines.append)
+        assert len(lines) == expected and {t.parameters["n_components"] for t in tuned.trials} == {3, 4}
+
+
 @pytest.mark.parametrize(
     "content", [b"a,b\n1,2\n", b"{}\n", b"[0]\n", b"\xff\n", b"\n\n", b"[" * 100_000, None]
 )

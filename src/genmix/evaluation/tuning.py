@@ -145,7 +145,10 @@ def tune(
     if n_trials < 1:
         raise ValueError(f"n_trials={n_trials!r}: expected at least 1")
     if study is not None:
-        _check_study(Path(study))
+        check_writable(Path(study))
+        whole = _check_study(Path(study))
+        if whole is not None:  # a kill cut the last line short: Optuna would glue the next one to it
+            os.truncate(study, whole)
     held = None if y is None else hold_out(y, validation, random_state)
     if held is not None and choices[0] < len(np.unique(held.truth)):
         raise ValueError(f"n_components={choices[0]} is fewer than the {len(np.unique(held.truth))} classes")
@@ -260,13 +263,15 @@ def hold_out(y: Any, share: float, seed: int) -> HeldOut:
     return HeldOut(y, hidden, truth)
 
 
-def _check_study(path: Path) -> None:
-    """Refuse a file that Optuna would write into though it is no journal of its own."""
-    check_writable(path)
+def _check_study(path: Path) -> int | None:
+    """Refuse a file that Optuna would write into though it is no journal of its own.
+
+    Returns the bytes of its whole lines where the last one was cut short.
+    """
     if (size := len(os.fsencode(path.name))) > _LONGEST_NAME:
         raise ValueError(f"the name of the study has {size} bytes: expected at most {_LONGEST_NAME}")
     if not path.exists():
-        return
+        return None
     refusal = f"{path} is no study of genmix tune: choose a new file, or delete that one"
     if not path.is_file():
         raise ValueError(refusal)
@@ -276,12 +281,13 @@ def _check_study(path: Path) -> None:
             try:
                 code = json.loads(line)["op_code"]
             except (ValueError, RecursionError, TypeError, LookupError) as error:
-                if number and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:  # cut short by a kill
-                    return
+                if number and not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                    return file.tell() - len(line)
                 raise ValueError(refusal) from error
             if not is_whole(code) or (code != 0 and not number):  # a journal begins with its study
                 raise ValueError(refusal)
             number += 1
+    return None
 
 
 def _finished(search: Any) -> list[Trial]:
@@ -289,7 +295,9 @@ def _finished(search: Any) -> list[Trial]:
     return [
         Trial(dict(trial.params), float("nan") if trial.value is None else trial.value, seconds)
         for trial in search.trials
-        if isinstance(seconds := trial.user_attrs.get("seconds"), float) and "n_components" in trial.params
+        if trial.state.is_finished()
+        and isinstance(seconds := trial.user_attrs.get("seconds"), float)
+        and "n_components" in trial.params
     ]
 
 
