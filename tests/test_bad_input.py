@@ -121,7 +121,8 @@ NONSENSE = st.one_of(
 OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
         ("n_components", "n_init", "max_iter", "latent_dim", "batch_size", "update_interval",
-         "steps_per_iteration", "fall_every", "n_principal", "n_features", "unlabelled_ratio", "n_neighbors"),
+         "steps_per_iteration", "fall_every", "n_principal", "n_features", "unlabelled_ratio", "n_neighbors",
+         "overcluster"),
         (0, 0.5, 2.0, True, "3", [3]),
     ),
     **dict.fromkeys(("spread", "kappa", "C", "reg_covar", "reconstruction_weight"), (0, None, "1")),

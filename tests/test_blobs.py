@@ -119,5 +119,5 @@ def test_steps_follow_the_size_of_the_data() -> None:
     assert [ACAI().count_steps(n) for n in (100, 1000, 3200, 70_000)] == [150, 156, 500, 1500]
     assert ACAI(steps=7).count_steps(70_000) == 7
     assert [Pretraining().count_steps(n) for n in (100, 2560, 70_000)] == [500, 1000, 4000]
-    assert [DynAE().count_steps(n) for n in (100, 1000, 70_000)] == [10, 15, 140]
-    assert DynAE(update_interval=3).count_steps(1000) == 3
+    assert [DynAE()._count_steps(n) for n in (100, 1000, 70_000)] == [10, 15, 140]
+    assert DynAE(update_interval=3)._count_steps(1000) == 3

@@ -361,7 +361,7 @@ class DynAE(CodeClusterer):
         net, known = self._networks, labels.component
         centers, betas = course.centers, course.betas
         total = torch.zeros((), device=known.device)
-        steps = self.count_steps(len(views.items))
+        steps = self._count_steps(len(views.items))
         for _ in range(steps):
             index = views.draw_index(1, self.batch_size)[0]
             if len(labels.index):  # few labels would hardly be heard among all items
@@ -377,7 +377,7 @@ class DynAE(CodeClusterer):
             total += loss.detach()
         return float(total) / steps
 
-    def count_steps(self, n_items: int) -> int:
+    def _count_steps(self, n_items: int) -> int:
         """Count the steps between two counts of the conflicted of so many items."""
         return self.update_interval or min(max(4 * n_items // self.batch_size, 10), 140)
 
