@@ -1,7 +1,8 @@
 """Saves and checkpoints that are killed at every file operation, and folders read while they are saved to.
 
-Each is a process of its own that SIGKILL ends just before or just after its n-th operation. FUZZ_SECONDS, for
-each test, says how many are tried: in one second those that change names, in half a minute all.
+Each is a process of its own that SIGKILL ends just before or just after its n-th operation. A 25th of
+FUZZ_SECONDS, for each test, says how many are tried: in one second those that change names, in half a minute
+all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pytest
 import torch
 
 import genmix
+import guard
 from genmix.base import registry
 from genmix.base.persistence import ModelFileError, read_model
 from genmix.training import checkpoint
@@ -30,7 +32,7 @@ from genmix.training import checkpoint
 if sys.platform == "win32":
     pytest.skip("needs fork", allow_module_level=True)
 
-SECONDS = min(float(os.environ.get("FUZZ_SECONDS", "1")), 60.0)
+SECONDS = guard.SECONDS / 25
 NAMING = {"mkdir", "rmdir", "rename", "replace", "unlink", "remove", "symlink", "link"}
 OPERATIONS = {
     *NAMING,
