@@ -371,9 +371,14 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         k, count = self.n_components, min(self.overcluster * self.n_components, len(codes) // 10)
         if count <= k:
             return None
-        centers, fine = kmeans_centers(codes, count, run)
+        _, fine = kmeans_centers(codes, count, run)
+        # Neighbours vote first: parts that are whole touch only parts of their own group.
+        left, fine = vote_of_neighbors(fine, neighbors, count).unique(return_inverse=True)
+        if len(left) < k:
+            return None
+        centers = torch.stack([codes[fine == j].mean(0) for j in range(len(left))]).float()
         groups = merge_by_traffic(fine, neighbors, k)
-        both = torch.stack([part, torch.from_numpy(groups)[fine]])
+        both = torch.stack([vote_of_neighbors(part, neighbors, k), torch.from_numpy(groups)[fine]])
         plain, merged = neighbor_stability(both, neighbors, k).tolist()
         return (centers, fine, groups) if merged > plain else None
 
@@ -393,14 +398,15 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         another group the code is to be the nearest of its centres, and elsewhere what it is.
         """
         group = torch.from_numpy(groups)
+        apart = torch.cdist(codes, centers.double())
         before = group[part]
-        voted = vote_of_neighbors(before, neighbors, self.n_components)
-        moved = voted != before
+        voted = vote_of_neighbors(before, neighbors, self.n_components, rounds=20)
+        part = apart.argmin(1)
+        moved = voted != group[part]
         steps = round(LESSON * len(self.history_) * self.steps_per_iteration)
         if not moved.any() or not steps or len(voted.unique()) < len(before.unique()):
             return codes, centers  # nothing to learn, or a group too small for a vote
-        apart = torch.cdist(codes, centers.double()).masked_fill(group != voted[:, None], torch.inf)
-        part = torch.where(moved, apart.argmin(1), part)
+        part = apart.masked_fill(group != voted[:, None], torch.inf).argmin(1)
         targets = torch.where(moved[:, None], centers.double()[part], codes).float()
         follow_codes(self._networks["encoder"], self._space, items, targets, self.batch_size, steps, run)
         codes = self._codes(items)[:, -self._clustered :]
