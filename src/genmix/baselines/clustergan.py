@@ -120,7 +120,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     classes_ : ndarray
         The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
     centers_ : ndarray [M, L + K] or [M, K] or None
-        Centres of k-means among the codes, M = K or `overcluster` times as many; None with labels.
+        Centres of k-means among the codes, M = K or at most `overcluster` times as many; None with labels.
     variance_ : float
         Mean square distance of the codes of the data to the nearest centre, a dimension: `predict_proba` is
         that of equally likely Gaussians of this variance around the centres. With labels it is the softmax of
