@@ -48,9 +48,7 @@ def test_defaults_find_clear_blobs(name: str, sizes: tuple[int, ...]) -> None:
         for labelled in {"none": (False,), "optional": (False, True), "needed": (True,)}[uses]:
             model = registry.find_class(name)(3, random_state=0)
             model.fit(X, five_labels(truth)) if labelled else model.fit(X)
-            # the GAN draws its components alike: its codes hardly tell a few rows of the large blob apart
-            least = 0.98 if name == "clustergan" else 0.99
-            assert metrics.accuracy(truth, model.labels_) >= least, (columns, labelled)
+            assert metrics.accuracy(truth, model.labels_) >= 0.99, (columns, labelled)
             assert model.dead_components_ == []
 
 
@@ -108,7 +106,7 @@ def test_codes_of_a_large_blob_are_put_together_again() -> None:
     X, truth = blobs(SIZES["unequal"], 2, seed=0)
     settings = {"ema_decay": 0.9, "max_iter": 5, "random_state": 0, "device": "cpu"}
     found = {many: ClusterGAN(3, overcluster=many, **settings).fit(X) for many in (1, 3)}
-    assert len(found[1].centers_) == 3 and len(found[3].centers_) == 9
+    assert len(found[1].centers_) == 3 < len(found[3].centers_) <= 9
     score = {many: metrics.accuracy(truth, model.labels_) for many, model in found.items()}
     assert score[3] > 0.98 > score[1] + 0.2
     np.testing.assert_array_equal(found[3].predict(X), found[3].labels_)

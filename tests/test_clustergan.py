@@ -18,7 +18,7 @@ from torch import nn
 import genmix
 from genmix import metrics
 from genmix.baselines import ClusterGAN
-from genmix.baselines.clustergan_training import ROLES, LatentSpace, Training, make_networks
+from genmix.baselines.clustergan_training import ROLES, LatentSpace, Training, follow_codes, make_networks
 from genmix.nn.adversarial import Adversarial
 from genmix.nn.stacked import StackedConv, StackedLinear
 from genmix.training.engine import Engine
@@ -216,7 +216,7 @@ def test_all_labels_unknown_is_no_labels_bit_for_bit(blobs: Any) -> None:
     assert "label_error" not in without.history_[-1] and len(with_none.classes_) == 0
 
 
-def test_classes_are_learned_from_views_of_the_labelled_items_only(blobs: Any) -> None:
+def test_the_encoder_learns_from_views_only_with_labels(blobs: Any) -> None:
     seen = []
 
     def views(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -227,11 +227,39 @@ def test_classes_are_learned_from_views_of_the_labelled_items_only(blobs: Any) -
     given = np.where(np.arange(600) % 20 == 0, y, -1)
     with_views = tiny(augmentation=views).fit(X, given)
     items = with_views.preprocessing_.apply(X)
-    assert torch.isin(torch.cat(seen, 1)[0, :, 0], items[given >= 0, 0]).all()
-    assert len(seen) == with_views.max_iter * with_views.steps_per_iteration
+    labelled, pairs = seen[::2], seen[1::2]
+    assert torch.isin(torch.cat(labelled, 1)[0, :, 0], items[given >= 0, 0]).all()
+    assert pairs[0].shape == (2, 1, 16, 2) and torch.isin(torch.cat(pairs, 2), items).all()
+    assert not torch.isin(torch.cat(pairs, 2)[0, 0, :, 0], items[given >= 0, 0]).all()
+    assert len(labelled) == len(pairs) == with_views.max_iter * with_views.steps_per_iteration
     seen.clear()
     tiny(augmentation=views).fit(X)
     assert not seen  # nothing is perturbed without labels
+
+
+def test_views_are_to_have_the_same_component(monkeypatch: pytest.MonkeyPatch) -> None:
+    players = trained(small_networks())
+    minimized: list[torch.Tensor] = []
+    monkeypatch.setattr(players.optimizer, "step", lambda loss: minimized.append(loss))
+    views = torch.randn(2, 1, 8, 5)
+    adversarial, noise, component, _ = players.train_generator(None, views)
+    one, other = (players.encode(view)[0, :, 3:].detach().double().numpy() for view in views)
+    expected = -(softmax(one, 1) * log_softmax(other, 1)).sum(1).mean()
+    whole = adversarial + 10 * noise + 10 * component + expected
+    assert float(minimized[0].detach()) == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_an_encoder_follows_codes_and_stays_frozen() -> None:
+    items, encoder = torch.randn(20, 5), small_networks()["encoder"].requires_grad_(False)
+    targets = SPACE.codes(torch.randn(20, 7))[:, -4:]
+
+    def error() -> float:
+        return float((SPACE.codes(encoder(items[None]))[0, :, -4:] - targets).square().mean())
+
+    before = error()
+    follow_codes(encoder, SPACE, items, targets, 8, 500, Engine("cpu", 0))
+    assert error() < 0.1 * before
+    assert not any(p.requires_grad or p.grad is not None for p in encoder.parameters())
 
 
 def test_more_classes_than_components_are_refused(blobs: Any) -> None:
@@ -292,10 +320,10 @@ def test_a_warm_start_that_was_stopped_leaves_what_it_began_with(
     X, model = blobs[0], tiny(warm_start=True).fit(blobs[0])
     other, train = copy.deepcopy(model).fit(X), Training.train_generator
 
-    def stop(self: Training, known: Any) -> Any:
+    def stop(self: Training, *drawn: Any) -> Any:
         if self.critic_steps == 10:
             raise KeyboardInterrupt
-        return train(self, known)
+        return train(self, *drawn)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Training, "train_generator", stop)

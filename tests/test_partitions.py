@@ -20,6 +20,7 @@ from genmix.training.partitions import (
     neighbor_stability,
     parted_neighbors,
     partition,
+    vote_of_neighbors,
 )
 from genmix.training.supervision import Labels
 
@@ -276,6 +277,16 @@ def test_neighbor_stability_is_the_agreement_of_items_and_neighbours_beyond_chan
     )
     true, cut, chance = neighbor_stability(labels, neighbors, 3).tolist()
     assert true == pytest.approx(1, abs=1e-6) and 0.9 < cut < 0.98 and abs(chance) < 0.05
+
+
+def test_neighbors_vote_on_items_that_lie_apart_from_their_group() -> None:
+    items, truth = unequal()
+    neighbors = torch.from_numpy(nearest_neighbors(items.numpy(), 10, np.random.RandomState(0))[0])
+    astray = np.random.RandomState(1).rand(1000) < 0.1
+    labels = torch.from_numpy(np.where(astray, (truth + 1) % 3, truth))
+    np.testing.assert_array_equal(vote_of_neighbors(labels, neighbors, 3).numpy(), truth)
+    tie = torch.tensor([[1, 2], [0, 2], [0, 1], [0, 1]])  # one neighbour of each component
+    assert vote_of_neighbors(torch.tensor([1, 0, 1, 1]), tie, 2, rounds=1).tolist() == [1, 1, 1, 1]
 
 
 def test_parted_neighbors_tell_a_cut_from_the_groups() -> None:

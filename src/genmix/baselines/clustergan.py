@@ -23,7 +23,14 @@ from genmix.base.preprocessing import Preprocessing, finite
 from genmix.base.restoring import array, load_weights
 from genmix.base.validation import Decay, PositiveFloat, PositiveInt
 from genmix.baselines.baseline import Baseline
-from genmix.baselines.clustergan_training import PUBLISHED, ROLES, LatentSpace, Training, make_networks
+from genmix.baselines.clustergan_training import (
+    PUBLISHED,
+    ROLES,
+    LatentSpace,
+    Training,
+    follow_codes,
+    make_networks,
+)
 from genmix.baselines.coders import kmeans_centers
 from genmix.nn.adversarial import Adversarial
 from genmix.nn.build import network_choices, network_outputs, recalibrate
@@ -37,7 +44,13 @@ from genmix.training.augment import (
 )
 from genmix.training.checkpoint import Checkpoint, give_tensors, take_tensors
 from genmix.training.engine import Engine
-from genmix.training.partitions import NEIGHBORS, merge_by_traffic, neighbor_stability, parted_neighbors
+from genmix.training.partitions import (
+    NEIGHBORS,
+    merge_by_traffic,
+    neighbor_stability,
+    parted_neighbors,
+    vote_of_neighbors,
+)
 from genmix.training.supervision import Labels
 
 
@@ -47,9 +60,11 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     Without labels the clusters are those of k-means among the codes ``[z_n, softmax(z_c)]`` of the data, as
     in the published code, numbered like the components of the generator that they agree with best. It draws
     its components alike, so one that is much larger than the others fills several of them; `overcluster` puts
-    its clusters together again (`sample` still draws from the generator's own components). Labels
-    for a part of the data bind component k to class k, and the largest of z_c is an item's component
-    (``ClusterGAN_ss`` of Pande & Awate 2020).
+    its clusters together again (`sample` still draws from the generator's own components). The encoder has
+    seen no real item by then; it ends with learning codes by which items are of the group of most of their
+    nearest neighbours. Labels for a part of the data bind component k to class k, and the largest of z_c is
+    an item's component (``ClusterGAN_ss`` of Pande & Awate 2020); ours also learns that two views of any item
+    have the same component.
 
     The defaults make it quick on a CPU: networks with a quarter of the published channels, the non-saturating
     loss with R1, one critic step a generator step and an averaged encoder. ``preset("clustergan-2019")`` has
@@ -83,13 +98,15 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     overcluster : int
         Without labels k-means also looks for so many times K clusters, of which those that share most of
         their items' nearest neighbours are put together until K are left. Of both partitions the one is kept
-        in which items and their neighbours agree better (`information.stability`). 1: k-means of K.
+        in which items and their neighbours agree better (`information.stability`), and the encoder then
+        learns from it. 1: k-means of K, and no more.
     networks : str, dict or callable
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
         ``(in_shape, out_dim) -> nn.Module`` for "generator", "encoder" and "critic".
     augmentation : "auto", Affine, ColorJitter, NeighborSwap, None or callable
-        Views of the labelled items, from which the encoder learns the classes; no other item is perturbed.
+        With labels: views of the labelled items, from which the encoder learns the classes, and two of any
+        item, on whose component it is to agree; None for the items themselves and the labels only.
     warm_start : bool
         Go on from the fitted networks when `fit` is called again on items of the same shape: twice ten
         iterations end where twenty do, bit for bit. A model loaded from a folder goes on with new optimisers.
@@ -103,7 +120,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     classes_ : ndarray
         The classes in `y`: component k stands for ``classes_[k]``. Components beyond them were discovered.
     centers_ : ndarray [M, L + K] or [M, K] or None
-        Centres of k-means among the codes, M = K or `overcluster` times as many; None with labels.
+        Centres of k-means among the codes, M = K or at most `overcluster` times as many; None with labels.
     variance_ : float
         Mean square distance of the codes of the data to the nearest centre, a dimension: `predict_proba` is
         that of equally likely Gaussians of this variance around the centres. With labels it is the softmax of
@@ -243,7 +260,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             for _ in range(self.steps_per_iteration):
                 for _ in range(players.objective.critic_steps):
                     losses[0] += players.train_critic(items) / players.objective.critic_steps
-                losses[1:] += players.train_generator(self._draw_known(views, labels))
+                losses[1:] += players.train_generator(*self._draw_views(views, labels))
             values = dict(zip(LOSSES, (losses / self.steps_per_iteration).tolist(), strict=True))
             if labels is None:
                 del values["label_error"]
@@ -260,12 +277,15 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
 
     # ------------------------------------------------------------------ before and after the training
 
-    def _draw_known(self, views: AugmentedData, labels: Labels | None) -> tuple[Tensor, Tensor] | None:
-        """Draw views of labelled items and their components."""
+    def _draw_views(
+        self, views: AugmentedData, labels: Labels | None
+    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None]:
+        """Draw views of labelled items and their components, and two views of each of any items."""
         if labels is None:
-            return None
+            return None, None
         index = labels.draw_index(1, self.batch_size, views.engine.generator)
-        return views.perturb(views.items[index]), labels.component[index[0]]
+        known = views.perturb(views.items[index]), labels.component[index[0]]
+        return known, None if self.augmentation is None else views.draw(1, self.batch_size)[1]
 
     def _begin(self, item_shape: tuple[int, ...], run: Engine) -> Training:
         """Make new networks, or take those fitted before."""
@@ -318,37 +338,80 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             raise FloatingPointError("training diverged in its last step; lower the learning rate")
         if len(self.classes_):
             return
-        codes = codes if self.beta_n else codes[:, -self.n_components :]
+        codes = codes[:, -self._clustered :]
         centers, part = kmeans_centers(codes, self.n_components, run)
         groups = np.arange(self.n_components)
-        if (fine := self._fine_clusters(codes, items, part, run)) is not None:
-            centers, groups = fine
-        found, k = centers.cpu().double().numpy(), self.n_components
+        if self.overcluster > 1 and self.n_components > 1 and len(items) > NEIGHBORS:
+            found = nearest_neighbors(items.flatten(1).numpy(), NEIGHBORS, run.numpy_state)[0]
+            neighbors = torch.from_numpy(found)
+            if (fine := self._fine_clusters(codes, neighbors, part, run)) is not None:
+                centers, part, groups = fine
+            codes, centers = self._follow_neighbors(items, codes, centers, part, groups, neighbors, run)
+        places, k = centers.cpu().double().numpy(), self.n_components
         # Cluster k is the one of component k of the generator, as far as they agree.
-        middle = np.stack([found[groups == g, -k:].mean(0) for g in range(k)])
+        middle = np.stack([places[groups == g, -k:].mean(0) for g in range(k)])
         component = linear_sum_assignment(-middle)[1][groups]
         order = np.argsort(component, kind="stable")
-        self.centers_, self._groups = found[order], component[order]
+        self.centers_, self._groups = places[order], component[order]
         square = torch.cdist(codes, torch.from_numpy(self.centers_)).square().amin(1)
         self.variance_ = max(float(square.mean()) / codes.shape[1], 1e-12)
 
+    @property
+    def _clustered(self) -> int:
+        """Numbers of a code, the last of it, that k-means sees."""
+        return self._n_features_out if self.beta_n else self.n_components
+
     def _fine_clusters(
-        self, codes: Tensor, items: Tensor, part: Tensor, run: Engine
-    ) -> tuple[Tensor, np.ndarray] | None:
-        """Centres of `overcluster` times K clusters and the groups they form, if that is more stable.
+        self, codes: Tensor, neighbors: Tensor, part: Tensor, run: Engine
+    ) -> tuple[Tensor, Tensor, np.ndarray] | None:
+        """Centres and parts of `overcluster` times K clusters and the groups they form, if more stable.
 
         None where the partition `part` ``[N]`` by K centres is at least as stable.
         """
-        k, count = self.n_components, min(self.overcluster * self.n_components, len(items) // 10)
-        if count <= k or k == 1:
+        k, count = self.n_components, min(self.overcluster * self.n_components, len(codes) // 10)
+        if count <= k:
             return None
-        found = nearest_neighbors(items.flatten(1).numpy(), NEIGHBORS, run.numpy_state)[0]
-        neighbors = torch.from_numpy(found)
-        centers, fine = kmeans_centers(codes, count, run)
+        _, fine = kmeans_centers(codes, count, run)
+        # Neighbours vote first: parts that are whole touch only parts of their own group.
+        left, fine = vote_of_neighbors(fine, neighbors, count).unique(return_inverse=True)
+        if len(left) < k:
+            return None
+        centers = torch.stack([codes[fine == j].mean(0) for j in range(len(left))]).float()
         groups = merge_by_traffic(fine, neighbors, k)
-        both = torch.stack([part, torch.from_numpy(groups)[fine]])
+        both = torch.stack([vote_of_neighbors(part, neighbors, k), torch.from_numpy(groups)[fine]])
         plain, merged = neighbor_stability(both, neighbors, k).tolist()
-        return (centers, groups) if merged > plain else None
+        return (centers, fine, groups) if merged > plain else None
+
+    def _follow_neighbors(
+        self,
+        items: Tensor,
+        codes: Tensor,
+        centers: Tensor,
+        part: Tensor,
+        groups: np.ndarray,
+        neighbors: Tensor,
+        run: Engine,
+    ) -> tuple[Tensor, Tensor]:
+        """Teach the encoder that items are of the group of most of their neighbours; codes and centres then.
+
+        It never saw real items, so that the codes of unusual ones are anywhere. Where the neighbours are of
+        another group the code is to be the nearest of its centres, and elsewhere what it is.
+        """
+        group = torch.from_numpy(groups)
+        apart = torch.cdist(codes, centers.double())
+        before = group[part]
+        voted = vote_of_neighbors(before, neighbors, self.n_components, rounds=20)
+        part = apart.argmin(1)
+        moved = voted != group[part]
+        steps = round(LESSON * len(self.history_) * self.steps_per_iteration)
+        if not moved.any() or not steps or len(voted.unique()) < len(before.unique()):
+            return codes, centers  # nothing to learn, or a group too small for a vote
+        part = apart.masked_fill(group != voted[:, None], torch.inf).argmin(1)
+        targets = torch.where(moved[:, None], centers.double()[part], codes).float()
+        follow_codes(self._networks["encoder"], self._space, items, targets, self.batch_size, steps, run)
+        codes = self._codes(items)[:, -self._clustered :]
+        means = [codes[part == j].mean(0) if (part == j).any() else c for j, c in enumerate(centers)]
+        return codes, torch.stack([m.float() for m in means])
 
     # ------------------------------------------------------------------ the fitted model
 
@@ -450,6 +513,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         self._networks.eval().requires_grad_(False)
 
 
+#: Steps in which the encoder learns from the data's neighbours, as a share of those of the generator.
+LESSON = 0.3
 LOSSES = ("critic_loss", "generator_loss", "noise_error", "component_error", "label_error")
 
 __all__ = ["ClusterGAN"]

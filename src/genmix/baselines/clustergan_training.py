@@ -37,6 +37,9 @@ _OPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("critic", "conv"): {"channels": 16, "dense": 256, "negative_slope": 0.2},
 }
 
+#: First rate of `follow_codes`.
+FOLLOW_LR = 1e-3
+
 #: Role whose options `build.build_stack` knows.
 _STACK_ROLES = {"generator": "decoder", "encoder": "encoder", "critic": "discriminator"}
 
@@ -234,10 +237,11 @@ class Training(Stateful):
         self.critic_steps += 1
         return loss.detach()
 
-    def train_generator(self, known: tuple[Tensor, Tensor] | None) -> Tensor:
+    def train_generator(self, known: tuple[Tensor, Tensor] | None, views: Tensor | None = None) -> Tensor:
         """One step of generator and encoder; returns adversarial loss, both errors and that of labels, [4].
 
-        `known`: real items ``[1, B, ...]`` and their components ``[B]``.
+        `known`: real items ``[1, B, ...]`` and their components ``[B]``; `views`: two views of real items,
+        ``[2, 1, B, ...]``, whose components are to agree.
         """
         component, z, fake = self.generate()
         with self.engine.autocast():
@@ -246,7 +250,11 @@ class Training(Stateful):
         labels = torch.zeros_like(adversarial)
         if known is not None:
             labels = F.cross_entropy(self.encode(known[0])[0, :, self.space.dims :], known[1])
-        self.optimizer.step(adversarial + self.beta_n * errors[0] + self.beta_c * (errors[1] + labels))
+        loss = adversarial + self.beta_n * errors[0] + self.beta_c * (errors[1] + labels)
+        if views is not None:
+            one, other = (self.encode(view)[0, :, self.space.dims :] for view in views)
+            loss = loss + F.cross_entropy(other, one.softmax(-1))
+        self.optimizer.step(loss)
         self.averaged.update()
         return torch.stack([adversarial, *errors, labels]).detach()
 
@@ -274,4 +282,45 @@ class Training(Stateful):
         super().load_state_dict(state)
 
 
-__all__ = ["PUBLISHED", "ROLES", "LatentSpace", "Training", "make_networks"]
+def follow_codes(
+    encoder: nn.Module,
+    space: LatentSpace,
+    items: Tensor,
+    targets: Tensor,
+    batch_size: int,
+    steps: int,
+    run: Engine,
+) -> None:
+    """Train an encoder to give items the codes wanted, by squared distance and a rate that falls to 0.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Changed in place; it stays in evaluation mode and without gradients.
+    space : LatentSpace
+        What its outputs mean.
+    items : Tensor [N, ...]
+        Scaled items.
+    targets : Tensor [N, M]
+        The last M numbers of the codes wanted.
+    batch_size, steps : int
+        Items of a step, and steps.
+    run : Engine
+        Device and random generators.
+    """
+    items, targets = items.to(run.device), targets.to(run.device)
+    encoder.requires_grad_(True)
+    optimizer = torch.optim.Adam(encoder.parameters(), FOLLOW_LR)
+    rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    for _ in range(steps):
+        index = torch.randint(len(items), (batch_size,), generator=run.generator, device=run.device)
+        codes = space.codes(encoder(items[index][None]).float())[0, :, -targets.shape[1] :]
+        optimizer.zero_grad()
+        (codes - targets[index]).square().sum(-1).mean().backward()
+        optimizer.step()
+        rates.step()
+    optimizer.zero_grad()
+    encoder.requires_grad_(False)
+
+
+__all__ = ["PUBLISHED", "ROLES", "LatentSpace", "Training", "follow_codes", "make_networks"]

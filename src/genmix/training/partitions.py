@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genmix.training.augment import AugmentedData, nearest_neighbors
@@ -147,6 +148,30 @@ def neighbor_stability(labels: Tensor, neighbors: Tensor, n_components: int) -> 
     """
     own = labels[..., None].expand(*labels.shape, neighbors.shape[1])
     return stability(own.flatten(-2), labels[..., neighbors].flatten(-2), n_components)
+
+
+def vote_of_neighbors(labels: Tensor, neighbors: Tensor, n_components: int, rounds: int = 5) -> Tensor:
+    """Give each item the component that most of its nearest neighbours have, its own where they are equal.
+
+    Parameters
+    ----------
+    labels : Tensor of int64 [N]
+        Component of each item.
+    neighbors : Tensor of int64 [N, n]
+        Nearest neighbours of each item.
+    n_components : int
+        K.
+    rounds : int
+        Votes, each of what the one before found.
+
+    Returns
+    -------
+    Tensor of int64 [N]
+    """
+    for _ in range(rounds):
+        votes = F.one_hot(labels[neighbors], n_components).sum(1).float()
+        labels = (votes + 0.5 * F.one_hot(labels, n_components)).argmax(1)
+    return labels
 
 
 def parted_neighbors(items: Tensor, labels: np.ndarray, n_components: int) -> tuple[float, float]:
