@@ -64,7 +64,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
     seen no real item by then; it ends with learning codes by which items are of the group of most of their
     nearest neighbours. Labels for a part of the data bind component k to class k, and the largest of z_c is
     an item's component (``ClusterGAN_ss`` of Pande & Awate 2020); ours also learns that two views of any item
-    have the same component.
+    have the same component. ``overcluster=1`` leaves both out.
 
     The defaults make it quick on a CPU: networks with a quarter of the published channels, the non-saturating
     loss with R1, one critic step a generator step and an averaged encoder. ``preset("clustergan-2019")`` has
@@ -99,7 +99,7 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
         Without labels k-means also looks for so many times K clusters, of which those that share most of
         their items' nearest neighbours are put together until K are left. Of both partitions the one is kept
         in which items and their neighbours agree better (`information.stability`), and the encoder then
-        learns from it. 1: k-means of K, and no more.
+        learns from it. 1 is the published algorithm: k-means of K, and labels without two views of any item.
     networks : str, dict or callable
         "auto", "mlp", "conv" or "clustergan-2019" (the published ones for MNIST, or for tables those for
         genes); or a dictionary with such a choice, a dictionary of options or a factory
@@ -285,7 +285,8 @@ class ClusterGAN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline, Ba
             return None, None
         index = labels.draw_index(1, self.batch_size, views.engine.generator)
         known = views.perturb(views.items[index]), labels.component[index[0]]
-        return known, None if self.augmentation is None else views.draw(1, self.batch_size)[1]
+        alone = self.augmentation is None or self.overcluster == 1
+        return known, None if alone else views.draw(1, self.batch_size)[1]
 
     def _begin(self, item_shape: tuple[int, ...], run: Engine) -> Training:
         """Make new networks, or take those fitted before."""

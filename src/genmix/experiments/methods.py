@@ -222,28 +222,34 @@ CLASSICAL = {
         for kind in _COVARIANCES
     },
 }
+#: As many steps for few images as for 10,000, and as many between two counts as published.
+_DYNAE: dict[str, Any] = {"pretraining": ACAI(steps=1500), "update_interval": 140}
 DEEP = {
     "sae-gmm": Method("Gaussian mixture of a stacked autoencoder's codes", _embedded),
     "dec": Method("DEC", _rival("DEC", "dec-2016"), reduced="at most 4,000 steps of pretraining, of 300,000"),
     "dec-without-autoencoder": Method("DEC without an autoencoder", _without_autoencoder),
     "dcn": Method("DCN", _rival("DCN")),
     "vade": Method("VaDE", _rival("VaDE")),
-    "dynae": Method("DynAE", _rival("DynAE", "dynae-2019"), reduced="1,500 steps of pretraining, of 130,000"),
+    "dynae": Method(
+        "DynAE", _rival("DynAE", "dynae-2019", **_DYNAE), reduced="1,500 steps of pretraining, of 130,000"
+    ),
     "clustergan": Method(
-        "ClusterGAN", _rival("ClusterGAN", "clustergan-2019"), reduced="5,000 generator steps, of 500,000"
+        "ClusterGAN",
+        _rival("ClusterGAN", "clustergan-2019", overcluster=1),
+        reduced="5,000 generator steps, of 500,000",
     ),
 }
 #: The same model trained for less and for longer.
 CLUSTERGAN_STEPS = {
     f"clustergan-{100 * n}-steps": Method(
-        f"ClusterGAN, {100 * n:,} generator steps", _rival("ClusterGAN", max_iter=n)
+        f"ClusterGAN, {100 * n:,} generator steps", _rival("ClusterGAN", max_iter=n, overcluster=1)
     )
     for n in (10, 20, 100, 200)
 }
 #: DynAE after longer pretraining by interpolation.
 DYNAE_STEPS = {
     f"dynae-{n}-steps": Method(
-        f"DynAE, {n:,} steps of pretraining", _rival("DynAE", pretraining=ACAI(steps=n))
+        f"DynAE, {n:,} steps of pretraining", _rival("DynAE", **_DYNAE | {"pretraining": ACAI(steps=n)})
     )
     for n in (5000, 15_000, 30_000)
 }
@@ -309,13 +315,14 @@ DNNMM = {
     ),
     "dnnmm-2020-em": Method("DNN-MM's stages: EM without generator", _dnnmm_published(generate=False), True),
     "clustergan-ss": Method(
-        "ClusterGAN_ss", _rival("ClusterGAN", "clustergan-2019"), True, "5,000 generator steps, of 500,000"
+        "ClusterGAN_ss", _rival("ClusterGAN", "clustergan-2019", overcluster=1), True,
+        "5,000 generator steps, of 500,000",
     ),
     "clustergan-ss-2000-steps": Method(
-        "ClusterGAN_ss, 2,000 generator steps", _rival("ClusterGAN", max_iter=20), True
+        "ClusterGAN_ss, 2,000 generator steps", _rival("ClusterGAN", max_iter=20, overcluster=1), True
     ),
     "dynae-ss": Method(
-        "DynAE_ss", _rival("DynAE", "dynae-2019"), True, "1,500 steps of pretraining, of 130,000"
+        "DynAE_ss", _rival("DynAE", "dynae-2019", **_DYNAE), True, "1,500 steps of pretraining, of 130,000"
     ),
     "labels-only": Method("our encoder, trained on the labels only", _rival("SupervisedOnly"), True),
     "fixmatch": Method("FixMatch with our encoder", _rival("FixMatch"), True),
