@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genmix.training.augment import AugmentedData, nearest_neighbors
@@ -169,8 +168,9 @@ def vote_of_neighbors(labels: Tensor, neighbors: Tensor, n_components: int, roun
     Tensor of int64 [N]
     """
     for _ in range(rounds):
-        votes = F.one_hot(labels[neighbors], n_components).sum(1).float()
-        labels = (votes + 0.5 * F.one_hot(labels, n_components)).argmax(1)
+        votes = torch.zeros(len(labels), n_components)
+        votes.scatter_add_(1, labels[neighbors], torch.ones(neighbors.shape))
+        labels = votes.scatter_add_(1, labels[:, None], torch.full((len(labels), 1), 0.5)).argmax(1)
     return labels
 
 
