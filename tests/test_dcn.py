@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from sklearn.metrics import adjusted_rand_score
 
 from genmix.baselines import DCN, Pretraining
 from genmix.baselines.autoencoder import Autoencoder, shuffled
-from genmix.baselines.dcn import follow_codes, log_membership, squared_distance
+from genmix.baselines.coders import kmeans_centers
+from genmix.baselines.dcn import first_clusters, follow_codes, log_membership, squared_distance
 from genmix.training.engine import Engine
 from test_baselines import QUICK, TINY
 
@@ -32,6 +34,21 @@ def test_centres_move_as_in_a_loop_over_the_codes(begun: float) -> None:
     np.testing.assert_allclose(moved.numpy(), expected, rtol=1e-10)
     np.testing.assert_array_equal(counted.numpy(), count)
     np.testing.assert_array_equal(moved[3].numpy(), centers[3])
+
+
+@pytest.mark.parametrize(("stretch", "cut"), [(1.0, False), (40.0, True)])
+def test_codes_that_cut_a_group_are_not_begun_with(stretch: float, cut: bool) -> None:
+    group = np.repeat([0, 1, 2], [300, 30, 30])
+    items = torch.from_numpy(drawn(360, 2) + 20 * np.array([[0, 0], [1, 0], [0, 1]])[group])
+    codes = items.clone()
+    codes[:300] *= stretch  # the large group lies on both sides of the others, and beyond
+    engine = Engine("cpu", 0)
+    by_codes = kmeans_centers(codes, 3, engine)[1]
+    centers, part = first_clusters(codes, items, 3, engine)
+    assert adjusted_rand_score(group, part) == 1
+    assert (adjusted_rand_score(group, by_codes) < 0.9) == cut
+    for k in range(3):
+        torch.testing.assert_close(centers[k], codes[part == k].mean(0).to(centers.dtype), atol=1e-4, rtol=0)
 
 
 def test_two_batches_are_one() -> None:

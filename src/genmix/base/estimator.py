@@ -82,6 +82,11 @@ def share_items(memberships: np.ndarray, alike: float = ALIKE) -> list[tuple[int
     return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
+def parts_more(parted: float, by_kmeans: float) -> bool:
+    """Whether components part near neighbours (`partitions.parted_neighbors`) far more than k-means does."""
+    return parted > 2 * by_kmeans + 0.01
+
+
 def check_losses(values: Mapping[str, float], iteration: int) -> None:
     """Stop a training that has diverged: FloatingPointError where a loss is beyond `LOSS_LIMIT`, or NaN."""
     if not all(abs(value) < LOSS_LIMIT for value in values.values()):  # NaN is not, either
@@ -462,7 +467,7 @@ class BaseClusterer(ClusterMixin, BaseModel):
 
     def _warn_of_instability(self, parted: float, by_kmeans: float) -> None:
         """Say that components part more neighbours (`partitions.parted_neighbors`) than k-means."""
-        if parted <= 2 * by_kmeans + 0.01:
+        if not parts_more(parted, by_kmeans):
             return
         warnings.warn(
             f"near neighbours are in different components {parted:.1%} as often as by chance, in those of "

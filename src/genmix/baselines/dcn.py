@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmix.base.estimator import parts_more
 from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
@@ -18,6 +19,7 @@ from genmix.baselines.autoencoder import (
 from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
 from genmix.training.checkpoint import Learner
 from genmix.training.engine import Engine, FusedOptimizer, Stateful
+from genmix.training.partitions import parted_neighbors
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.
 START_COUNT = 100
@@ -93,6 +95,19 @@ class Clusters(Stateful):
         self.centers, self.counts = follow_codes(self.centers, self.counts, z, nearest)
         self.assigned[index] = nearest
         return distance
+
+
+def first_clusters(codes: Tensor, items: Tensor, k: int, run: Engine) -> tuple[Tensor, Tensor]:
+    """Centres ``[K, L]`` and labels ``[N]`` of k-means among the codes.
+
+    An autoencoder may stretch a large group until k-means cuts it. Where the clusters part near neighbours
+    far more than those of k-means among the items do, the latter are taken.
+    """
+    centers, part = kmeans_centers(codes, k, run)
+    if not parts_more(*parted_neighbors(items, part.cpu().numpy(), k)):
+        return centers, part
+    _, part = kmeans_centers(items.flatten(1), k, run)
+    return torch.stack([codes[part == cluster].mean(0) for cluster in range(k)]), part
 
 
 class DCN(CodeClusterer):
@@ -234,7 +249,7 @@ class DCN(CodeClusterer):
         """
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.engine
-        found = Clusters(*kmeans_centers(net.encode_all(items), self.n_components, run), run)
+        found = Clusters(*first_clusters(net.encode_all(items), items, self.n_components, run), run)
         optimizer = FusedOptimizer(net.parameters(), optimizer_maker(self.optimizer), self.lr)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer, "clusters": found}
         self.history_, _ = kept.resume(learners, None)
