@@ -200,7 +200,7 @@ def parted_neighbors(items: Tensor, labels: np.ndarray, n_components: int) -> tu
         return 0.0, 0.0
     points = items[torch.from_numpy(rows)].flatten(1).cpu().numpy()
     neighbors, _ = nearest_neighbors(points, NEIGHBORS, rng)
-    plain = KMeans(n_components, n_init=3, random_state=0).fit_predict(points)
+    plain = KMeans(n_components, n_init=10, random_state=0).fit_predict(points)
     both = torch.from_numpy(np.stack([labels[rows], plain]).astype(np.int64))
     own, kmeans = (1 - neighbor_stability(both, torch.from_numpy(neighbors), n_components)).tolist()
     return own, kmeans
