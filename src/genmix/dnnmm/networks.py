@@ -187,6 +187,12 @@ class Encoder(Stateful):
         self.first_online = first_online
         self.weights = torch.full((net.restarts, len(means)), 1 / len(means), device=means.device)
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        super().load_state_dict(state)
+        if not (self.weights >= 0).all() or not ((self.weights.sum(1) - 1).abs() < 1e-4).all():
+            raise ValueError("weights: expected shares of at least 0 that sum up to 1")
+
     def encode(self, x: Tensor) -> Tensor:
         """Encode by the head in use: ``[R, B, L]``."""
         return self.net.outputs(x)[:, :, 0]
