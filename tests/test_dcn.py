@@ -12,8 +12,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from genmix.baselines import DCN, Pretraining
 from genmix.baselines.autoencoder import Autoencoder, shuffled
-from genmix.baselines.coders import kmeans_centers
-from genmix.baselines.dcn import first_clusters, follow_codes, log_membership, squared_distance
+from genmix.baselines.coders import first_clusters, kmeans_centers
+from genmix.baselines.dcn import follow_codes, log_membership, squared_distance
 from genmix.training.engine import Engine
 from test_baselines import QUICK, TINY
 

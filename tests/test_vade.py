@@ -138,7 +138,7 @@ def test_the_mean_path_is_the_autoencoder() -> None:
 def test_begins_at_the_likeliest_mixture_of_the_codes() -> None:
     codes = torch.cat([drawn(200, L), drawn(100, L, seed=1) * 0.3 + 8, drawn(100, L, seed=2) - 8])
     net = network((4,)).float()
-    assigned = net.start(codes.float(), Engine("cpu", 0))
+    assigned = net.start(codes.float(), codes, Engine("cpu", 0))
     oracle = GaussianMixture(K, covariance_type="diag", n_init=5, random_state=0).fit(codes.numpy())
     order, own = (np.argsort(m[:, 0]) for m in (oracle.means_, net.means.numpy()))
     np.testing.assert_allclose(net.means.numpy()[own], oracle.means_[order], atol=0.02)
@@ -149,6 +149,23 @@ def test_begins_at_the_likeliest_mixture_of_the_codes() -> None:
     expected = START_SHARE * net.log_pi().exp().numpy() @ variances
     np.testing.assert_allclose(noise, np.broadcast_to(expected, noise.shape), rtol=1e-5)
     assert assigned.unique(return_counts=True)[1].sort().values.tolist() == [100, 100, 200]
+
+
+def test_codes_that_fall_apart_are_begun_with_as_the_items_lie() -> None:
+    items = torch.cat([drawn(300, 2), drawn(30, 2, seed=1) + 20, drawn(30, 2, seed=2) - 20])
+    codes = drawn(360, L, seed=3) * 0.3
+    codes[:150, 0] += 40  # half of the large group lies apart, and the small ones are together
+    group = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor([300, 30, 30]))
+    net = network((4,)).float()
+    assigned = net.start(codes.float(), items, Engine("cpu", 0))
+    shares = net.log_pi().exp()
+    for cluster in range(K):
+        of = group[assigned == cluster].unique()
+        assert len(of) == 1
+        own = codes[group == of]
+        assert abs(float(shares[cluster]) - len(own) / 360) < 1e-6
+        np.testing.assert_allclose(net.means[cluster].detach().numpy(), own.mean(0).numpy(), atol=1e-5)
+        assert (net.log_variances[cluster].exp() >= own.var(0, unbiased=False).float()).all()
 
 
 # ---------------------------------------------------------------- the estimator

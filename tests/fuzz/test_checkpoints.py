@@ -9,7 +9,6 @@ import random
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,19 +22,9 @@ import guard
 from genmix.base.registry import MODELS, keeps_checkpoints
 from genmix.training import checkpoint
 from test_bad_input import MODELS as TINY
-from test_models import change_document, change_tensors, data
+from test_models import Case, change_document, change_tensors, data
 
 KINDS = sorted(kind for kind in MODELS if keeps_checkpoints(TINY[kind](2)))
-
-
-@dataclass(frozen=True)
-class Case:
-    """A fit to go on with."""
-
-    kind: str
-    number: int
-    folder: Path
-    changes: str
 
 
 def make(kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
@@ -49,12 +50,12 @@ def _bounds(text: str) -> tuple[float, ...]:
     return tuple(float(bound) for bound in text[1:-1].split(","))
 
 
-class Contents:
+class Contents(ABC):
     """What is in a list or array: beside its type in an annotation. Subclasses say it in words."""
 
+    @abstractmethod
     def __contains__(self, value: Any) -> bool:
         """Whether a list or array of the type is as it should be."""
-        raise NotImplementedError
 
 
 NOT_NEGATIVE = Interval("[0, inf)")

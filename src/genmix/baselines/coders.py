@@ -13,7 +13,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from genmix.base.estimator import BaseModel, check_codes, fingerprint
+from genmix.base.estimator import BaseModel, check_codes, fingerprint, parts_more
 from genmix.base.nested import settings_of
 from genmix.base.preprocessing import Preprocessing, finite
 from genmix.base.restoring import check_tensor, load_weights
@@ -294,4 +294,31 @@ def kmeans_centers(codes: Tensor, k: int, run: Engine, n_init: int = 20) -> tupl
     return centers, torch.from_numpy(found.labels_.astype(np.int64)).to(codes.device)
 
 
-__all__ = ["CodeClusterer", "Coder", "StackedAutoencoder", "kmeans_centers"]
+def uncut_clusters(part: Tensor, items: Tensor, k: int, run: Engine) -> Tensor | None:
+    """Clusters ``[N]`` of k-means among the items where `part` ``[N]`` cuts what they leave whole, else None.
+
+    An autoencoder may stretch a large group until its codes fall apart: near neighbours are then in different
+    parts far more often than in different clusters of the items.
+    """
+    if not parts_more(*parted_neighbors(items, part.cpu().numpy(), k)):
+        return None
+    return kmeans_centers(items.flatten(1), k, run)[1]
+
+
+def first_clusters(codes: Tensor, items: Tensor, k: int, run: Engine) -> tuple[Tensor, Tensor]:
+    """Centres ``[K, L]`` and labels ``[N]`` of k-means among the codes, or of `uncut_clusters`."""
+    centers, part = kmeans_centers(codes, k, run)
+    whole = uncut_clusters(part, items, k, run)
+    if whole is None:
+        return centers, part
+    return torch.stack([codes[whole == cluster].mean(0) for cluster in range(k)]), whole
+
+
+__all__ = [
+    "CodeClusterer",
+    "Coder",
+    "StackedAutoencoder",
+    "first_clusters",
+    "kmeans_centers",
+    "uncut_clusters",
+]

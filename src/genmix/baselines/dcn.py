@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmix.base.estimator import parts_more
 from genmix.base.validation import PositiveFloat, PositiveInt
 from genmix.baselines.autoencoder import (
     Autoencoder,
@@ -16,10 +15,9 @@ from genmix.baselines.autoencoder import (
     optimizer_maker,
     shuffled,
 )
-from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
+from genmix.baselines.coders import CodeClusterer, Folder, first_clusters
 from genmix.training.checkpoint import Learner
 from genmix.training.engine import Engine, FusedOptimizer, Stateful
-from genmix.training.partitions import parted_neighbors
 
 #: What every cluster's count begins with in the authors' code: k-means' centres are not thrown away.
 START_COUNT = 100
@@ -95,19 +93,6 @@ class Clusters(Stateful):
         self.centers, self.counts = follow_codes(self.centers, self.counts, z, nearest)
         self.assigned[index] = nearest
         return distance
-
-
-def first_clusters(codes: Tensor, items: Tensor, k: int, run: Engine) -> tuple[Tensor, Tensor]:
-    """Centres ``[K, L]`` and labels ``[N]`` of k-means among the codes.
-
-    An autoencoder may stretch a large group until k-means cuts it. Where the clusters part near neighbours
-    far more than those of k-means among the items do, the latter are taken.
-    """
-    centers, part = kmeans_centers(codes, k, run)
-    if not parts_more(*parted_neighbors(items, part.cpu().numpy(), k)):
-        return centers, part
-    _, part = kmeans_centers(items.flatten(1), k, run)
-    return torch.stack([codes[part == cluster].mean(0) for cluster in range(k)]), part
 
 
 class DCN(CodeClusterer):

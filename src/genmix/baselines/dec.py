@@ -13,7 +13,7 @@ from genmix.baselines.autoencoder import (
     Pretraining,
     optimizer_maker,
 )
-from genmix.baselines.coders import CodeClusterer, Folder, kmeans_centers
+from genmix.baselines.coders import CodeClusterer, Folder, first_clusters, kmeans_centers
 from genmix.training.checkpoint import Learner
 from genmix.training.engine import FusedOptimizer
 
@@ -148,8 +148,12 @@ class DEC(CodeClusterer):
         """
         X, views, kept, begun = self._begin(X, checkpoint=checkpoint)
         net, items, run = self._networks, views.items, views.engine
-        centers, _ = kmeans_centers(net.encode_all(items), self.n_components, run)
-        centers = torch.nn.Parameter(centers)
+        codes, k = net.encode_all(items), self.n_components
+        if self._how.steps == 0:  # no autoencoder: there is nothing but these codes to begin with
+            found, _ = kmeans_centers(codes, k, run)
+        else:
+            found, _ = first_clusters(codes, items, k, run)
+        centers = torch.nn.Parameter(found)
         learned = [*net.encoder.parameters(), centers]
         optimizer = FusedOptimizer(learned, optimizer_maker(self.optimizer), self.lr)
         learners: dict[str, Learner] = {"networks": net, "optimizer": optimizer}

@@ -154,7 +154,7 @@ class VaDE(Coder, Baseline, BaseMixture):
         """
         X, views, kept, begun = self._begin(X, self.augmentation, checkpoint)
         net, items, run = self._networks, views.items, views.engine
-        assigned = net.start(net.encode_all(items), run)
+        assigned = net.start(net.encode_all(items), items, run)
         optimizer = FusedOptimizer(net.parameters(), optimizer_maker("adam"), self.lr)
         self.history_, assigned = kept.resume({"networks": net, "optimizer": optimizer}, assigned)
         self.converged_ = False

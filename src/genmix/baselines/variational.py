@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genmix.base.restoring import claim
 from genmix.baselines.autoencoder import Autoencoder, Pretraining, reconstruction_error
+from genmix.baselines.coders import uncut_clusters
 from genmix.nn.stacked import StackedLinear
 from genmix.training.augment import AugmentedData
 from genmix.training.checkpoint import Checkpoint
@@ -138,11 +139,11 @@ class VariationalAutoencoder(Autoencoder):
             return self.log_joint(self.encode_all(items)).argmax(1)
 
     @torch.no_grad()
-    def start(self, codes: Tensor, run: Engine, n_init: int = 5) -> Tensor:
+    def start(self, codes: Tensor, items: Tensor, run: Engine, n_init: int = 5) -> Tensor:
         """Start the prior with the clusters of the likeliest of several mixtures; returns them, ``[N]``.
 
         The mixture is of full covariances, since the numbers of a code are correlated within clusters; the
-        prior takes their variances.
+        prior takes their variances. Where it cuts a group, the clusters are `uncut_clusters`.
         """
         from sklearn.mixture import GaussianMixture
 
@@ -151,13 +152,20 @@ class VariationalAutoencoder(Autoencoder):
         found = GaussianMixture(
             len(self.means), n_init=n_init, reg_covar=within, max_iter=500, random_state=run.seed()
         ).fit(Z if len(Z) > 1 else Z.repeat(2, 0))  # it refuses a single one
-        shares, variances = found.weights_, np.diagonal(found.covariances_, axis1=1, axis2=2).copy()
+        shares, means = found.weights_, found.means_
+        variances = np.diagonal(found.covariances_, axis1=1, axis2=2).copy()
+        part = torch.from_numpy(found.predict(Z).astype(np.int64)).to(codes.device)
+        if (whole := uncut_clusters(part, items, len(self.means), run)) is not None:
+            part, groups = whole, [Z[whole.cpu().numpy() == cluster] for cluster in range(len(shares))]
+            shares = np.array([len(group) for group in groups]) / len(Z)
+            means = np.stack([group.mean(0) for group in groups])
+            variances = np.stack([group.var(0) + within for group in groups])
         self.logits.copy_(torch.from_numpy(np.log(np.maximum(shares, 1e-12))))
-        self.means.copy_(torch.from_numpy(found.means_))
+        self.means.copy_(torch.from_numpy(means))
         self.log_variances.copy_(torch.from_numpy(np.log(variances)))
         self.spread.weight.zero_()
         self.spread.bias.copy_(torch.from_numpy(np.log(START_SHARE * shares @ variances)))
-        return torch.from_numpy(found.predict(Z).astype(np.int64)).to(codes.device)
+        return part
 
 
 __all__ = ["START_SHARE", "VariationalAutoencoder", "divergence", "log_gaussian"]

@@ -256,7 +256,7 @@ class GANMixture(BaseMixture):
     ) -> None:
         """Algorithm 1 of Yu & Zhou 2018 for all restarts at once; the line numbers are the paper's."""
         D, K, m_step = data.items, self.n_components, gans.step
-        labels = run.resume({"gans": gans, "h_q": h_q}, labels)
+        labels = run.resume({"gans": gans, "h_q": h_q}, labels, recorded=("changed", "epsilon"))
         for t in run.iterations("epsilon-EM", self.max_iter, self.tol, m_step.last_change + 1):  # lines 3-4
             epsilon = em.epsilon_at(t, m_step.schedule)
             loss = h_q.learn(gans.generate, data, component_shares(labels, K))  # lines 5-7: h_q learns S
@@ -410,7 +410,7 @@ class GANMixture(BaseMixture):
         self.dead_components_ = np.flatnonzero(dead).tolist()
         self._warn_of_components("stand for no data or generate one item only")
         self._warn_of_instability(*parted_neighbors(data.items, self.labels_, K))
-        epsilon, last_change = self.history_[-1].get("epsilon", 0.0), gans.step.last_change
+        epsilon, last_change = self.history_[-1]["epsilon"], gans.step.last_change
         self._warn_of_no_convergence("epsilon-EM", f"had epsilon={epsilon:g} and changed", last_change)
 
     # ------------------------------------------------------------------ the fitted model

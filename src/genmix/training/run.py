@@ -44,7 +44,14 @@ class Run:
         self._state: Tensor | None = None
         self._means: dict[str, tuple[Tensor, int]] = {}
 
-    def resume(self, learners: Mapping[str, Learner], state: Any = None, like: Tensor | None = None) -> Any:
+    def resume(
+        self,
+        learners: Mapping[str, Learner],
+        state: Any = None,
+        *,
+        like: Tensor | None = None,
+        recorded: tuple[str, ...] = ("changed",),
+    ) -> Any:
         """Set what learns, and what the loop carries from iteration to iteration, to where it was.
 
         Parameters
@@ -55,8 +62,10 @@ class Run:
             What the loop carries; returned as it was when the fit was stopped, or as given.
         like : Tensor, optional
             Has its shape and dtype, where that is not what is given.
+        recorded : tuple of str
+            What is read of each record.
         """
-        self.history, self._state = self.checkpoint.resume(learners, state, like=like, recorded=("changed",))
+        self.history, self._state = self.checkpoint.resume(learners, state, like=like, recorded=recorded)
         return self._state
 
     def iterations(self, algorithm: str, max_iter: int, tol: float | None, earliest: int) -> Iterator[int]:
